@@ -1,0 +1,332 @@
+"""The command line. Each command opens one transaction, calls one front door and prints what happened.
+
+Every command migrates an empty database and none of them seeds, but ``serve --seed auto`` and ``seed``.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from core import db, demo, keys, policy, privacy_actions, queries, roles
+from core.errors import AdminError, BadInput, SettingsError
+from core.importers.oulad import import_oulad
+from core.importers.seed import seed as load_seed
+from core.importers.statuses import refresh_statuses
+from core.models.platform import Program
+from core.privacy import audit
+from core.settings import ROOT, settings
+
+app = typer.Typer(help="Resocode Admin: the command line.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+staff_app = typer.Typer(help="Staff accounts, roles and assignments.", no_args_is_help=True)
+import_app = typer.Typer(help="Bring records in.", no_args_is_help=True)
+audit_app = typer.Typer(help="The audit: verify it, sign its present end.", no_args_is_help=True)
+keys_app = typer.Typer(help="Secret keys.", no_args_is_help=True)
+policy_app = typer.Typer(help="The privacy policy as data.", no_args_is_help=True)
+for name, sub in (("staff", staff_app), ("import", import_app), ("audit", audit_app), ("keys", keys_app), ("policy", policy_app)):
+    app.add_typer(sub, name=name)
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is one sentence and exit status 1."""
+    try:
+        app()
+    except AdminError as error:
+        sys.exit(f"{error.sentence}")
+    except OperationalError:
+        sys.exit("The database did not answer. Check DATABASE_URL and that the server is running.")
+    finally:
+        db.release()
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 0,
+    demo_mode: Annotated[bool, typer.Option("--demo", help="Make demo accounts and print them (embedded database only).")] = False,
+    seed: Annotated[str, typer.Option(help="auto: synthetic records into an empty database; none: nothing.")] = "none",
+) -> None:
+    """Run the database and the dashboard until Ctrl-C."""
+    if demo_mode:
+        os.environ["RESOCODE_DEMO"] = "1"
+    known = settings()
+    host, port = host or known.host, port or known.port
+    _check_port(host, port)
+    with worker() as session:
+        if seed == "auto" and not session.scalar(select(func.count(Program.id))):
+            out.print("First start: writing synthetic records …")
+            _seed(session)
+        refresh_statuses(session, _now())
+        privacy_actions.take_group_figures(session, now=_now())
+        privacy_actions.drop_expired_files(session, now=_now())
+        sign_ins = demo.ensure_demo_staff(session, now=_now()) if known.demo or demo_mode else []
+        audit.checkpoint(session, now=_now())
+    _announce(host, port, sign_ins)
+    _run_server(host, port)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Tell database, migrations, worker and counts, in all and by source."""
+    state = db.prepare()
+    with worker() as session:
+        found = queries.status(session)
+    if as_json:
+        facts = {"database": found.server, "embedded": settings().embedded, "migration": asdict(state), **asdict(found)}
+        typer.echo(json.dumps(facts, default=str, indent=2))
+        return
+    out.print(f"Database    PostgreSQL {found.server}, {'embedded' if settings().embedded else 'server'}")
+    out.print(f"Migrations  {state.current} ({'up to date' if state.up_to_date else f'newest is {state.newest}'})")
+    out.print(f"Worker      {found.worker_seen or 'has not run yet'}")
+    out.print(_counts_table(found))
+
+
+@app.command()
+def seed() -> None:
+    """Write the synthetic records of data/seed (again: nothing changes)."""
+    with worker() as session:
+        _seed(session)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest migration, as the owner (OWNER_DATABASE_URL)."""
+    state = db.prepare(migrate_if_behind=True)
+    out.print(f"The database is at migration {state.current}.")
+
+
+@app.command()
+def init(
+    admin_email: Annotated[str, typer.Option(help="E-mail of the first admin; the password comes from standard input.")] = "",
+    admin_name: Annotated[str, typer.Option(help="Name of the first admin.")] = "",
+) -> None:
+    """Prepare a server: roles, schemas, keys, migrations, policy, first admin. Run it again at any time.
+
+    Needs ADMIN_DATABASE_URL (a superuser, or a CREATEROLE owner of the database) besides DATABASE_URL,
+    OWNER_DATABASE_URL and WORKER_DATABASE_URL, whose passwords the roles get.
+    """
+    made = keys.create_missing()
+    if not settings().embedded:
+        roles.create_on_server(os.environ.get("ADMIN_DATABASE_URL"))
+    db.prepare(migrate_if_behind=True)
+    db.check_role()
+    with worker() as session:
+        version = policy.publish_first_version(session, now=_now())
+        if admin_email:
+            name, password = admin_name or admin_email.partition("@")[0], _password()
+            privacy_actions.add_staff(session, email=admin_email, name=name, role="admin", password=password, now=_now())
+    out.print(f"Ready. Policy {version}; new keys: {', '.join(made) or 'none'}.")
+
+
+@app.command()
+def snapshot() -> None:
+    """Write this week's group figures, unless they are there (the worker will do this every Monday)."""
+    with worker() as session:
+        refresh_statuses(session, _now())
+        out.print(f"{privacy_actions.take_group_figures(session, now=_now())} figures written.")
+
+
+@staff_app.command("add")
+def staff_add(
+    email: str,
+    role: Annotated[str, typer.Option(help="program_staff, instructor, mentor, privacy_officer, admin or auditor.")],
+    name: Annotated[str, typer.Option()],
+) -> None:
+    """Make an account; the password is read from standard input."""
+    password = _password()
+    with worker() as session:
+        privacy_actions.add_staff(session, email=email, name=name, role=role, password=password, now=_now())
+    out.print(f"{email} can sign in as {role}.")
+
+
+@staff_app.command("disable")
+def staff_disable(email: str) -> None:
+    """Close an account; its sessions end at once."""
+    with worker() as session:
+        privacy_actions.disable_staff(session, email=email, now=_now())
+    out.print(f"{email} is disabled and signed out.")
+
+
+@staff_app.command("enable")
+def staff_enable(email: str) -> None:
+    """Open a disabled account again."""
+    with worker() as session:
+        privacy_actions.enable_staff(session, email=email, now=_now())
+    out.print(f"{email} can sign in again.")
+
+
+@staff_app.command("role")
+def staff_role(email: str, role: str) -> None:
+    """Give an account another role; its sessions end at once."""
+    with worker() as session:
+        privacy_actions.change_role(session, email=email, role=role, now=_now())
+    out.print(f"{email} is {role} now and has to sign in again.")
+
+
+@staff_app.command("assign")
+def staff_assign(
+    email: str,
+    cohort: Annotated[str, typer.Argument(help="The cohort's code.")],
+    start: Annotated[datetime | None, typer.Option(help="First day (today).", formats=["%Y-%m-%d"])] = None,
+    end: Annotated[datetime | None, typer.Option(help="Last day (open).", formats=["%Y-%m-%d"])] = None,
+) -> None:
+    """Open the learning data of a cohort to an instructor or mentor."""
+    first, last = (start or _now()).date(), end.date() if end else None
+    with worker() as session:
+        privacy_actions.assign(session, email=email, cohort=cohort, starts_on=first, ends_on=last, now=_now())
+    out.print(f"{email} sees {cohort} from {first}" + (f" to {last}." if last else "."))
+
+
+@staff_app.command("list")
+def staff_list() -> None:
+    """List all accounts."""
+    table = Table("E-mail", "Name", "Role", "State", "Cohorts", box=None)
+    with worker() as session:
+        for row in privacy_actions.staff_list(session, today=_now().date()):
+            table.add_row(row.email, row.name, row.role, "enabled" if row.enabled else "disabled", str(row.cohorts))
+    out.print(table)
+
+
+@import_app.command("oulad")
+def import_oulad_command(
+    folder: Annotated[Path, typer.Argument(help="The folder with studentInfo.csv and its sisters.", exists=True, file_okay=False)],
+    shift_to: Annotated[str, typer.Option(help="today, or a day: move all dates so that the last presentation runs then.")] = "",
+) -> None:
+    """Load the Open University Learning Analytics Dataset (CC BY 4.0). Twice in a row changes nothing."""
+    day = _day(shift_to)
+    with worker() as session, Progress(console=out, transient=True) as bar:
+        tasks: dict[str, object] = {}
+
+        def advance(file: str, done: int, whole: int) -> None:
+            task = tasks.setdefault(file, bar.add_task(file, total=whole))
+            bar.update(task, completed=done)  # type: ignore[arg-type]
+
+        report = import_oulad(session, folder, now=_now(), shift_to=day, progress=advance)
+        privacy_actions.take_group_figures(session, now=_now())
+    for line in report.lines():
+        out.print(line)
+
+
+@audit_app.command("verify")
+def audit_verify() -> None:
+    """Recompute the whole chain and compare it with the signed checkpoints. Exit status 1 when something is wrong."""
+    with worker() as session:
+        found = audit.verify(session)
+    if not found.sound:
+        raise AdminError(f"The audit is broken: {found.problem}. Do not change anything; see docs/runbook.md.")
+    out.print(f"The audit is sound: {found.lines:,} lines, {found.checkpoints} signed checkpoints.")
+
+
+@audit_app.command("checkpoint")
+def audit_checkpoint() -> None:
+    """Sign the present end of the audit into <home>/audit/checkpoints.jsonl; copy that file elsewhere."""
+    with worker() as session:
+        made = audit.checkpoint(session, now=_now())
+    out.print(f"Signed: {made.size:,} lines." if made else "Nothing was added since the last checkpoint.")
+
+
+@keys_app.command("create")
+def keys_create() -> None:
+    """Make a key file for each purpose that has none."""
+    out.print(f"New keys: {', '.join(keys.create_missing()) or 'none'}.")
+
+
+@policy_app.command("load")
+def policy_load() -> None:
+    """Publish version one of the policy unless it is there."""
+    with worker() as session:
+        out.print(f"Policy {policy.publish_first_version(session, now=_now())} is in the database.")
+
+
+@contextmanager
+def worker() -> Iterator[Session]:
+    """A prepared database and one transaction as the worker role; version one of the policy is there."""
+    db.prepare()
+    with db.transaction("worker") as session:
+        policy.publish_first_version(session, now=_now())
+        yield session
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _day(given: str) -> date | None:
+    if given in ("", "today"):
+        return _now().date() if given else None
+    try:
+        return date.fromisoformat(given)
+    except ValueError as error:
+        raise BadInput(f"--shift-to takes 'today' or a day like 2026-11-24, not {given!r}.") from error
+
+
+def _seed(session: Session) -> None:
+    for table, rows in load_seed(session, now=_now()).items():
+        out.print(f"  {table:<18}{rows:>8,}")
+
+
+def _password() -> str:
+    """From standard input only: an argument would stay in the shell's history and in the list of processes."""
+    typed = str(typer.prompt("Password", hide_input=True)) if sys.stdin.isatty() else sys.stdin.readline()
+    return typed.rstrip("\n")
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(f"Port {port} on {host} is in use or not allowed. Choose another one: make run PORT={port + 1}") from error
+
+
+def _announce(host: str, port: int, sign_ins: list[demo.DemoSignIn]) -> None:
+    out.print(f"\nResocode Admin: [bold]http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}[/bold]")  # noqa: S104
+    if sign_ins:
+        table = Table("Role", "E-mail", "Password", box=None)
+        for each in sign_ins:
+            table.add_row(each.role, each.email, each.password)
+        out.print("Demo accounts on this machine only:", table)
+    out.print("Stop with Ctrl-C.\n")
+
+
+def _run_server(host: str, port: int) -> None:
+    """Serve in this process. uvicorn binds by host and port, so that Nagle's delay is off (research: 40 ms a click)."""
+    import uvicorn
+
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    uvicorn.run("dashboard:app", host=host, port=port, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+
+
+def _counts_table(found: queries.Status) -> Table:
+    table = Table("", "all", *found.by_source, box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    parts = [found.total, *found.by_source.values()]
+    for name in ("programs", "cohorts", "students", "enrollments"):
+        table.add_row(name, *(f"{getattr(part, name):,}" for part in parts))
+    for state in sorted(found.total.enrollments_by_status):
+        table.add_row(f"  {state}", *(f"{part.enrollments_by_status.get(state, 0):,}" for part in parts))
+    table.add_row("results", *(f"{sum(part.results_by_kind.values()):,}" for part in parts))
+    for kind in sorted(found.total.results_by_kind):
+        table.add_row(f"  {kind}", *(f"{part.results_by_kind.get(kind, 0):,}" for part in parts))
+    table.add_row("submissions", *(f"{part.submissions:,}" for part in parts))
+    table.add_row("open requests", *(f"{part.open_requests:,}" for part in parts))
+    return table

@@ -1,0 +1,232 @@
+"""The database: where it is, who asks, and the one place that opens and commits a transaction.
+
+Danger: a setting that outlives its transaction shows one person's rows to the next. Principle: who asks is said anew at
+the start of every transaction and forgotten with it. Mechanism: ``transaction(staff_id=…)`` sets ``app.staff_id`` and
+``app.session_id`` with ``set_config(…, true)``; row-level security reads them, and shows nothing when they are unset.
+"""
+
+import json
+import secrets
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from core import embedded, keys
+from core.errors import DatabaseError, SettingsError
+from core.roles import LOGIN_ROLES, create_roles
+from core.settings import ROOT, settings
+
+DATABASE = "resocode"
+OLDEST_SERVER = 150000
+_lock = threading.Lock()
+_engines_lock = threading.Lock()
+_engines: dict[tuple[str, URL], Engine] = {}
+
+
+@dataclass(frozen=True)
+class Migrations:
+    """Where the database stands: ``current`` is None when nothing was migrated yet."""
+
+    current: str | None
+    newest: str
+
+    @property
+    def up_to_date(self) -> bool:
+        """True when the database is at the newest migration of this code."""
+        return self.current == self.newest
+
+
+@contextmanager
+def transaction(
+    role: str = "app", *, staff_id: uuid.UUID | None = None, session_id: uuid.UUID | None = None
+) -> Iterator[Session]:
+    """Open a session in one transaction: committed at the end, rolled back on any error or interruption.
+
+    ``role`` is "app" (the dashboard), "worker" (imports, the worker, the command line) or "read" (a replica if there is
+    one). ``staff_id`` and ``session_id`` say who asks; without them row-level security shows the app nothing.
+    """
+    with Session(engine(role)) as session, session.begin():
+        identify(session, staff_id=staff_id, session_id=session_id)
+        yield session
+
+
+def identify(session: Session, *, staff_id: uuid.UUID | None, session_id: uuid.UUID | None = None) -> None:
+    """Say for the rest of this transaction who asks."""
+    session.execute(
+        text("select set_config('app.staff_id', :staff, true), set_config('app.session_id', :session, true)"),
+        {"staff": str(staff_id or ""), "session": str(session_id or "")},
+    )
+
+
+def engine(role: str) -> Engine:
+    """Return the pool of a role ("app", "worker", "owner" or "read"), made once per process and address."""
+    address = url(role)
+    with _engines_lock:
+        if (role, address) not in _engines:
+            _engines[role, address] = _pool(role, address)
+        return _engines[role, address]
+
+
+def url(role: str) -> URL:
+    """Return the address of a role. Raises SettingsError when a server is set and this role's variable is not."""
+    known = settings()
+    if known.embedded:
+        return _embedded_url("app" if role == "read" else role)
+    address = {
+        "app": known.database_url,
+        "read": known.read_url or known.database_url,
+        "worker": known.worker_url,
+        "owner": known.owner_url,
+    }[role]
+    if address is None:
+        raise SettingsError(f"Set {role.upper()}_DATABASE_URL too: this command works as the database role {role}.")
+    return make_url(address)
+
+
+def prepare(*, migrate_if_behind: bool = False) -> Migrations:
+    """Make the database usable and say where it stands: roles (embedded only), keys, and migrations when it is empty.
+
+    A server that is behind is left alone unless ``migrate_if_behind``; the embedded one always follows the code.
+    Raises DatabaseError when the server is too old, or when it is behind.
+    """
+    known = settings()
+    if known.embedded:
+        keys.create_missing()
+        _prepare_embedded()
+    state = migrations()
+    if not state.up_to_date and (state.current is None or known.embedded or migrate_if_behind):
+        migrate()
+        state = migrations()
+    if not state.up_to_date:
+        raise DatabaseError("The database is older than this program. Run `python -m core migrate`.", state=state)
+    return state
+
+
+def migrate() -> None:
+    """Bring the schema to the newest migration, as the owner."""
+    configuration = Config()
+    configuration.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
+    with engine("owner").begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(hashtext('resocode migrations'))"))
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "head")
+
+
+def migrations() -> Migrations:
+    """Return the migration the database is at and the newest one of this code."""
+    script = ScriptDirectory(str(ROOT / "migrations"))
+    with engine("app").connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table_schema": "platform"})
+        return Migrations(current=context.get_current_revision(), newest=script.get_current_head() or "")
+
+
+def check_role() -> None:
+    """Refuse to run the dashboard as a role that row-level security does not bind, or on a server that is too old."""
+    with engine("app").connect() as connection:
+        row = connection.execute(
+            text(
+                "select rolsuper or rolbypassrls as unbound, current_setting('server_version_num')::int as version,"
+                " exists(select from pg_tables where tableowner = current_user) as owns"
+                " from pg_roles where rolname = current_user"
+            )
+        ).one()
+    if row.version < OLDEST_SERVER:
+        raise DatabaseError(f"PostgreSQL 15 or newer is needed; this server is {row.version // 10000}.")
+    if row.unbound or row.owns:
+        raise DatabaseError(
+            "DATABASE_URL names a role that row-level security does not bind (superuser, BYPASSRLS or an owner of "
+            "tables). Run `python -m core init` and use resocode_app."
+        )
+
+
+def reachable() -> bool:
+    """Return whether the database answers."""
+    try:
+        with engine("app").connect() as connection:
+            connection.execute(text("select 1"))
+    except OperationalError:
+        return False
+    return True
+
+
+def _pool(role: str, address: URL) -> Engine:
+    made = create_engine(
+        address,
+        pool_size=10,
+        max_overflow=10,
+        pool_pre_ping=True,
+        pool_timeout=5,
+        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC", "application_name": f"resocode {role}"},
+    )
+    if role in ("app", "read"):
+        event.listen(made, "connect", _limit_statements)
+    return made
+
+
+def _limit_statements(connection: psycopg.Connection, _record: object) -> None:
+    """A page waits five seconds at most; then it says so instead of hanging."""
+    connection.execute("set statement_timeout = '5s'")
+    connection.commit()
+
+
+@cache
+def _client(home: str) -> embedded.Client:
+    return embedded.attach(settings().home)
+
+
+def cluster() -> embedded.Cluster:
+    """Return the embedded cluster of this home, starting it if nobody did. The process holds it until it ends."""
+    with _lock:
+        return _client(str(settings().home)).cluster
+
+
+def release() -> None:
+    """Close every pool and let go of the embedded cluster; the last one to do so stops it."""
+    with _lock:
+        while _engines:
+            _engines.popitem()[1].dispose()
+        if _client.cache_info().currsize:
+            _client(str(settings().home)).close()
+            _client.cache_clear()
+
+
+def _embedded_url(role: str) -> URL:
+    known = cluster()
+    return URL.create(
+        "postgresql+psycopg",
+        username=f"resocode_{role}",
+        password=_passwords()[f"resocode_{role}"],
+        host=str(known.socket_directory),
+        port=known.port,
+        database=DATABASE,
+    )
+
+
+def _passwords() -> dict[str, str]:
+    file = settings().home / "roles.json"
+    if not file.exists():
+        keys.write_secret(file, json.dumps({role: secrets.token_urlsafe(32) for role in LOGIN_ROLES}))
+    return dict(json.loads(file.read_text()))
+
+
+def _prepare_embedded() -> None:
+    known = cluster()
+    with psycopg.connect(known.conninfo(), autocommit=True) as admin:
+        admin.execute("select pg_advisory_lock(hashtext('resocode database'))")
+        if not admin.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
+            admin.execute(f"create database {DATABASE}")
+    with psycopg.connect(known.conninfo(DATABASE)) as admin:
+        create_roles(admin, passwords=_passwords())

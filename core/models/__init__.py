@@ -1,0 +1,10 @@
+"""The tables, each column with its privacy label.
+
+``platform`` holds people and learning, ``privacy`` what the promises need, ``staff`` who works here. The labels are
+read through :func:`core.models.data_map.data_map`.
+"""
+
+from core.models import platform, privacy, staff
+from core.models.base import Base
+
+__all__ = ["Base", "platform", "privacy", "staff"]

@@ -1,0 +1,522 @@
+"""People and learning: what the platform knows and the dashboard keeps a copy of.
+
+Outcome, scores and progress stand in the learning tables, never on ``enrollment``: row-level security hides rows, not
+columns, and program staff read every enrollment. Learning tables repeat ``cohort_id`` so that their policies ask one
+indexed column; a composite foreign key keeps the copy true.
+"""
+
+import uuid
+from datetime import date, datetime
+from decimal import Decimal
+
+from sqlalchemy import (
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import Base, Id, Source, SourceKey
+from core.models.labels import Category, Erasure, Processor, about, label, outside, technical
+
+SCHEMA = "platform"
+ENROLLMENT_STATUS = ("registered", "active", "ended", "withdrawn")
+EXPERIENCE_LEVELS = ("beginner", "intermediate", "advanced", "not stated")
+RESULT_KINDS = ("distinction", "pass", "fail", "withdrawn")
+PROGRESS_STATUS = ("not started", "in progress", "done", "failed")
+SUBMISSION_STATUS = ("waiting for review", "passed", "failed")
+VISITOR_STATUS = ("new", "answered", "in contact", "lost")
+
+_NOBODY = about(reaches="", erasure=Erasure.NONE)
+_STUDENT_ROW = about(reaches="student_id", erasure=Erasure.ROW, processors=(Processor.MONGODB,))
+
+
+def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    """Return a check constraint: the column holds one of the values."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} in ({listed})", name=f"{column}_known")
+
+
+class Program(Base):
+    """What students enroll in."""
+
+    __tablename__ = "program"
+    __table_args__ = (UniqueConstraint("source", "source_key"), {"schema": SCHEMA, "info": _NOBODY})
+
+    id: Mapped[Id]
+    code: Mapped[str] = mapped_column(unique=True, info=technical())
+    title: Mapped[str] = mapped_column(info=technical())
+    source: Mapped[Source]
+    source_key: Mapped[SourceKey]
+
+
+class Cohort(Base):
+    """One run of a program, from ``starts_on`` to ``ends_on`` (both included)."""
+
+    __tablename__ = "cohort"
+    __table_args__ = (
+        UniqueConstraint("source", "source_key"),
+        CheckConstraint("ends_on >= starts_on", name="ends_after_start"),
+        {"schema": SCHEMA, "info": _NOBODY},
+    )
+
+    id: Mapped[Id]
+    program_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.program.id"), index=True, info=technical())
+    code: Mapped[str] = mapped_column(unique=True, info=technical())
+    title: Mapped[str] = mapped_column(info=technical())
+    starts_on: Mapped[date] = mapped_column(Date, info=technical())
+    ends_on: Mapped[date] = mapped_column(Date, info=technical())
+    seats: Mapped[int | None] = mapped_column(SmallInteger, info=technical())
+    source: Mapped[Source]
+    source_key: Mapped[SourceKey]
+
+
+class Module(Base):
+    """A part of a program. ``cohort_id`` is set when the module belongs to one run only."""
+
+    __tablename__ = "module"
+    __table_args__ = (UniqueConstraint("source", "source_key"), {"schema": SCHEMA, "info": _NOBODY})
+
+    id: Mapped[Id]
+    program_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.program.id"), index=True, info=technical())
+    cohort_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.cohort.id"), index=True, info=technical()
+    )
+    position: Mapped[int] = mapped_column(SmallInteger, info=technical())
+    title: Mapped[str] = mapped_column(info=technical())
+    kind: Mapped[str] = mapped_column(info=technical())
+    weight: Mapped[Decimal | None] = mapped_column(Numeric(6, 2), info=technical())
+    due_day: Mapped[int | None] = mapped_column(SmallInteger, info=technical())
+    source: Mapped[Source]
+    source_key: Mapped[SourceKey]
+
+
+class Student(Base):
+    """A person with an account on the platform. No age here: it lives in the consent record only.
+
+    ``email_hash`` and ``provider_hash`` are keyed hashes made in Python, compared with the suppression list.
+    """
+
+    __tablename__ = "student"
+    __table_args__ = (
+        UniqueConstraint("source", "source_key"),
+        one_of("experience_level", EXPERIENCE_LEVELS),
+        one_of("account_status", ("open", "closed")),
+        CheckConstraint("(account_status = 'closed') = (closed_at is not null)", name="closed_has_date"),
+        Index(
+            "ix_student_search",
+            text("(lower(name) || ' ' || lower(email)) public.gin_trgm_ops"),
+            postgresql_using="gin",
+        ),
+        Index("ix_student_name", text("lower(name)"), "id"),
+        Index("uq_student_email", text("lower(email)"), unique=True),
+        {
+            "schema": SCHEMA,
+            "info": about(
+                reaches="id", erasure=Erasure.ROW, processors=(Processor.MONGODB, Processor.VERCEL, Processor.SMTP)
+            ),
+        },
+    )
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(info=label(Category.ACCOUNT, "name"))
+    email: Mapped[str] = mapped_column(info=label(Category.ACCOUNT, "e-mail"))
+    experience_level: Mapped[str] = mapped_column(
+        server_default="not stated", info=label(Category.PROFILE, "experience level")
+    )
+    account_status: Mapped[str] = mapped_column(server_default="open", info=label(Category.ACCOUNT, "account status"))
+    registered_at: Mapped[datetime] = mapped_column(info=label(Category.ACCOUNT, "account opened"))
+    closed_at: Mapped[datetime | None] = mapped_column(info=label(Category.ACCOUNT, "account closed"))
+    email_hash: Mapped[bytes] = mapped_column(index=True, info=technical())
+    provider_hash: Mapped[bytes] = mapped_column(index=True, info=technical())
+    source: Mapped[Source]
+    source_key: Mapped[SourceKey]
+
+
+class StudentProfile(Base):
+    """What a student adds about themselves. Apart from ``student``, because those who teach do not need it."""
+
+    __tablename__ = "student_profile"
+    __table_args__ = (
+        {
+            "schema": SCHEMA,
+            "info": about(
+                reaches="student_id", erasure=Erasure.ROW, processors=(Processor.MONGODB, Processor.CLOUDINARY)
+            ),
+        },
+    )
+
+    student_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.student.id"), primary_key=True, info=technical()
+    )
+    phone: Mapped[str | None] = mapped_column(info=label(Category.ACCOUNT, "phone"))
+    headline: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "headline"))
+    link: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "personal link"))
+    avatar_url: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "picture"))
+    opted_out_at: Mapped[datetime | None] = mapped_column(info=label(Category.PROFILE, "opted out of mail"))
+
+
+class Enrollment(Base):
+    """A student's place in a cohort. Status and dates only: how it went stands in ``result``.
+
+    ``ended`` follows the cohort's end, the same day for everyone, so that it tells nothing of an outcome.
+    """
+
+    __tablename__ = "enrollment"
+    __table_args__ = (
+        UniqueConstraint("student_id", "cohort_id"),
+        UniqueConstraint("id", "cohort_id"),
+        UniqueConstraint("source", "source_key"),
+        one_of("status", ENROLLMENT_STATUS),
+        CheckConstraint("(status = 'withdrawn') = (withdrawn_at is not null)", name="withdrawn_has_date"),
+        Index("ix_enrollment_newest", text("enrolled_at desc"), text("id desc")),
+        Index("ix_enrollment_program", "program_id", text("enrolled_at desc"), text("id desc")),
+        Index("ix_enrollment_cohort", "cohort_id", text("enrolled_at desc"), text("id desc")),
+        Index("ix_enrollment_status", "status", text("enrolled_at desc"), text("id desc")),
+        Index("ix_enrollment_withdrawn", text("withdrawn_at desc"), postgresql_where=text("withdrawn_at is not null")),
+        {"schema": SCHEMA, "info": _STUDENT_ROW},
+    )
+
+    id: Mapped[Id]
+    student_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.student.id"), info=technical())
+    cohort_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.cohort.id"), info=technical())
+    program_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.program.id"), info=technical())
+    status: Mapped[str] = mapped_column(info=label(Category.LEARNING, "enrollment status"))
+    enrolled_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "enrolled"))
+    started_at: Mapped[datetime | None] = mapped_column(info=label(Category.LEARNING, "started"))
+    withdrawn_at: Mapped[datetime | None] = mapped_column(info=label(Category.LEARNING, "withdrawn"))
+    confirmed_at: Mapped[datetime | None] = mapped_column(info=label(Category.LEARNING, "confirmation sent"))
+    source: Mapped[Source]
+    source_key: Mapped[SourceKey]
+
+
+def _of_enrollment() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["enrollment_id", "cohort_id"], [f"{SCHEMA}.enrollment.id", f"{SCHEMA}.enrollment.cohort_id"]
+    )
+
+
+_ENROLLMENT_ROW = about(reaches="enrollment_id", erasure=Erasure.ROW, processors=(Processor.MONGODB,))
+
+
+class ModuleProgress(Base):
+    """How far a student is in one module."""
+
+    __tablename__ = "module_progress"
+    __table_args__ = (
+        _of_enrollment(),
+        one_of("status", PROGRESS_STATUS),
+        Index(
+            "uq_module_progress_enrollment",
+            "enrollment_id",
+            "module_id",
+            unique=True,
+            postgresql_include=["status", "score"],
+        ),
+        {"schema": SCHEMA, "info": _ENROLLMENT_ROW},
+    )
+
+    id: Mapped[Id]
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(info=technical())
+    cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
+    module_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.module.id"), index=True, info=technical())
+    status: Mapped[str] = mapped_column(info=label(Category.LEARNING, "progress"))
+    score: Mapped[Decimal | None] = mapped_column(Numeric(5, 2), info=label(Category.LEARNING, "score"))
+    started_at: Mapped[datetime | None] = mapped_column(info=label(Category.LEARNING, "module started"))
+    done_at: Mapped[datetime | None] = mapped_column(info=label(Category.LEARNING, "module done"))
+    active_at: Mapped[datetime | None] = mapped_column(info=label(Category.LEARNING, "last active"))
+
+
+class Submission(Base):
+    """A piece of work handed in. ``score`` is out of 100; None until it is reviewed."""
+
+    __tablename__ = "submission"
+    __table_args__ = (
+        _of_enrollment(),
+        UniqueConstraint("source", "source_key"),
+        one_of("status", SUBMISSION_STATUS),
+        CheckConstraint("score between 0 and 100", name="score_range"),
+        Index("ix_submission_enrollment", "enrollment_id", text("submitted_at desc")),
+        Index(
+            "ix_submission_waiting",
+            "cohort_id",
+            "submitted_at",
+            postgresql_where=text("status = 'waiting for review'"),
+        ),
+        {"schema": SCHEMA, "info": _ENROLLMENT_ROW},
+    )
+
+    id: Mapped[Id]
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(info=technical())
+    cohort_id: Mapped[uuid.UUID] = mapped_column(info=technical())
+    module_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.module.id"), index=True, info=technical())
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default="1", info=label(Category.LEARNING, "attempt"))
+    submitted_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "submitted"))
+    status: Mapped[str] = mapped_column(info=label(Category.LEARNING, "review status"))
+    score: Mapped[Decimal | None] = mapped_column(Numeric(5, 2), info=label(Category.LEARNING, "score"))
+    url: Mapped[str | None] = mapped_column(info=label(Category.LEARNING, "link"))
+    source: Mapped[Source]
+    source_key: Mapped[SourceKey]
+
+
+class CodeReview(Base):
+    """What a mentor wrote about a submission."""
+
+    __tablename__ = "code_review"
+    __table_args__ = (
+        _of_enrollment(),
+        {"schema": SCHEMA, "info": _ENROLLMENT_ROW},
+    )
+
+    id: Mapped[Id]
+    submission_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.submission.id"), index=True, info=technical()
+    )
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
+    cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
+    reviewer_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    reviewed_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "reviewed"))
+    passed: Mapped[bool] = mapped_column(info=label(Category.LEARNING, "passed"))
+    comment: Mapped[str] = mapped_column(info=label(Category.LEARNING, "review comment"))
+
+
+class Result(Base):
+    """How an enrollment ended. Opens by assignment only."""
+
+    __tablename__ = "result"
+    __table_args__ = (
+        _of_enrollment(),
+        one_of("kind", RESULT_KINDS),
+        {"schema": SCHEMA, "info": _ENROLLMENT_ROW},
+    )
+
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, info=technical())
+    cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
+    kind: Mapped[str] = mapped_column(info=label(Category.LEARNING, "result"))
+    decided_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "result decided"))
+    source: Mapped[Source]
+
+
+class Certificate(Base):
+    """A certificate that was issued; ``number`` is printed on it."""
+
+    __tablename__ = "certificate"
+    __table_args__ = (
+        _of_enrollment(),
+        {
+            "schema": SCHEMA,
+            "info": about(
+                reaches="enrollment_id", erasure=Erasure.ROW, processors=(Processor.MONGODB, Processor.CLOUDINARY)
+            ),
+        },
+    )
+
+    id: Mapped[Id]
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(unique=True, info=technical())
+    cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
+    number: Mapped[str] = mapped_column(unique=True, info=label(Category.LEARNING, "certificate number"))
+    honors: Mapped[bool] = mapped_column(server_default="false", info=label(Category.LEARNING, "with distinction"))
+    issued_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "certificate issued"))
+    url: Mapped[str | None] = mapped_column(info=label(Category.LEARNING, "certificate link"))
+    source: Mapped[Source]
+
+
+class UsageEvent(Base):
+    """What a student did on the platform on one day, counted. Partitioned by month of ``at``."""
+
+    __tablename__ = "usage_event"
+    __table_args__ = (
+        PrimaryKeyConstraint("at", "id"),
+        Index("ix_usage_event_enrollment", "enrollment_id", text("at desc")),
+        Index("ix_usage_event_cohort", "cohort_id", text("at desc")),
+        {
+            "schema": SCHEMA,
+            "info": _ENROLLMENT_ROW,
+            "postgresql_partition_by": "range (at)",
+        },
+    )
+
+    at: Mapped[datetime] = mapped_column(info=label(Category.USAGE, "when"))
+    id: Mapped[uuid.UUID] = mapped_column(info=technical())
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.enrollment.id"), info=technical()
+    )
+    cohort_id: Mapped[uuid.UUID] = mapped_column(info=technical())
+    kind: Mapped[str] = mapped_column(info=label(Category.USAGE, "what"))
+    item: Mapped[str] = mapped_column(info=label(Category.USAGE, "which page"))
+    clicks: Mapped[int] = mapped_column(info=label(Category.USAGE, "clicks"))
+    source: Mapped[Source]
+
+
+class EmailLog(Base):
+    """One mail that was sent or tried. Partitioned by month of ``sent_at``; gone after the period of clause 8."""
+
+    __tablename__ = "email_log"
+    __table_args__ = (
+        PrimaryKeyConstraint("sent_at", "id"),
+        CheckConstraint("num_nonnulls(student_id, visitor_id) = 1", name="one_recipient"),
+        one_of("outcome", ("sent", "bounced", "failed")),
+        Index("ix_email_log_student", "student_id"),
+        Index("ix_email_log_visitor", "visitor_id"),
+        {
+            "schema": SCHEMA,
+            "info": about(reaches="student_id", erasure=Erasure.ROW, processors=(Processor.SMTP,)),
+            "postgresql_partition_by": "range (sent_at)",
+        },
+    )
+
+    sent_at: Mapped[datetime] = mapped_column(info=outside("proof of delivery for 90 days (clause 8)", "mail sent"))
+    id: Mapped[uuid.UUID] = mapped_column(info=technical())
+    student_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(f"{SCHEMA}.student.id"), info=technical())
+    visitor_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(f"{SCHEMA}.visitor.id"), info=technical())
+    kind: Mapped[str] = mapped_column(info=outside("what the mail was for (clause 2)", "kind of mail"))
+    address: Mapped[str] = mapped_column(info=label(Category.ACCOUNT, "mail address used"))
+    outcome: Mapped[str] = mapped_column(info=outside("delivery result, for 90 days (clause 8)", "delivery"))
+    source: Mapped[Source]
+
+
+class Visitor(Base):
+    """Someone who left their details in a form."""
+
+    __tablename__ = "visitor"
+    __table_args__ = (
+        UniqueConstraint("source", "source_key"),
+        one_of("status", VISITOR_STATUS),
+        one_of("experience_level", EXPERIENCE_LEVELS),
+        Index("ix_visitor_asked", text("asked_at desc"), text("id desc")),
+        Index("ix_visitor_email", text("lower(email)")),
+        {"schema": SCHEMA, "info": about(reaches="id", erasure=Erasure.ROW, processors=(Processor.MONGODB,))},
+    )
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(info=label(Category.CONTACT, "name"))
+    email: Mapped[str] = mapped_column(info=label(Category.CONTACT, "e-mail"))
+    phone: Mapped[str | None] = mapped_column(info=label(Category.CONTACT, "phone"))
+    program_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.program.id"), index=True, info=label(Category.INTEREST, "program of interest")
+    )
+    experience_level: Mapped[str] = mapped_column(
+        server_default="not stated", info=label(Category.INTEREST, "experience level")
+    )
+    message: Mapped[str | None] = mapped_column(info=label(Category.INTEREST, "message"))
+    status: Mapped[str] = mapped_column(server_default="new", info=outside("follow-up by staff", "follow-up"))
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    next_contact_on: Mapped[date | None] = mapped_column(Date, info=outside("follow-up by staff", "next contact"))
+    asked_at: Mapped[datetime] = mapped_column(info=label(Category.CONTACT, "asked for contact"))
+    answered_at: Mapped[datetime | None] = mapped_column(info=outside("follow-up by staff", "answered"))
+    email_hash: Mapped[bytes] = mapped_column(index=True, info=technical())
+    provider_hash: Mapped[bytes] = mapped_column(index=True, info=technical())
+    source: Mapped[Source]
+    source_key: Mapped[SourceKey]
+
+
+class VisitorDevice(Base):
+    """The device a visitor used. Apart from ``visitor``: it serves the watch for abuse only (clause 2)."""
+
+    __tablename__ = "visitor_device"
+    __table_args__ = (
+        {"schema": SCHEMA, "info": about(reaches="visitor_id", erasure=Erasure.ROW, processors=(Processor.VERCEL,))},
+    )
+
+    visitor_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.visitor.id"), primary_key=True, info=technical()
+    )
+    user_agent: Mapped[str] = mapped_column(info=label(Category.DEVICE, "browser"))
+    address: Mapped[str] = mapped_column(info=label(Category.DEVICE, "network address"))
+
+
+class Subscription(Base):
+    """The time for which a student may use the platform. ``ends_on`` None: open-ended."""
+
+    __tablename__ = "subscription"
+    __table_args__ = (
+        CheckConstraint("ends_on is null or ends_on >= starts_on", name="ends_after_start"),
+        {"schema": SCHEMA, "info": _STUDENT_ROW},
+    )
+
+    id: Mapped[Id]
+    student_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.student.id"), index=True, info=technical()
+    )
+    starts_on: Mapped[date] = mapped_column(Date, info=label(Category.ACCOUNT, "subscription starts"))
+    ends_on: Mapped[date | None] = mapped_column(
+        Date, index=True, info=label(Category.ACCOUNT, "subscription ends")
+    )
+    source: Mapped[Source]
+
+
+class Tombstone(Base):
+    """What stands for an erased person in rows that the law keeps. It knows nothing but that there was one."""
+
+    __tablename__ = "tombstone"
+    __table_args__ = ({"schema": SCHEMA, "info": _NOBODY},)
+
+    id: Mapped[Id]
+    erased_at: Mapped[datetime] = mapped_column(info=technical())
+
+
+class Payment(Base):
+    """A payment. Kept for the books: after an erasure it points to a tombstone."""
+
+    __tablename__ = "payment"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(student_id, tombstone_id) = 1", name="one_payer"),
+        {
+            "schema": SCHEMA,
+            "info": about(
+                reaches="student_id",
+                erasure=Erasure.KEEP,
+                reason="commercial and tax law",
+                until="10 years after the end of the year of payment",
+                processors=(Processor.PAYMENTS,),
+            ),
+        },
+    )
+
+    id: Mapped[Id]
+    student_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.student.id"), index=True, info=label(Category.NOBODY, erasure=Erasure.BLANK)
+    )
+    tombstone_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.tombstone.id"), index=True, info=technical()
+    )
+    paid_at: Mapped[datetime] = mapped_column(info=outside("bookkeeping (clause 5 names the gateways)", "paid"))
+    amount_cents: Mapped[int] = mapped_column(info=outside("bookkeeping (clause 5 names the gateways)", "cents"))
+    currency: Mapped[str] = mapped_column(info=outside("bookkeeping (clause 5 names the gateways)", "currency"))
+    gateway_ref: Mapped[str] = mapped_column(unique=True, info=outside("finds the payment at the gateway", "reference"))
+    source: Mapped[Source]
+
+
+class GroupFigure(Base):
+    """A weekly figure about a group, for staff without an assignment (design, section 5).
+
+    Written once a week; ``completed_percent`` is rounded to 5 points and absent for groups below 10.
+    """
+
+    __tablename__ = "group_figure"
+    __table_args__ = (
+        UniqueConstraint("week", "program_id", postgresql_nulls_not_distinct=True),
+        CheckConstraint("mod(completed_percent, 5) = 0", name="rounded"),
+        CheckConstraint("completed_percent is null or members >= 10", name="group_of_ten"),
+        {"schema": SCHEMA, "info": _NOBODY},
+    )
+
+    id: Mapped[Id]
+    week: Mapped[date] = mapped_column(Date, info=technical())
+    program_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.program.id"), index=True, info=technical()
+    )
+    members: Mapped[int] = mapped_column(info=technical())
+    completed_percent: Mapped[int | None] = mapped_column(SmallInteger, info=technical())
+    taken_at: Mapped[datetime] = mapped_column(info=technical())

@@ -1,0 +1,129 @@
+"""What the promises need: consent, requests, the audit and the policy in force."""
+
+import uuid
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Date, ForeignKey, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import Base, Id, Source
+from core.models.labels import Category, Erasure, about, label, outside, technical
+from core.models.platform import one_of
+
+SCHEMA = "privacy"
+REQUEST_KINDS = ("access", "export", "correct", "delete", "restrict", "opt_out", "object")
+
+_STUDENT_ROW = about(reaches="student_id", erasure=Erasure.ROW)
+_RECORD = about(
+    reaches="", erasure=Erasure.KEEP, reason="proof that promises were kept", until="3 years after the event"
+)
+_NOBODY = about(reaches="", erasure=Erasure.NONE)
+_AGE = "clause 9 asks for it, clause 1 does not list it"
+
+
+class Guardian(Base):
+    """A parent or guardian who consents for a student below the consent age."""
+
+    __tablename__ = "guardian"
+    __table_args__ = ({"schema": SCHEMA, "info": _STUDENT_ROW},)
+
+    id: Mapped[Id]
+    student_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("platform.student.id"), index=True, info=technical())
+    name: Mapped[str] = mapped_column(info=outside(_AGE, "guardian's name"))
+    email: Mapped[str] = mapped_column(info=outside(_AGE, "guardian's e-mail"))
+
+
+class Consent(Base):
+    """The consent record: the only place where an age is kept.
+
+    ``birth_date`` when the student gave one; else ``adult`` says what they declared (None: not declared).
+    """
+
+    __tablename__ = "consent"
+    __table_args__ = (
+        one_of("state", ("not needed", "missing", "given", "verified", "withdrawn")),
+        {"schema": SCHEMA, "info": _STUDENT_ROW},
+    )
+
+    student_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("platform.student.id"), primary_key=True, info=technical()
+    )
+    birth_date: Mapped[date | None] = mapped_column(Date, info=outside(_AGE, "birth date"))
+    adult: Mapped[bool | None] = mapped_column(Boolean, info=outside(_AGE, "declared to be an adult"))
+    declared_at: Mapped[datetime | None] = mapped_column(info=outside(_AGE, "age declared"))
+    guardian_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.guardian.id"), index=True, info=technical()
+    )
+    state: Mapped[str] = mapped_column(info=outside(_AGE, "parental consent"))
+    verified_at: Mapped[datetime | None] = mapped_column(info=outside(_AGE, "consent verified"))
+    verified_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    source: Mapped[Source]
+
+
+class Request(Base):
+    """What a student or visitor asked for. An open one gives a privacy officer the identity it needs, no more."""
+
+    __tablename__ = "request"
+    __table_args__ = (
+        one_of("kind", REQUEST_KINDS),
+        CheckConstraint("num_nonnulls(student_id, visitor_id) <= 1", name="one_subject"),
+        Index("ix_request_open", "received_at", postgresql_where=text("closed_at is null")),
+        {"schema": SCHEMA, "info": _RECORD},
+    )
+
+    id: Mapped[Id]
+    kind: Mapped[str] = mapped_column(info=outside("answers a right of clause 7", "request"))
+    student_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("platform.student.id"), index=True, info=label(Category.NOBODY, erasure=Erasure.BLANK)
+    )
+    visitor_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("platform.visitor.id"), index=True, info=label(Category.NOBODY, erasure=Erasure.BLANK)
+    )
+    state: Mapped[str] = mapped_column(info=outside("answers a right of clause 7", "state of the request"))
+    received_at: Mapped[datetime] = mapped_column(info=outside("answers a right of clause 7", "request received"))
+    due_at: Mapped[datetime] = mapped_column(info=outside("answers a right of clause 7", "answer due"))
+    closed_at: Mapped[datetime | None] = mapped_column(info=outside("answers a right of clause 7", "request closed"))
+    filed_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    source: Mapped[Source]
+
+
+class AuditEvent(Base):
+    """One line of the audit: append-only, gapless, hash-chained (see core.privacy.audit). No foreign keys, so that it never
+    holds back an erasure; ids are opaque and ``details`` holds codes, never text about a person."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (
+        Index("ix_audit_event_subject", "subject_id", "seq"),
+        Index("ix_audit_event_actor", "actor_id", "seq"),
+        {"schema": SCHEMA, "info": _RECORD},
+    )
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info=technical())
+    at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    actor: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    actor_id: Mapped[uuid.UUID | None] = mapped_column(info=label(Category.STAFF))
+    session_id: Mapped[uuid.UUID | None] = mapped_column(info=label(Category.STAFF))
+    action: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    subject_kind: Mapped[str | None] = mapped_column(info=technical())
+    subject_id: Mapped[uuid.UUID | None] = mapped_column(info=technical())
+    details: Mapped[str] = mapped_column(info=technical())
+    previous: Mapped[bytes] = mapped_column(info=technical())
+    hash: Mapped[bytes] = mapped_column(info=technical())
+
+
+class PolicyVersion(Base):
+    """A published version of the policy; immutable. ``document`` is the whole file as data."""
+
+    __tablename__ = "policy_version"
+    __table_args__ = ({"schema": SCHEMA, "info": _NOBODY},)
+
+    version: Mapped[str] = mapped_column(primary_key=True, info=technical())
+    effective_at: Mapped[datetime] = mapped_column(unique=True, info=technical())
+    published_at: Mapped[datetime] = mapped_column(info=technical())
+    document: Mapped[dict[str, Any]] = mapped_column(JSONB, info=technical())

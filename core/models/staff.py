@@ -1,0 +1,123 @@
+"""Who works here: accounts, sessions, assignments, throttling and one-time file links."""
+
+import uuid
+from datetime import date, datetime
+
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import Base, Id
+from core.models.labels import Category, Erasure, about, label, technical
+from core.models.platform import one_of
+
+SCHEMA = "staff"
+ROLES = ("program_staff", "instructor", "mentor", "privacy_officer", "admin", "auditor")
+TEACHING_ROLES = ("instructor", "mentor")
+
+_STAFF = about(
+    reaches="", erasure=Erasure.KEEP, reason="proof of who acted", until="3 years after the last day of work"
+)
+_SHORT = about(reaches="", erasure=Erasure.NONE)
+
+
+class StaffMember(Base):
+    """Someone who may sign in. ``password_hash`` is bcrypt over a keyed hash (core.privacy.passwords); None: no password yet."""
+
+    __tablename__ = "staff_member"
+    __table_args__ = (
+        one_of("role", ROLES),
+        Index("uq_staff_member_email", text("lower(email)"), unique=True),
+        {"schema": SCHEMA, "info": _STAFF},
+    )
+
+    id: Mapped[Id]
+    email: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    name: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    role: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    password_hash: Mapped[str | None] = mapped_column(info=label(Category.STAFF))
+    created_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    disabled_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+    demo: Mapped[bool] = mapped_column(server_default="false", info=technical())
+
+
+class StaffSession(Base):
+    """One sign-in. Only SHA-256 hashes of its secrets are kept: of the token that the tab holds in its server-side state,
+    of the cookie that brings a reload back, and of the ticket that is exchanged for the cookie once."""
+
+    __tablename__ = "session"
+    __table_args__ = ({"schema": SCHEMA, "info": _SHORT},)
+
+    id: Mapped[Id]
+    staff_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    token_hash: Mapped[bytes] = mapped_column(unique=True, info=technical())
+    cookie_hash: Mapped[bytes | None] = mapped_column(unique=True, info=technical())
+    ticket_hash: Mapped[bytes | None] = mapped_column(unique=True, info=technical())
+    ticket_expires_at: Mapped[datetime | None] = mapped_column(info=technical())
+    ticket_used_at: Mapped[datetime | None] = mapped_column(info=technical())
+    started_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    seen_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    expires_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    ended_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+    end_reason: Mapped[str | None] = mapped_column(info=label(Category.STAFF))
+
+
+class Throttle(Base):
+    """Failed sign-ins in a row, by a keyed hash of the name that was typed (known or not)."""
+
+    __tablename__ = "throttle"
+    __table_args__ = ({"schema": SCHEMA, "info": _SHORT},)
+
+    name_hash: Mapped[bytes] = mapped_column(primary_key=True, info=technical())
+    failures: Mapped[int] = mapped_column(info=technical())
+    failed_at: Mapped[datetime] = mapped_column(info=technical())
+    locked_until: Mapped[datetime | None] = mapped_column(info=technical())
+
+
+class Assignment(Base):
+    """Opens the learning data of one cohort to one staff member from ``starts_on`` to ``ends_on`` (both included)."""
+
+    __tablename__ = "assignment"
+    __table_args__ = (
+        CheckConstraint("ends_on is null or ends_on >= starts_on", name="ends_after_start"),
+        Index("ix_assignment_staff", "staff_id", "cohort_id"),
+        {"schema": SCHEMA, "info": _STAFF},
+    )
+
+    id: Mapped[Id]
+    staff_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.staff_member.id"), info=label(Category.STAFF))
+    cohort_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("platform.cohort.id"), index=True, info=label(Category.STAFF)
+    )
+    starts_on: Mapped[date] = mapped_column(Date, info=label(Category.STAFF))
+    ends_on: Mapped[date | None] = mapped_column(Date, info=label(Category.STAFF))
+    created_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+
+
+class FileLink(Base):
+    """A file that waits to be fetched once, by the session that asked for it. ``content`` is encrypted."""
+
+    __tablename__ = "file_link"
+    __table_args__ = ({"schema": SCHEMA, "info": _SHORT},)
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True, info=technical())
+    session_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.session.id"), index=True, info=technical()
+    )
+    name: Mapped[str] = mapped_column(info=technical())
+    media_type: Mapped[str] = mapped_column(info=technical())
+    content: Mapped[bytes] = mapped_column(info=technical())
+    created_at: Mapped[datetime] = mapped_column(info=technical())
+    expires_at: Mapped[datetime] = mapped_column(index=True, info=technical())
+    opened_at: Mapped[datetime | None] = mapped_column(info=technical())
+
+
+class WorkerHeartbeat(Base):
+    """When each worker last said that it lives."""
+
+    __tablename__ = "worker_heartbeat"
+    __table_args__ = ({"schema": SCHEMA, "info": _SHORT},)
+
+    worker: Mapped[str] = mapped_column(primary_key=True, info=technical())
+    beat_at: Mapped[datetime] = mapped_column(info=technical())

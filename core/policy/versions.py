@@ -1,0 +1,62 @@
+"""Versions of the policy. The published row in the database is the truth; ``data/policy/`` seeds version one."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import yaml
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.errors import BadInput, NotFound
+from core.models.privacy import PolicyVersion
+from core.settings import ROOT
+
+FIRST_VERSION = ROOT / "data" / "policy" / "2026-04-20.yaml"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the code takes from the policy. Ages in years; ``grace_days`` times 24 hours; months are calendar months."""
+
+    version: str
+    minimum_age: int
+    consent_age: int
+    grace_days: int
+    email_log_days: int
+    answer_months: int
+    extension_months: int
+    group_minimum: int
+    group_rounding: int
+
+
+def in_force(session: Session, at: datetime) -> Parameters:
+    """Return the parameters of the version in force at an instant. Raises NotFound before the first version."""
+    newest = select(PolicyVersion).where(PolicyVersion.effective_at <= at).order_by(PolicyVersion.effective_at.desc())
+    row = session.scalars(newest.limit(1)).first()
+    if row is None:
+        raise NotFound("No version of the policy is in force yet. Run `python -m core policy load`.", at=at)
+    return _parameters(row.version, row.document)
+
+
+def publish_first_version(session: Session, *, now: datetime) -> str:
+    """Write version one from ``data/policy/`` unless it is there; return its name."""
+    document = yaml.safe_load(FIRST_VERSION.read_text(encoding="utf-8"))
+    _parameters(document["version"], document)
+    row = {
+        "version": document["version"],
+        "effective_at": document["effective_at"],
+        "published_at": now,
+        "document": {**document, "effective_at": document["effective_at"].isoformat()},
+    }
+    session.execute(insert(PolicyVersion).values(row).on_conflict_do_nothing())
+    return str(document["version"])
+
+
+def _parameters(version: str, document: dict[str, Any]) -> Parameters:
+    given = document.get("parameters", {})
+    wanted = {field.name for field in fields(Parameters)} - {"version"}
+    if set(given) != wanted or not all(isinstance(value, int) and value > 0 for value in given.values()):
+        raise BadInput(f"The parameters of policy {version} are not the ones this program knows: {sorted(wanted)}.")
+    return Parameters(version=version, **given)

@@ -1,0 +1,58 @@
+"""Seeing a person: the whole address of a student, and the record of it."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db import identify
+from core.errors import Refused
+from core.models.platform import Student
+from core.privacy.audit import Action, append, append_view
+from core.privacy.files import add_file
+from core.privacy.sessions import Staff
+
+CSV = "text/csv; charset=utf-8"
+MAY_REVEAL = ("program_staff",)
+MOST_AT_ONCE = 50
+
+
+def reveal_contacts(
+    session: Session, *, student_ids: list[uuid.UUID], purpose: str, by: Staff, now: datetime
+) -> dict[uuid.UUID, str]:
+    """Return the e-mail of each student that ``by`` may see, and record that each of them was seen.
+
+    Raises Refused for a role that has no use for a contact, or for more than one page of people at once.
+    """
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    if by.role not in MAY_REVEAL or len(student_ids) > MOST_AT_ONCE:
+        raise Refused("Contacts open to program staff, one page at a time.", role=by.role)
+    found = dict(session.execute(select(Student.id, Student.email).where(Student.id.in_(student_ids))).tuples().all())
+    append_view(session, person_kind="student", person_ids=sorted(found), purpose=purpose, now=now)
+    return found
+
+
+def record_view(session: Session, *, student_id: uuid.UUID, purpose: str, by: Staff, now: datetime) -> None:
+    """Record that one person's record was opened."""
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    append_view(session, person_kind="student", person_ids=[student_id], purpose=purpose, now=now)
+
+
+def record_refusal(session: Session, *, what: str, by: Staff, now: datetime) -> None:
+    """Record that ``by`` asked for something their role does not open. ``what`` is a code, such as a page's name."""
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    append(session, Action.REFUSED, now=now, what=what, role=by.role)
+
+
+def export_list(
+    session: Session, *, what: str, name: str, content: bytes, rows: int, by: Staff, now: datetime
+) -> str:
+    """Let a list leave the dashboard as a CSV through a one-time link; return the secret of the link.
+
+    ``what`` and ``name`` hold no personal data. The number of rows is recorded.
+    """
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    secret = add_file(session, session_id=by.session_id, name=name, media_type=CSV, content=content, now=now)
+    append(session, Action.LIST_EXPORTED, now=now, what=what, rows=rows)
+    return secret

@@ -1,0 +1,123 @@
+"""Sign-in and sessions of staff.
+
+Danger: a stolen or stale session acts as somebody else. Principle: the session is a row; every rerun, action and file asks
+for it anew, so that signing out, disabling and a change of role end every tab at its next move. Mechanism: 256-bit
+secrets, of which the database holds SHA-256 only. The tab keeps the *token* in its server-side state; a single-use
+*ticket* is exchanged for the *cookie* that brings a reload back. Sources: OWASP ASVS 5.0, 6.3 and 7; NIST SP 800-63B-4.
+"""
+
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core import keys
+from core.db import identify
+from core.models.base import uuid7
+from core.privacy import passwords
+from core.privacy.audit import Action, append
+
+LONGEST_SESSION = timedelta(hours=8)
+LONGEST_IDLE = timedelta(minutes=15)  # kept by staff.touch_session
+TICKET_LIFE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Staff:
+    """The staff member behind a live session, as the database knows them at this moment."""
+
+    session_id: uuid.UUID
+    id: uuid.UUID
+    name: str
+    email: str
+    role: str
+    demo: bool
+    cookie_hash: bytes | None
+    started_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """The secrets of a new session: each is shown once, here."""
+
+    token: str
+    ticket: str
+
+
+def sign_in(session: Session, *, email: str, password: str, now: datetime) -> SignedIn | None:
+    """Check a name and a password; open a session, or return None (one answer for every failure).
+
+    The failure is counted before the password is looked at, and written to the audit: do not roll back.
+    """
+    name_hash = keys.current("passwords").digest("name", _printable(keys.normalized_email(email)))
+    asked = {"hash": name_hash, "now": now}
+    attempt = session.execute(text("select * from staff.begin_attempt(:hash, :now)"), asked).one()
+    found = session.execute(text("select * from staff.candidate(:email)"), {"email": _printable(email.strip())}).first()
+    right = passwords.matches(password, found.password_hash if found else None)
+    if not (attempt.allowed and right and found):
+        reason = "wrong" if attempt.allowed else "throttled"
+        append(session, Action.SIGN_IN_FAILED, now=now, reason=reason)
+        return None
+    session.execute(text("select staff.forget_failures(:hash)"), asked)
+    return _open(session, staff_id=found.id, now=now)
+
+
+def redeem_ticket(session: Session, *, ticket: str, now: datetime) -> str | None:
+    """Exchange a ticket for the cookie of its session, once, within 60 seconds. Return None otherwise."""
+    cookie = secrets.token_urlsafe(32)
+    asked = {"ticket": digest(ticket), "cookie": digest(cookie), "now": now}
+    done = session.scalar(text("select staff.redeem_ticket(:ticket, :cookie, :now)"), asked)
+    return cookie if done else None
+
+
+def live_session(session: Session, *, secret: str, now: datetime) -> Staff | None:
+    """Return who holds this token or cookie, and count it as a sign of life. Return None when the session is over."""
+    asked = {"secret": digest(secret), "now": now}
+    row = session.execute(text("select * from staff.touch_session(:secret, :now)"), asked).first()
+    if row is None:
+        return None
+    return Staff(row.session_id, row.staff_id, row.name, row.email, row.role, row.demo, row.cookie_hash,
+                 row.started_at, row.expires_at)  # fmt: skip
+
+
+def sign_out(session: Session, *, by: Staff, now: datetime) -> None:
+    """End the session everywhere."""
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    asked = {"id": by.session_id, "now": now}
+    if session.scalar(text("select staff.end_session(:id, :now, 'signed out')"), asked):
+        append(session, Action.SIGNED_OUT, now=now)
+
+
+def digest(secret: str) -> bytes:
+    """Return what the database keeps of a secret. 256 random bits need no salt and no slow hash."""
+    return hashlib.sha256(_printable(secret).encode()).digest()
+
+
+def _open(session: Session, *, staff_id: uuid.UUID, now: datetime) -> SignedIn:
+    made = SignedIn(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+    session_id = uuid7()
+    identify(session, staff_id=staff_id, session_id=session_id)
+    session.execute(
+        text("select staff.open_session(:id, :staff, :token, :ticket, :now, :expires, :ticket_expires)"),
+        {
+            "id": session_id,
+            "staff": staff_id,
+            "token": digest(made.token),
+            "ticket": digest(made.ticket),
+            "now": now,
+            "expires": now + LONGEST_SESSION,
+            "ticket_expires": now + TICKET_LIFE,
+        },
+    )
+    append(session, Action.SIGNED_IN, now=now)
+    return made
+
+
+def _printable(typed: str) -> str:
+    """A name or secret as the database can take it: what nobody can have stays a miss instead of an error."""
+    return typed.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\0")[:1000]

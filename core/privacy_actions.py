@@ -1,0 +1,44 @@
+"""The front door for changes. No ``select`` here: each verb lives in ``core/privacy/`` and is told here.
+
+Sessions   sign_in, redeem_ticket, live_session, sign_out
+Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list
+People     reveal_contacts, record_view, record_refusal, export_list
+Files      open_file, file_exists, drop_expired_files
+Figures    take_group_figures
+Policy     publish_first_version
+
+Every verb is keyword-only, takes who acts (``by``) and when (``now``), and writes its audit line last, in the caller's
+transaction. None of them commits.
+"""
+
+from core.policy import publish_first_version
+from core.privacy.contacts import export_list, record_refusal, record_view, reveal_contacts
+from core.privacy.files import drop_expired_files, file_exists, open_file
+from core.privacy.sessions import SignedIn, Staff, live_session, redeem_ticket, sign_in, sign_out
+from core.privacy.snapshots import take_group_figures
+from core.privacy.staffing import add_staff, assign, assignments, change_role, disable_staff, enable_staff, staff_list
+
+__all__ = [
+    "SignedIn",
+    "Staff",
+    "add_staff",
+    "assign",
+    "assignments",
+    "change_role",
+    "disable_staff",
+    "drop_expired_files",
+    "enable_staff",
+    "export_list",
+    "file_exists",
+    "live_session",
+    "open_file",
+    "publish_first_version",
+    "record_refusal",
+    "record_view",
+    "redeem_ticket",
+    "reveal_contacts",
+    "sign_in",
+    "sign_out",
+    "staff_list",
+    "take_group_figures",
+]

@@ -1,0 +1,280 @@
+"""Enrollments: one page of them, how many there are, the funnel and the trend.
+
+Status and dates only: a row of this module never tells how somebody is doing. Contacts come masked; the whole address is
+an action (core.privacy.contacts), because somebody is seen then.
+"""
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS, Cohort, Enrollment, GroupFigure, Program, Student
+from core.words import clean, masked_email
+
+PAGE_SIZE = 50
+SHORTEST_SEARCH = 3
+LONGEST_SEARCH = 200
+COUNT_CAP = 100_000
+SORTS = {"newest": "Newest first", "oldest": "Oldest first", "name": "By name"}
+
+
+@dataclass(frozen=True)
+class EnrollmentFilter:
+    """What to look for; an empty one finds all. Days are in UTC, both included."""
+
+    search: str = ""
+    program_id: uuid.UUID | None = None
+    cohort_id: uuid.UUID | None = None
+    statuses: tuple[str, ...] = ()
+    level: str | None = None
+    first_day: date | None = None
+    last_day: date | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True when it leaves nothing out."""
+        return self == EnrollmentFilter()
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The last row of a page: the next page begins behind it."""
+
+    value: str
+    id: uuid.UUID
+
+
+@dataclass(frozen=True)
+class EnrollmentRow:
+    """One line of the table. ``contact`` is masked."""
+
+    id: uuid.UUID
+    student_id: uuid.UUID
+    student: str
+    contact: str
+    program: str
+    cohort: str
+    status: str
+    level: str
+    enrolled_at: datetime
+    starts_on: date
+
+
+@dataclass(frozen=True)
+class EnrollmentPage:
+    """Up to ``PAGE_SIZE`` rows; ``next`` is None on the last page."""
+
+    rows: tuple[EnrollmentRow, ...]
+    next: Cursor | None
+
+
+@dataclass(frozen=True)
+class Total:
+    """How many match; ``capped`` when counting stopped at ``COUNT_CAP``."""
+
+    count: int
+    capped: bool
+
+
+@dataclass(frozen=True)
+class CohortChoice:
+    """A cohort as filters offer it."""
+
+    id: uuid.UUID
+    code: str
+    title: str
+    program_id: uuid.UUID
+    starts_on: date
+    ends_on: date
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All programs (id → title, by title) and cohorts (latest start first)."""
+
+    programs: dict[uuid.UUID, str]
+    cohorts: tuple[CohortChoice, ...]
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """Exact counts of people who asked and enrollments that began in a period, by what became of them until now."""
+
+    visitors: int
+    registered: int
+    active: int
+    ended: int
+    withdrawn: int
+
+
+@dataclass(frozen=True)
+class Trend:
+    """New enrollments by month (first days, ascending, no gaps) and program title."""
+
+    months: tuple[date, ...] = ()
+    series: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CompletedFigure:
+    """The weekly group figure: of those whose cohort ended, the share that completed, rounded; None below 10 persons."""
+
+    week: date
+    percent: int | None
+
+
+def enrollment_page(
+    session: Session, wanted: EnrollmentFilter, *, sort: str = "newest", after: Cursor | None = None, limit: int = PAGE_SIZE
+) -> EnrollmentPage:
+    """Return one page within the rights of whoever asks. Raises BadInput for a search that cannot be used."""
+    asked = {
+        **_arguments(wanted),
+        "sort": sort,
+        "after_value": after.value if after else None,
+        "after_id": after.id if after else None,
+        "limit": limit + 1,
+    }
+    found = session.execute(_FIND, asked).all()
+    shown = _rows(session, [row.id for row in found[:limit]])
+    more = Cursor(found[limit - 1].sort_value, found[limit - 1].id) if len(found) > limit else None
+    return EnrollmentPage(tuple(shown), more)
+
+
+def enrollment_total(session: Session, wanted: EnrollmentFilter, *, cap: int = COUNT_CAP) -> Total:
+    """Return how many enrollments match, counted up to ``cap``."""
+    count = int(session.execute(_COUNT, {**_arguments(wanted), "cap": cap + 1}).scalar_one())
+    return Total(min(count, cap), count > cap)
+
+
+def catalog(session: Session) -> Catalog:
+    """Return every program and cohort. No person in it."""
+    programs = {p.id: p.title for p in session.scalars(select(Program).order_by(Program.title))}
+    listed = session.scalars(select(Cohort).order_by(Cohort.starts_on.desc(), Cohort.title))
+    return Catalog(
+        programs, tuple(CohortChoice(c.id, c.code, c.title, c.program_id, c.starts_on, c.ends_on) for c in listed)
+    )
+
+
+def funnel(
+    session: Session,
+    *,
+    first_day: date | None = None,
+    last_day: date | None = None,
+    program_id: uuid.UUID | None = None,
+    cohort_id: uuid.UUID | None = None,
+) -> Funnel:
+    """Return the funnel of a period. With a cohort there are no visitors: they ask for a program."""
+    period = _period(first_day, last_day)
+    counts: Counter[str] = Counter()
+    for row in session.execute(_ENROLLMENT_COUNTS, period):
+        if program_id in (None, row.program_id) and cohort_id in (None, row.cohort_id):
+            counts["all"] += row.enrollments
+            counts["started"] += row.enrollments * row.started
+            counts[row.status] += row.enrollments
+    visitors = sum(
+        row.visitors for row in session.execute(_VISITOR_COUNTS, period) if program_id in (None, row.program_id)
+    )
+    return Funnel(visitors, counts["all"], counts["started"], counts["ended"], counts["withdrawn"])
+
+
+def monthly_trend(
+    session: Session,
+    *,
+    first_day: date | None = None,
+    last_day: date | None = None,
+    program_id: uuid.UUID | None = None,
+    cohort_id: uuid.UUID | None = None,
+) -> Trend:
+    """Return new enrollments by month and program; beyond five programs the smallest are summed as "other"."""
+    titles = catalog(session).programs
+    counts: dict[str, Counter[date]] = {}
+    for row in session.execute(_ENROLLMENT_COUNTS, _period(first_day, last_day)):
+        if program_id in (None, row.program_id) and cohort_id in (None, row.cohort_id):
+            counts.setdefault(titles[row.program_id], Counter())[row.month] += row.enrollments
+    months = _months(sorted({month for by_month in counts.values() for month in by_month}))
+    return Trend(months, {name: tuple(by[m] for m in months) for name, by in _largest(counts, 5).items()})
+
+
+def completed_figure(session: Session, *, program_id: uuid.UUID | None = None) -> CompletedFigure | None:
+    """Return the newest group figure of a program, or of all together; None before the first weekly run."""
+    newest = select(GroupFigure).where(GroupFigure.program_id.is_not_distinct_from(program_id))
+    row = session.scalars(newest.order_by(GroupFigure.week.desc()).limit(1)).first()
+    return CompletedFigure(row.week, row.completed_percent) if row else None
+
+
+_FIND = text(
+    "select id, sort_value from platform.find_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level,"
+    " :since, :until, :sort, :after_value, :after_id, :limit)"
+)
+_COUNT = text(
+    "select platform.count_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level, :since, :until, :cap)"
+)
+_ENROLLMENT_COUNTS = text("select * from platform.enrollment_counts(:since, :until)")
+_VISITOR_COUNTS = text("select * from platform.visitor_counts(:since, :until)")
+
+
+def _arguments(wanted: EnrollmentFilter) -> dict[str, object]:
+    return {
+        "search": _pattern(wanted.search),
+        "program": wanted.program_id,
+        "cohort": wanted.cohort_id,
+        "statuses": [s for s in wanted.statuses if s in ENROLLMENT_STATUS] or None,
+        "level": wanted.level if wanted.level in EXPERIENCE_LEVELS else None,
+        **_period(wanted.first_day, wanted.last_day),
+    }
+
+
+def _pattern(search: str) -> str | None:
+    """The search as a LIKE pattern's inside: its own wildcards are ordinary characters."""
+    cleaned = clean(search, what="The search", longest=LONGEST_SEARCH)
+    if len(cleaned) < SHORTEST_SEARCH:
+        return None
+    return cleaned.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _period(first_day: date | None, last_day: date | None) -> dict[str, object]:
+    return {
+        "since": datetime.combine(first_day, time.min, UTC) if first_day else None,
+        "until": datetime.combine(last_day, time.min, UTC) + timedelta(days=1) if last_day else None,
+    }
+
+
+def _rows(session: Session, ids: list[uuid.UUID]) -> list[EnrollmentRow]:
+    """The rows behind the proposed ids, in their order: row-level security decides here what is seen."""
+    listed = (
+        select(Enrollment, Student.name, Student.email, Student.experience_level, Program.title, Cohort.title, Cohort.starts_on)
+        .join(Student, Student.id == Enrollment.student_id)
+        .join(Program, Program.id == Enrollment.program_id)
+        .join(Cohort, Cohort.id == Enrollment.cohort_id)
+        .where(Enrollment.id.in_(ids))
+    )
+    seen = {
+        e.id: EnrollmentRow(
+            e.id, e.student_id, name, masked_email(email), program, cohort, e.status, level, e.enrolled_at, starts_on
+        )
+        for e, name, email, level, program, cohort, starts_on in session.execute(listed)
+    }
+    return [seen[id] for id in ids if id in seen]
+
+
+def _months(found: list[date]) -> tuple[date, ...]:
+    if not found:
+        return ()
+    months = [found[0]]
+    while months[-1] < found[-1]:
+        months.append((months[-1] + timedelta(days=32)).replace(day=1))
+    return tuple(months)
+
+
+def _largest(counts: dict[str, Counter[date]], most: int) -> dict[str, Counter[date]]:
+    by_size = sorted(counts, key=lambda name: (-counts[name].total(), name))
+    if len(by_size) <= most:
+        return {name: counts[name] for name in sorted(by_size)}
+    other: Counter[date] = Counter()
+    for name in by_size[most - 1 :]:
+        other.update(counts[name])
+    return {**{name: counts[name] for name in sorted(by_size[: most - 1])}, "other": other}

@@ -1,0 +1,201 @@
+"""What needs somebody today, by role. Every figure is counted within the rights of whoever asks."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from sqlalchemy import case, func, select, text
+from sqlalchemy.orm import Session
+
+from core.models.platform import Cohort, Enrollment, Program, Submission, Visitor
+from core.models.staff import Assignment, StaffMember, StaffSession, WorkerHeartbeat
+from core.policy import Parameters
+
+ANSWER_WORKING_DAYS = 2
+CONFIRMATION_DAYS = 30
+STARTING_DAYS = 14
+UNDER_FILLED_PERCENT = 60
+WEEKS = 12
+
+
+@dataclass(frozen=True)
+class CohortStart:
+    """A cohort that starts soon. ``taken`` counts places not withdrawn; ``seats`` None: no limit."""
+
+    id: uuid.UUID
+    title: str
+    starts_on: date
+    taken: int
+    seats: int | None
+
+    @property
+    def filled_percent(self) -> int | None:
+        """Taken places in percent of the seats, or None without a limit."""
+        return round(100 * self.taken / self.seats) if self.seats else None
+
+
+@dataclass(frozen=True)
+class Week:
+    """What happened in the seven days from Monday ``week`` on."""
+
+    week: date
+    enrolled: int
+    withdrawn: int
+    visitors: int
+
+
+@dataclass(frozen=True)
+class ProgramDay:
+    """For program staff. ``oldest_visitor`` is when the visitor who waits longest asked."""
+
+    waiting_visitors: int
+    oldest_visitor: datetime | None
+    unconfirmed: int
+    starting: tuple[CohortStart, ...]
+    active: int
+    registered: int
+    weeks: tuple[Week, ...]
+
+    @property
+    def under_filled(self) -> tuple[CohortStart, ...]:
+        """The cohorts that start soon with too few places taken."""
+        return tuple(c for c in self.starting if (c.filled_percent or 100) < UNDER_FILLED_PERCENT)
+
+
+@dataclass(frozen=True)
+class TaughtCohort:
+    """An assigned cohort, for those who teach it. ``oldest_waiting`` is when the oldest open submission came in."""
+
+    id: uuid.UUID
+    title: str
+    program: str
+    starts_on: date
+    ends_on: date
+    students: int
+    waiting: int
+    oldest_waiting: datetime | None
+
+
+@dataclass(frozen=True)
+class PromiseCounts:
+    """Counts behind the promises; nobody's rows. ``minors_without_consent`` are students below the consent age."""
+
+    open_requests: int
+    overdue_requests: int
+    due_soon_requests: int
+    minors_without_consent: int
+    ages_not_declared: int
+    old_mail_logs: int
+    oldest_mail_log: datetime | None
+    closed_in_grace: int
+    closed_past_grace: int
+
+
+@dataclass(frozen=True)
+class House:
+    """For admins: accounts and machinery."""
+
+    enabled: int
+    disabled: int
+    sessions: int
+    demo_accounts: int
+    running_without_teacher: tuple[str, ...]
+    worker_seen: datetime | None
+
+
+def program_day(session: Session, *, now: datetime) -> ProgramDay:
+    """Return what program staff have to see today."""
+    waiting = (Visitor.answered_at.is_(None)) & (Visitor.status == "new") & (Visitor.asked_at < _working_days_ago(now))
+    visitors, oldest = session.execute(select(func.count(), func.min(Visitor.asked_at)).where(waiting)).one()
+    recent = (Enrollment.enrolled_at >= now - timedelta(days=CONFIRMATION_DAYS)) & Enrollment.confirmed_at.is_(None)
+    unconfirmed = recent & Enrollment.status.in_(("registered", "active"))
+    active = select(func.count()).where(Enrollment.status == "active")
+    registered = select(func.count()).where(Enrollment.status == "registered")
+    return ProgramDay(
+        visitors,
+        oldest,
+        session.scalar(select(func.count()).where(unconfirmed)) or 0,
+        tuple(cohorts_starting(session, now=now)),
+        session.scalar(active) or 0,
+        session.scalar(registered) or 0,
+        weeks(session, now=now),
+    )
+
+
+def cohorts_starting(session: Session, *, now: datetime, days: int = 60) -> list[CohortStart]:
+    """Return the cohorts that start within ``days``, soonest first."""
+    today = now.astimezone(UTC).date()
+    taken = func.count(Enrollment.id).filter(Enrollment.status != "withdrawn")
+    listed = (
+        select(Cohort.id, Cohort.title, Cohort.starts_on, taken, Cohort.seats)
+        .outerjoin(Enrollment, Enrollment.cohort_id == Cohort.id)
+        .where(Cohort.starts_on > today, Cohort.starts_on <= today + timedelta(days=days))
+        .group_by(Cohort.id)
+        .order_by(Cohort.starts_on, Cohort.title)
+    )
+    return [CohortStart(*row) for row in session.execute(listed)]
+
+
+def weeks(session: Session, *, now: datetime, many: int = WEEKS) -> tuple[Week, ...]:
+    """Return the last weeks from Monday to Sunday (UTC), the current one last and not complete."""
+    today = now.astimezone(UTC).date()
+    first = today - timedelta(days=today.weekday() + 7 * (many - 1))
+    rows = session.execute(text("select * from platform.weekly_counts(:monday, :weeks)"), {"monday": first, "weeks": many})
+    return tuple(Week(row.week, row.enrolled, row.withdrawn, row.visitors) for row in rows)
+
+
+def taught_cohorts(session: Session, *, now: datetime) -> list[TaughtCohort]:
+    """Return the cohorts that are assigned to whoever asks, running ones first.
+
+    Row-level security leaves only assigned enrollments and submissions to count.
+    """
+    today = now.astimezone(UTC).date()
+    mine = text("cohort.id = any ((select staff.my_cohorts())::uuid[])")
+    students = (
+        select(func.count()).where(Enrollment.cohort_id == Cohort.id, Enrollment.status != "withdrawn").scalar_subquery()
+    )
+    open_ones = (Submission.cohort_id == Cohort.id) & (Submission.status == "waiting for review")
+    waiting = select(func.count()).where(open_ones).scalar_subquery()
+    oldest = select(func.min(Submission.submitted_at)).where(open_ones).scalar_subquery()
+    running = case((Cohort.ends_on < today, 2), (Cohort.starts_on > today, 1), else_=0)
+    listed = (
+        select(Cohort.id, Cohort.title, Program.title, Cohort.starts_on, Cohort.ends_on, students, waiting, oldest)
+        .join(Program)
+        .where(mine)
+        .order_by(running, Cohort.starts_on.desc(), Cohort.title)
+    )
+    return [TaughtCohort(*row) for row in session.execute(listed)]
+
+
+def promise_counts(session: Session, *, now: datetime, parameters: Parameters) -> PromiseCounts:
+    """Return the counts behind the promises for privacy officers, admins and auditors; zeros for everyone else."""
+    asked = {"now": now, "log_days": parameters.email_log_days, "grace_days": parameters.grace_days}
+    row = session.execute(text("select * from privacy.promise_counts(:now, :log_days, :grace_days)"), asked).first()
+    return PromiseCounts(*row) if row else PromiseCounts(0, 0, 0, 0, 0, 0, None, 0, 0)
+
+
+def house(session: Session, *, now: datetime) -> House:
+    """Return accounts and machinery, as far as whoever asks may see them."""
+    enabled = StaffMember.disabled_at.is_(None)
+    live = StaffSession.ended_at.is_(None) & (StaffSession.expires_at > now)
+    today = now.astimezone(UTC).date()
+    open_end = func.coalesce(Assignment.ends_on, date.max)
+    taught = select(Assignment.cohort_id).where(Assignment.starts_on <= today, open_end >= today)
+    running = (Cohort.starts_on <= today) & (Cohort.ends_on >= today) & Cohort.id.not_in(taught)
+    return House(
+        session.scalar(select(func.count(StaffMember.id)).where(enabled)) or 0,
+        session.scalar(select(func.count(StaffMember.id)).where(~enabled)) or 0,
+        session.scalar(select(func.count(StaffSession.id)).where(live)) or 0,
+        session.scalar(select(func.count(StaffMember.id)).where(StaffMember.demo, enabled)) or 0,
+        tuple(session.scalars(select(Cohort.title).where(running).order_by(Cohort.title))),
+        session.scalar(select(func.max(WorkerHeartbeat.beat_at))),
+    )
+
+
+def _working_days_ago(now: datetime) -> datetime:
+    """The instant before which a visitor has waited longer than the promised working days (Monday to Friday, UTC)."""
+    day, left = now.astimezone(UTC).date(), ANSWER_WORKING_DAYS
+    while left:
+        day -= timedelta(days=1)
+        left -= day.weekday() < 5
+    return datetime.combine(day, time.min, UTC)

@@ -1,0 +1,73 @@
+"""One student, as the person who asks may see them."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.errors import NotFound
+from core.models.platform import Cohort, Enrollment, Program, Student
+from core.words import masked_email
+
+
+@dataclass(frozen=True)
+class StudentEnrollment:
+    """One enrollment of a student: status and dates, never how it went."""
+
+    program: str
+    cohort: str
+    status: str
+    enrolled_at: datetime
+    starts_on: date
+    ends_on: date
+    withdrawn_at: datetime | None
+    confirmed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class StudentCard:
+    """Identity (contact masked) and enrollments, newest first."""
+
+    id: uuid.UUID
+    name: str
+    contact: str
+    level: str
+    account_status: str
+    registered_at: datetime
+    closed_at: datetime | None
+    enrollments: tuple[StudentEnrollment, ...]
+
+
+def student_card(session: Session, student_id: uuid.UUID) -> StudentCard:
+    """Return one student. Raises NotFound when there is none or when whoever asks may not see them: one answer."""
+    found = session.get(Student, student_id)
+    if found is None:
+        raise NotFound("There is no such student, or the record is not open to you.", student_id=student_id)
+    return StudentCard(
+        found.id,
+        found.name,
+        masked_email(found.email),
+        found.experience_level,
+        found.account_status,
+        found.registered_at,
+        found.closed_at,
+        tuple(_enrollments(session, student_id)),
+    )
+
+
+def _enrollments(session: Session, student_id: uuid.UUID) -> list[StudentEnrollment]:
+    listed = (
+        select(Enrollment, Program.title, Cohort)
+        .join(Program, Program.id == Enrollment.program_id)
+        .join(Cohort, Cohort.id == Enrollment.cohort_id)
+        .where(Enrollment.student_id == student_id)
+        .order_by(Enrollment.enrolled_at.desc(), Enrollment.id.desc())
+    )
+    return [
+        StudentEnrollment(
+            program, c.title, e.status, e.enrolled_at, c.starts_on, c.ends_on, e.withdrawn_at, e.confirmed_at
+        )
+        for e, program, c in session.execute(listed)
+    ]

@@ -1,0 +1,215 @@
+"""Enrollments: from visitor to enrollment, the trend, and the list behind it. Admins see counts only."""
+
+import uuid
+from datetime import date, datetime, timedelta
+
+import streamlit as st
+
+from core import privacy_actions, queries
+from core.errors import BadInput
+from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS
+from core.queries import PAGE_SIZE, SHORTEST_SEARCH, SORTS, Catalog, Cursor, EnrollmentFilter, EnrollmentRow
+from core.settings import ROOT
+from ui import charts, guards, states
+from ui.actions import act
+from ui.cached import catalog, read
+from ui.clock import now
+from ui.tables import csv_bytes, day, status_column
+
+STAFF = guards.require("program_staff", "admin", what="Enrollments")
+STUDENT = ROOT / "pages" / "student.py"
+PERIODS = {"30 days": 30, "12 weeks": 84, "1 year": 365, "All time": None}
+ALL_PROGRAMS, ALL_COHORTS, ALL_LEVELS = "All programs", "All cohorts", "All levels"
+FILTERS = ("q", "program", "cohort", "status", "level", "period", "sort")
+
+
+def filter_row(known: Catalog) -> EnrollmentFilter:
+    """Draw the filters, bound to the address, and return what they say."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        titles = {title: id for id, title in known.programs.items()}
+        program = titles.get(st.selectbox("Program", [ALL_PROGRAMS, *titles], key="program", bind="query-params", width=190, label_visibility="collapsed"))
+        cohorts = {c.title: c.id for c in known.cohorts if program in (None, c.program_id)}
+        cohort = cohorts.get(st.selectbox("Cohort", [ALL_COHORTS, *cohorts], key="cohort", bind="query-params", width=190, label_visibility="collapsed"))
+        period = st.segmented_control("Period", list(PERIODS), key="period", bind="query-params", default="1 year", required=True, label_visibility="collapsed")
+    return EnrollmentFilter(program_id=program, cohort_id=cohort, first_day=first_day(period))
+
+
+def list_filters(base: EnrollmentFilter) -> EnrollmentFilter:
+    """Draw the filters of the list: they name persons, so admins do not get them."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        search = st.text_input("Search by part of a name or e-mail", key="q", bind="query-params", placeholder="Part of a name or e-mail", icon=":material/search:", width=260, label_visibility="collapsed", type="search")
+        statuses = st.pills("Status", ENROLLMENT_STATUS, selection_mode="multi", key="status", bind="query-params", label_visibility="collapsed")
+        level = st.selectbox("Experience", [ALL_LEVELS, *EXPERIENCE_LEVELS], key="level", bind="query-params", width=150, label_visibility="collapsed")
+    return EnrollmentFilter(
+        search=search or "",
+        program_id=base.program_id,
+        cohort_id=base.cohort_id,
+        statuses=tuple(statuses or ()),
+        level=None if level == ALL_LEVELS else level,
+        first_day=base.first_day,
+    )
+
+
+def first_day(period: str | None) -> date | None:
+    """The first day of a period that ends today (UTC)."""
+    days = PERIODS.get(period or "")
+    return now().date() - timedelta(days=days) if days else None
+
+
+def clear_filters() -> None:
+    """Put every filter back."""
+    for name in FILTERS:
+        st.session_state.pop(name, None)
+    st.query_params.clear()
+    st.session_state["period"] = "All time"
+
+
+def figures(wanted: EnrollmentFilter, period: str) -> None:
+    """Draw the funnel and the trend of what is chosen."""
+    scope = {"first_day": wanted.first_day, "program_id": wanted.program_id, "cohort_id": wanted.cohort_id}
+    found, trend = read(STAFF, queries.funnel, **scope), read(STAFF, queries.monthly_trend, **scope)
+    grid = st.grid(2, min_column_width=340)
+    with grid.cell(), st.container(border=True, height="stretch"):
+        st.subheader("From visitor to enrollment", anchor=False, help=FUNNEL_HELP)
+        st.caption(f"{period} · exact · shares of the registered")
+        charts.show(charts.funnel_chart(found), key="funnel", alt=f"Bars: {found.visitors} visitors, {found.registered} registered, {found.active} became active, {found.ended} ended, {found.withdrawn} withdrawn.")
+        st.caption(completed_line(wanted))
+    with grid.cell(), st.container(border=True, height="stretch"):
+        st.subheader("New enrollments per month", anchor=False, help="Enrollments by the month in which they began (UTC), live. The last month is not complete.")
+        st.caption(f"{period} · by program · the last month is not complete")
+        if trend.months:
+            charts.show(charts.trend_chart(trend), key="trend", alt=f"Stacked columns: new enrollments of {len(trend.months)} months in {len(trend.series)} programs.")
+        else:
+            states.empty("No enrollment began", "Widen the period, or choose another program or cohort.")
+
+
+FUNNEL_HELP = (
+    "Visitors left their details in the period. Registered: enrollments that began in the period. Became active, ended and "
+    "withdrawn: what became of these enrollments until now. Exact counts, live."
+)
+
+
+def completed_line(wanted: EnrollmentFilter) -> str:
+    """What may be said of completion: the weekly figure of a group, never of a narrower choice."""
+    if wanted.cohort_id:
+        return "Completed: told for programs only, as a group figure of at least 10 students."
+    figure = read(STAFF, queries.completed_figure, program_id=wanted.program_id)
+    if figure is None:
+        return "Completed: the first weekly group figure is not there yet."
+    if figure.percent is None:
+        return f"Completed: not told, the group has fewer than 10 students (week of {day(figure.week)})."
+    return f"Completed: about {figure.percent}% of those whose cohort ended, all years (weekly group figure of {day(figure.week)}, rounded to 5 points)."
+
+
+def listing(wanted: EnrollmentFilter) -> None:
+    """Draw the list: title with its number, order, contacts; then one page."""
+    total = read(STAFF, queries.enrollment_total, wanted)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        count = f"More than {total.count:,}" if total.capped else f"{total.count:,}"
+        st.subheader(f"{count} enrollment{'' if total.count == 1 else 's'}", anchor=False, width="stretch")
+        sort = st.selectbox("Order", list(SORTS), format_func=SORTS.get, key="sort", bind="query-params", width=160, label_visibility="collapsed")
+        reveal = st.toggle("Reveal contacts", key="reveal_contacts", help="Shows the whole addresses of this page. Each person is recorded in the audit.")
+    if 0 < len(wanted.search.strip()) < SHORTEST_SEARCH:
+        st.caption(f"Type at least {SHORTEST_SEARCH} characters to search.")
+    if not total.count:
+        states.nothing_found("No enrollment matches", "No enrollment matches these filters. Widen the period or clear the filters.", clear=clear_filters)
+        return
+    cursors = cursors_of((wanted, sort))
+    found = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors[-1])
+    contacts = revealed(found.rows) if reveal else {}
+    table(found.rows, contacts, page=len(cursors))
+    footer(found, cursors, total.count)
+
+
+def cursors_of(view: tuple[EnrollmentFilter, str]) -> list[Cursor | None]:
+    """The cursors of the pages seen so far; a new view begins at its first page."""
+    if st.session_state.get("cursors_view") != view:
+        st.session_state["cursors_view"] = view
+        st.session_state["cursors"] = [None]
+    cursors: list[Cursor | None] = st.session_state["cursors"]
+    return cursors
+
+
+def revealed(rows: tuple[EnrollmentRow, ...]) -> dict[uuid.UUID, str]:
+    """The whole addresses of the page, each person recorded."""
+    return act(privacy_actions.reveal_contacts, student_ids=sorted({row.student_id for row in rows}), purpose="enrollment list")
+
+
+def table(rows: tuple[EnrollmentRow, ...], contacts: dict[uuid.UUID, str], *, page: int) -> None:
+    """Draw one page; a selected row leads to the student."""
+    chosen = st.dataframe(
+        {
+            "Student": [row.student for row in rows],
+            "Contact": [contacts.get(row.student_id, row.contact) for row in rows],
+            "Cohort": [row.cohort for row in rows],
+            "Status": [[row.status] for row in rows],
+            "Experience": [row.level for row in rows],
+            "Enrolled": [day(row.enrolled_at) for row in rows],
+            "Cohort starts": [day(row.starts_on) for row in rows],
+        },
+        hide_index=True,
+        row_height=36,
+        height="content",
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"enrollments_{page}_{hash(rows) % 10**8}",
+        column_config={"Status": status_column(ENROLLMENT_STATUS)},
+        alt=f"Table of {len(rows)} enrollments with student, masked contact, cohort, status and dates.",
+    )
+    if chosen["selection"]["rows"]:
+        st.session_state["enrollments_view"] = {name: st.query_params.get_all(name) for name in FILTERS if name in st.query_params}
+        st.switch_page(STUDENT, query_params={"id": str(rows[chosen["selection"]["rows"][0]].student_id)})
+
+
+def footer(found: queries.EnrollmentPage, cursors: list[Cursor | None], total: int) -> None:
+    """Draw where we are, and the way on and back."""
+    first = (len(cursors) - 1) * PAGE_SIZE + 1
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"{first:,} to {first + len(found.rows) - 1:,} of {total:,} · select a row to open the student; opening is logged", width="stretch")
+        st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=cursors.pop)
+        st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=found.next is None, on_click=cursors.append, args=(found.next,))
+
+
+def export_button(wanted: EnrollmentFilter) -> None:
+    """Offer the page that is shown as a file: contacts masked, one link, once."""
+    with st.popover("Export CSV", icon=":material/download:"):
+        st.markdown("The rows of this page, contacts masked. The export is recorded; the link works once, for you, within 15 minutes.", width=320)
+        if st.button("Make the file", key="make_file"):
+            st.session_state["file_link"] = exported(wanted)
+        if link := st.session_state.pop("file_link", None):
+            st.link_button("Download enrollments.csv", link, type="primary", icon=":material/download:")
+
+
+def exported(wanted: EnrollmentFilter) -> str:
+    """Make the file of the page that is shown and return its one-time address."""
+    sort = st.session_state.get("sort") or "newest"
+    rows = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors_of((wanted, sort))[-1]).rows
+    header = ("Student", "Contact (masked)", "Program", "Cohort", "Status", "Experience", "Enrolled", "Cohort starts")
+    lines = [(r.student, r.contact, r.program, r.cohort, r.status, r.level, f"{r.enrolled_at:%Y-%m-%d}", r.starts_on.isoformat()) for r in rows]
+    secret = act(privacy_actions.export_list, what="enrollments", name="enrollments.csv", content=csv_bytes(header, lines), rows=len(rows))
+    return f"files/{secret}"
+
+
+def page(moment: datetime) -> None:
+    """Draw the page by role."""
+    known = catalog(STAFF)
+    top = st.container(horizontal=True, vertical_alignment="bottom")
+    with top, st.container():
+        st.title("Enrollments", anchor=False)
+        st.caption(f"{'Counts only' if STAFF.role == 'admin' else 'All programs'} · status as of {moment:%H:%M} UTC")
+    base = filter_row(known)
+    figures(base, st.session_state.get("period") or "1 year")
+    if STAFF.role == "admin":
+        st.caption("The list of enrollments is open to program staff; admins see no person.")
+        return
+    wanted = list_filters(base)
+    try:
+        listing(wanted)
+    except BadInput as error:
+        st.warning(error.sentence)
+        return
+    with top:
+        export_button(wanted)
+
+
+page(now())

@@ -1,0 +1,152 @@
+"""The cast that all tests share, and the one instant at which they play.
+
+Staff: Paula (program staff), Ines (instructor of Python, formerly of Java), Marek (mentor of Cloud), Omar (privacy
+officer), Ada (admin), Aiko (auditor), Dora (an instructor whose account is disabled, still assigned to Python).
+
+Students: Asha (Python, active, open request, learning records of every kind), Ben (Cloud, the bystander: whatever a test
+does to others, his rows stay), Cleo (Java, whose assignment to Ines has ended). Visitors: Vera (no request), Viktor.
+"""
+
+import uuid
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, text
+from sqlalchemy.orm import Session
+
+from core import keys, policy
+from core.models import platform as p
+from core.models import privacy as v
+from core.models import staff as s
+from core.privacy import passwords, snapshots
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+PASSWORD = "amber-birch-canyon-99"
+STAFF = {
+    "paula": "program_staff",
+    "ines": "instructor",
+    "marek": "mentor",
+    "omar": "privacy_officer",
+    "ada": "admin",
+    "aiko": "auditor",
+    "dora": "instructor",
+}
+ROLES = {name: role for name, role in STAFF.items() if name != "dora"}
+STUDENTS = ("asha", "ben", "cleo")
+COHORT_OF = {"asha": "python", "ben": "cloud", "cleo": "java"}
+
+
+def id_of(name: str) -> uuid.UUID:
+    """The id of anything in the cast, by its name: "asha", "python", "asha enrollment"."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"cast:{name}")
+
+
+def email_of(name: str) -> str:
+    """The address of a member of staff or a student."""
+    return f"{name}@{'staff' if name in STAFF else 'students'}.example"
+
+
+def play(session: Session) -> None:
+    """Write the whole cast as the worker role. Assignments run around the real day, because the database asks its own."""
+    policy.publish_first_version(session, now=NOW)
+    for table in ("usage_event", "email_log"):
+        session.execute(text("select platform.make_months(:t, :a, :b)"), {"t": table, "a": NOW.date() - timedelta(days=150), "b": NOW.date()})
+    _staff(session)
+    for number, name in enumerate(("python", "cloud", "java")):
+        _program(session, name, number)
+    _assignments(session)
+    for name in STUDENTS:
+        _student(session, name, COHORT_OF[name])
+    _visitors(session)
+    _requests(session)
+    snapshots.take_group_figures(session, now=NOW)
+
+
+def _add(session: Session, table: type[Any], **values: Any) -> None:
+    session.execute(insert(table).values(**values))
+
+
+def _staff(session: Session) -> None:
+    digest = passwords.hashed(PASSWORD, email="cast@staff.example", name="Cast")
+    for name, role in STAFF.items():
+        disabled = NOW - timedelta(days=1) if name == "dora" else None
+        _add(session, s.StaffMember, id=id_of(name), email=email_of(name), name=name.title(), role=role,
+             password_hash=digest, created_at=NOW - timedelta(days=400), disabled_at=disabled)  # fmt: skip
+
+
+def _program(session: Session, name: str, number: int) -> None:
+    _add(session, p.Program, id=id_of(f"{name} program"), code=name.upper(), title=name.title(), source="cast")
+    _add(session, p.Cohort, id=id_of(name), program_id=id_of(f"{name} program"), code=f"{name.upper()}-26", title=f"{name.title()} 26",
+         starts_on=NOW.date() - timedelta(days=60 + number), ends_on=NOW.date() + timedelta(days=60), seats=20, source="cast")  # fmt: skip
+    _add(session, p.Module, id=id_of(f"{name} module"), program_id=id_of(f"{name} program"), position=1, title="One",
+         kind="project", due_day=20, source="cast")  # fmt: skip
+
+
+def _assignments(session: Session) -> None:
+    today = datetime.now(UTC).date()
+    rows: list[tuple[str, str, date | None]] = [
+        ("ines", "python", None),
+        ("ines", "java", today - timedelta(days=1)),
+        ("marek", "cloud", today + timedelta(days=30)),
+        ("dora", "python", None),
+    ]
+    for member, cohort, ends_on in rows:
+        _add(session, s.Assignment, id=id_of(f"{member} {cohort}"), staff_id=id_of(member), cohort_id=id_of(cohort),
+             starts_on=today - timedelta(days=90), ends_on=ends_on, created_at=NOW)  # fmt: skip
+
+
+def _student(session: Session, name: str, cohort: str) -> None:
+    """One student with a row in every table that holds something about students."""
+    student, enrollment, submission = id_of(name), id_of(f"{name} enrollment"), id_of(f"{name} submission")
+    email_hash, provider_hash = keys.person_hashes()(email_of(name), f"cast:{name}")
+    of = {"enrollment_id": enrollment, "cohort_id": id_of(cohort)}
+    module = id_of(f"{cohort} module")
+    _add(session, p.Student, id=student, name=f"{name.title()} Example", email=email_of(name), experience_level="beginner",
+         registered_at=NOW - timedelta(days=100), email_hash=email_hash, provider_hash=provider_hash, source="cast")  # fmt: skip
+    _add(session, p.StudentProfile, student_id=student, phone="+49 000", headline="Learns", link=None, avatar_url=None)
+    _add(session, p.Enrollment, id=enrollment, student_id=student, cohort_id=id_of(cohort), program_id=id_of(f"{cohort} program"),
+         status="active", enrolled_at=NOW - timedelta(days=80), started_at=NOW - timedelta(days=60),
+         confirmed_at=NOW - timedelta(days=80), source="cast")  # fmt: skip
+    _add(session, p.ModuleProgress, id=id_of(f"{name} progress"), **of, module_id=module, status="done", score=77, active_at=NOW)
+    _add(session, p.Submission, id=submission, **of, module_id=module, submitted_at=NOW - timedelta(days=4),
+         status="waiting for review", url="https://example.org/work", source="cast")  # fmt: skip
+    _add(session, p.CodeReview, id=id_of(f"{name} review"), submission_id=submission, **of, reviewer_id=None,
+         reviewed_at=NOW, passed=True, comment="Good.")  # fmt: skip
+    _add(session, p.Result, **of, kind="pass", decided_at=NOW, source="cast")
+    _add(session, p.Certificate, id=id_of(f"{name} certificate"), **of, number=f"C-{name}", issued_at=NOW, source="cast")
+    _add(session, p.UsageEvent, at=NOW - timedelta(days=3), id=id_of(f"{name} usage"), **of, kind="page", item="lesson", clicks=3, source="cast")
+    _add(session, p.EmailLog, sent_at=NOW - timedelta(days=100), id=id_of(f"{name} mail"), student_id=student, kind="confirmation",
+         address=email_of(name), outcome="sent", source="cast")  # fmt: skip
+    _add(session, p.Subscription, id=id_of(f"{name} subscription"), student_id=student, starts_on=NOW.date(), source="cast")
+    _add(session, p.Payment, id=id_of(f"{name} payment"), student_id=student, paid_at=NOW, amount_cents=4900, currency="EUR",
+         gateway_ref=f"pay-{name}", source="cast")  # fmt: skip
+    _add(session, v.Guardian, id=id_of(f"{name} guardian"), student_id=student, name="Guardian", email="guardian@example.org")
+    _add(session, v.Consent, student_id=student, adult=True, declared_at=NOW, state="not needed", source="cast")
+
+
+def _visitors(session: Session) -> None:
+    for name in ("vera", "viktor"):
+        email_hash, provider_hash = keys.person_hashes()(f"{name}@visitors.example", f"cast:{name}")
+        _add(session, p.Visitor, id=id_of(name), name=name.title(), email=f"{name}@visitors.example", program_id=id_of("python program"),
+             asked_at=NOW - timedelta(days=9), email_hash=email_hash, provider_hash=provider_hash, source="cast")  # fmt: skip
+        _add(session, p.VisitorDevice, visitor_id=id_of(name), user_agent="Browser", address="192.0.2.1")
+
+
+def _requests(session: Session) -> None:
+    _add(session, v.Request, id=id_of("asha request"), kind="access", student_id=id_of("asha"), state="open",
+         received_at=NOW - timedelta(days=40), due_at=NOW - timedelta(days=9), source="cast")  # fmt: skip
+    _add(session, v.Request, id=id_of("ben request"), kind="access", student_id=id_of("ben"), state="closed",
+         received_at=NOW - timedelta(days=90), due_at=NOW - timedelta(days=60), closed_at=NOW - timedelta(days=70), source="cast")  # fmt: skip
+
+
+def snapshot(connection: Connection, name: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row that belongs to a student, by table: to assert that a bystander's rows are untouched."""
+    by_student = ("student_profile", "enrollment", "email_log", "subscription", "payment")
+    by_enrollment = ("module_progress", "submission", "code_review", "result", "certificate", "usage_event")
+    queries = {"student": "id = :student"} | dict.fromkeys(by_student, "student_id = :student")
+    queries |= dict.fromkeys(by_enrollment, "enrollment_id = :enrollment")
+    values = {"student": id_of(name), "enrollment": id_of(f"{name} enrollment")}
+    return {
+        table: [tuple(row) for row in connection.execute(text(f"select * from platform.{table} where {where} order by 1, 2"), values)]
+        for table, where in queries.items()
+    }

@@ -1,0 +1,138 @@
+"""The real PostgreSQL behind the tests: one cluster for the run, one cloned database for each test that asks for it.
+
+``database`` is an empty, migrated database with the policy in it; ``house`` is one in which the cast plays. Both are
+clones of templates (some 50 ms each), so tests commit as the product does and nothing has to be undone. The product is
+pointed at the clone through its ordinary settings. ``RESOCODE_PG_BIN`` runs everything on another PostgreSQL.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psycopg
+import pytest
+import streamlit as st
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from core import db, embedded, keys, policy, privacy_actions
+from core.privacy_actions import Staff
+from core.roles import LOGIN_ROLES, create_roles
+from tests import cast
+
+PASSWORD = "test-only-password"
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+VARIABLES = {"app": "DATABASE_URL", "owner": "OWNER_DATABASE_URL", "worker": "WORKER_DATABASE_URL"}
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all xdist workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def cluster(run_folder: Path) -> Iterator[embedded.Cluster]:
+    """The cluster of this run; the last worker to leave stops it."""
+    with embedded.attach(run_folder / "pg", settings=FAST) as client:
+        yield client.cluster
+
+
+@pytest.fixture(scope="session")
+def templates(cluster: embedded.Cluster, run_folder: Path) -> dict[str, str]:
+    """The two databases that are cloned: "empty" and "cast". The first worker makes them, the others wait."""
+    home = run_folder / "home"
+    with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
+        admin.execute("select pg_advisory_lock(1)")
+        for name, parent in (("tpl_empty", "template1"), ("tpl_cast", "tpl_empty")):
+            if not admin.execute("select 1 from pg_database where datname = %s and datistemplate", [name]).fetchone():
+                admin.execute(f"drop database if exists {name}")
+                admin.execute(f"create database {name} template {parent}")
+                _fill(cluster, name, home)
+                admin.execute(f"alter database {name} is_template true")
+    return {"empty": "tpl_empty", "cast": "tpl_cast"}
+
+
+def _fill(cluster: embedded.Cluster, name: str, home: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        point_at(patch, cluster, name, home)
+        keys.create_missing()
+        with psycopg.connect(cluster.conninfo(name)) as admin:
+            create_roles(admin, passwords=dict.fromkeys(LOGIN_ROLES, PASSWORD))
+        db.prepare()
+        with db.transaction("worker") as session:
+            policy.publish_first_version(session, now=cast.NOW)
+            if name == "tpl_cast":
+                cast.play(session)
+        db.release()
+
+
+def point_at(patch: pytest.MonkeyPatch, cluster: embedded.Cluster, name: str, home: Path) -> None:
+    """Point the product's settings at one database of the cluster."""
+    for role, variable in VARIABLES.items():
+        where = urlencode({"host": str(cluster.socket_directory), "port": cluster.port})
+        patch.setenv(variable, f"postgresql://resocode_{role}:{PASSWORD}@/{name}?{where}")
+    patch.setenv("RESOCODE_HOME", str(home))
+    patch.delenv("RESOCODE_DEMO", raising=False)
+    patch.delenv("READ_DATABASE_URL", raising=False)
+
+
+def clone(cluster: embedded.Cluster, template: str, patch: pytest.MonkeyPatch, home: Path) -> Iterator[str]:
+    """Clone a template, point the product at it, drop it in the end."""
+    name = f"t_{secrets.token_hex(6)}"
+    with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
+        admin.execute("select pg_advisory_lock(1)")
+        admin.execute(f"create database {name} template {template}")
+        admin.execute("select pg_advisory_unlock(1)")
+        point_at(patch, cluster, name, home)
+        st.cache_data.clear()
+        yield name
+        db.release()
+        admin.execute(f"drop database if exists {name} with (force)")
+
+
+@pytest.fixture
+def database(cluster: embedded.Cluster, templates: dict[str, str], run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty, migrated database of one's own; its name."""
+    yield from clone(cluster, templates["empty"], monkeypatch, run_folder / "home")
+
+
+@pytest.fixture
+def house(cluster: embedded.Cluster, templates: dict[str, str], run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database of one's own in which the cast plays; its name."""
+    yield from clone(cluster, templates["cast"], monkeypatch, run_folder / "home")
+
+
+@pytest.fixture
+def worker(database: str) -> Iterator[Session]:
+    """A session as the worker role in an empty database, rolled back in the end."""
+    with Session(db.engine("worker")) as session, session.begin():
+        yield session
+        session.rollback()
+
+
+@pytest.fixture
+def owner(cluster: embedded.Cluster, house: str) -> Iterator[Connection]:
+    """Everything in the house, as the superuser: to look at what a role must not see."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(cluster.conninfo(house)))
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def sign_in(name: str) -> tuple[privacy_actions.SignedIn, Staff]:
+    """Sign a member of the cast in, really; their secrets and who they are."""
+    from ui.clock import now
+
+    with db.transaction() as session:
+        made = privacy_actions.sign_in(session, email=cast.email_of(name), password=cast.PASSWORD, now=now())
+        assert made is not None
+    with db.transaction() as session:
+        staff = privacy_actions.live_session(session, secret=made.token, now=now())
+    assert staff is not None
+    return made, staff

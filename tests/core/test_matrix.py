@@ -1,0 +1,206 @@
+"""Role × table, directly against the database as the app role: what a role may see, and nothing more.
+
+The guards in Python play no part here: this is what remains when they are switched off. One table is the truth; it is
+compared with what the cast's rows show to each role, so a missing policy and a policy too many both turn it red.
+"""
+
+import uuid
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+
+from core import db
+from core.models.base import Base
+from tests import cast
+from tests.cast import ROLES, STUDENTS, id_of
+
+pytestmark = pytest.mark.usefixtures("house")
+
+LEARNING = ("module_progress", "submission", "code_review", "result", "certificate", "usage_event")
+EVERYONE = frozenset(ROLES)
+ASSIGNED = {"ines": {"asha"}, "marek": {"ben"}}
+ALL_STUDENTS = dict.fromkeys(("paula",), set(STUDENTS))
+
+# For each table with rows about students: whose rows each member of staff sees. Nobody else sees any.
+STUDENT_ROWS: dict[str, dict[str, set[str]]] = {
+    "platform.student": {**ALL_STUDENTS, **ASSIGNED, "omar": {"asha"}},
+    "platform.student_profile": {**ALL_STUDENTS, "omar": {"asha"}},
+    "platform.enrollment": {**ALL_STUDENTS, **ASSIGNED},
+    **{f"platform.{table}": ASSIGNED for table in LEARNING},
+    "platform.email_log": {},
+    "platform.subscription": {},
+    "platform.payment": {},
+    "privacy.guardian": {},
+    "privacy.consent": {},
+}
+# For the others: who sees how many rows of the cast.
+OTHER_ROWS: dict[str, dict[str, int]] = {
+    "platform.program": dict.fromkeys(EVERYONE, 3),
+    "platform.cohort": dict.fromkeys(EVERYONE, 3),
+    "platform.module": dict.fromkeys(EVERYONE, 3),
+    "platform.group_figure": dict.fromkeys(EVERYONE, 1),
+    "platform.visitor": {"paula": 2},
+    "platform.visitor_device": {},
+    "platform.tombstone": {},
+    "privacy.request": {"omar": 2},
+    "privacy.policy_version": dict.fromkeys(EVERYONE, 1),
+    "privacy.audit_event": {},
+    "staff.staff_member": {**dict.fromkeys(EVERYONE, 1), "ada": len(cast.STAFF)},
+    "staff.session": {},
+    "staff.assignment": {"ines": 2, "marek": 1, "ada": 4},
+    "staff.throttle": {},
+    "staff.file_link": {},
+    "staff.worker_heartbeat": {},
+}
+KEY = {"platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
+       "privacy.audit_event": "seq", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
+       "platform.student_profile": "student_id", "platform.visitor_device": "visitor_id"}  # fmt: skip
+
+
+def visible(table: str, staff: str | None) -> list[object]:
+    """The keys of the rows that a member of staff sees with bare SQL as the app role."""
+    with db.transaction(staff_id=id_of(staff) if staff else None) as session:
+        try:
+            return list(session.scalars(text(f"select {KEY.get(table, 'id')} from {table}")))
+        except ProgrammingError as error:
+            assert "permission denied" in str(error)
+            return []
+
+
+def student_of(table: str, key: object) -> str:
+    """Whose row it is."""
+    names = {"module_progress": "progress", "code_review": "review", "email_log": "mail", "usage_event": "usage"}
+    kind = table.split(".")[1]
+    for name in STUDENTS:
+        known = {id_of(name), id_of(f"{name} enrollment"), id_of(f"{name} {names.get(kind, kind)}")}
+        if key in known:
+            return name
+    raise AssertionError(f"{table} {key}")
+
+
+def test_the_matrix_names_every_table() -> None:
+    assert set(STUDENT_ROWS) | set(OTHER_ROWS) == set(Base.metadata.tables)
+
+
+@pytest.mark.parametrize("staff", [*ROLES, "dora", None])
+def test_each_role_sees_its_rows_and_no_other(staff: str | None) -> None:
+    for table, rule in STUDENT_ROWS.items():
+        seen = {student_of(table, key) for key in visible(table, staff)}
+        assert seen == rule.get(staff or "", set()), f"{staff} sees {seen} in {table}"
+    for table, counts in OTHER_ROWS.items():
+        expected = counts.get(staff or "", 0) if staff != "dora" else 0
+        if table == "privacy.policy_version":
+            expected = 1
+        assert len(visible(table, staff)) == expected, f"{staff} in {table}"
+
+
+def test_an_unknown_staff_id_sees_nothing() -> None:
+    for table in [*STUDENT_ROWS, *OTHER_ROWS]:
+        if table != "privacy.policy_version":
+            with db.transaction(staff_id=uuid.uuid4()) as session:
+                try:
+                    assert not session.execute(text(f"select {KEY.get(table, 'id')} from {table}")).all(), table
+                except ProgrammingError as error:
+                    assert "permission denied" in str(error)
+
+
+def test_who_asked_does_not_leak_into_the_next_transaction() -> None:
+    for _ in range(50):
+        assert visible("platform.student", "paula")
+        assert not visible("platform.student", None)
+
+
+@pytest.mark.parametrize("table", sorted(Base.metadata.tables))
+def test_the_app_role_changes_nothing_directly(table: str) -> None:
+    allowed = {"staff.file_link": {"insert", "update"}}
+    statements = {
+        "insert": f"insert into {table} default values",
+        "update": f"update {table} set {KEY.get(table, 'id')} = {KEY.get(table, 'id')}",
+        "delete": f"delete from {table}",
+        "truncate": f"truncate {table}",
+    }
+    for verb, statement in statements.items():
+        if verb in allowed.get(table, set()):
+            continue
+        with pytest.raises(ProgrammingError, match="permission denied"), db.transaction(staff_id=id_of("ada")) as session:
+            session.execute(text(statement))
+
+
+def test_partitions_cannot_be_reached_around_their_parent() -> None:
+    with db.transaction("worker") as session:
+        parts = session.scalars(text("select inhrelid::regclass::text from pg_inherits where inhparent in"
+                                     " ('platform.email_log'::regclass, 'platform.usage_event'::regclass)")).all()  # fmt: skip
+    assert len(parts) > 8
+    for part in parts:
+        with pytest.raises(ProgrammingError, match="permission denied"), db.transaction(staff_id=id_of("ines")) as session:
+            session.execute(text(f"select count(*) from {part}"))
+
+
+def test_every_table_forces_row_security_and_nobody_is_unbound() -> None:
+    with db.transaction("worker") as session:
+        lax = session.scalars(text(
+            "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where n.nspname in ('platform', 'privacy', 'staff') and c.relkind in ('r', 'p') and not c.relispartition"
+            " and c.relname <> 'alembic_version' and not (c.relrowsecurity and c.relforcerowsecurity)"
+        )).all()  # fmt: skip
+        unbound = session.scalars(text("select rolname from pg_roles where rolname like 'resocode%' and (rolsuper or rolbypassrls)")).all()
+    assert lax == []
+    assert unbound == []
+
+
+def test_definer_functions_pin_their_search_path_and_are_closed_to_public() -> None:
+    with db.transaction("worker") as session:
+        loose = session.scalars(text(
+            "select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+            " where n.nspname in ('platform', 'privacy', 'staff') and p.prosecdef and (p.proconfig is null"
+            " or not exists (select from unnest(p.proconfig) c where c like 'search_path=%'))"
+        )).all()  # fmt: skip
+        public = session.scalars(text(
+            "select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+            " where n.nspname in ('platform', 'privacy', 'staff') and p.prosecdef"
+            " and has_function_privilege('resocode_analyst', p.oid, 'execute')"
+        )).all()  # fmt: skip
+    assert loose == []
+    assert public == []
+
+
+@pytest.mark.parametrize(
+    ("staff", "students"),
+    [("paula", {"asha", "ben", "cleo"}), ("ines", {"asha"}), ("marek", {"ben"}), ("omar", set()), ("ada", set()), ("aiko", set()), ("dora", set())],
+)
+def test_search_proposes_only_what_the_role_may_see(staff: str, students: set[str]) -> None:
+    call = "select id from platform.find_enrollments(:q, null, null, null, null, null, null, 'newest', null, null, 50)"
+    with db.transaction(staff_id=id_of(staff)) as session:
+        for search in (None, "example"):
+            found = set(session.scalars(text(call), {"q": search}))
+            assert found == {id_of(f"{name} enrollment") for name in students}
+        count = "select platform.count_enrollments(null, null, null, null, null, null, null, 100)"
+        assert session.scalar(text(count)) == len(students)
+
+
+@pytest.mark.parametrize(("staff", "enrollments", "visitors"), [("paula", 3, 2), ("ada", 3, 2), ("ines", 1, 0), ("omar", 0, 0), ("aiko", 0, 0), ("dora", 0, 0)])
+def test_counts_go_to_those_who_may_count(staff: str, enrollments: int, visitors: int) -> None:
+    with db.transaction(staff_id=id_of(staff)) as session:
+        counted = session.scalar(text("select coalesce(sum(enrollments), 0) from platform.enrollment_counts(null, null)"))
+        asked = session.scalar(text("select coalesce(sum(visitors), 0) from platform.visitor_counts(null, null)"))
+    assert (counted, asked) == (enrollments, visitors)
+
+
+@pytest.mark.parametrize(("staff", "allowed"), [("omar", True), ("ada", True), ("aiko", True), ("paula", False), ("ines", False), ("dora", False)])
+def test_promise_counts_go_to_officers_admins_and_auditors(staff: str, allowed: bool) -> None:
+    with db.transaction(staff_id=id_of(staff)) as session:
+        rows = session.execute(text("select * from privacy.promise_counts(now(), 90, 30)")).all()
+    assert len(rows) == allowed
+
+
+def test_the_analyst_reads_nothing_but_releases(cluster: object, house: str) -> None:
+    import psycopg
+
+    from tests.conftest import PASSWORD
+
+    address = {"host": str(cluster.socket_directory), "port": cluster.port, "dbname": house}  # type: ignore[attr-defined]
+    with psycopg.connect(**address, user="resocode_analyst", password=PASSWORD, autocommit=True) as analyst:
+        for table in Base.metadata.tables:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                analyst.execute(f"select count(*) from {table}")

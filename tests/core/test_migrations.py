@@ -1,0 +1,65 @@
+"""Migrations lead to what the models say, on every supported PostgreSQL."""
+
+import warnings
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from core import db
+from core.errors import DatabaseError
+from core.models import Base
+
+
+def test_the_migrated_database_is_what_the_models_say(database: str) -> None:
+    with db.engine("owner").connect() as connection, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Expression #1", category=UserWarning)  # trigram operator class
+        options = {"include_schemas": True, "version_table_schema": "platform", "include_name": _ours}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
+
+
+def _ours(name: str | None, kind: str, _parents: object) -> bool:
+    if kind == "table":
+        return not (name or "").startswith(("usage_event_", "email_log_")) and name != "alembic_version"
+    return kind != "schema" or name in ("platform", "privacy", "staff", "anon")
+
+
+def test_a_server_that_is_behind_is_refused_and_migrated_on_demand(database: str) -> None:
+    with db.engine("owner").begin() as connection:
+        connection.execute(text("update platform.alembic_version set version_num = '0002'"))
+    with pytest.raises(DatabaseError, match="python -m core migrate"):
+        db.prepare()
+    with db.engine("owner").begin() as connection:
+        connection.execute(text("update platform.alembic_version set version_num = '0003'"))
+    assert db.prepare().up_to_date
+
+
+def test_the_dashboard_refuses_a_role_that_row_security_does_not_bind(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setenv("DATABASE_URL", os.environ["OWNER_DATABASE_URL"])
+    with pytest.raises(DatabaseError, match="resocode_app"):
+        db.check_role()
+
+
+def test_months_are_made_once_and_dropped_whole(database: str) -> None:
+    with db.transaction("worker") as session:
+        make = text("select platform.make_months('email_log', '2024-01-15', '2024-03-01')")
+        assert session.scalar(make) == 3
+        assert session.scalar(make) == 0
+        dropped = session.scalar(text("select platform.drop_months('email_log', '2024-03-01')"))
+        assert dropped == ["email_log_2024_01", "email_log_2024_02"]
+
+
+def test_every_foreign_key_has_an_index_and_none_cascades(database: str) -> None:
+    with db.transaction("worker") as session:
+        bare = session.scalars(text("""
+            select c.conrelid::regclass || '.' || c.conname from pg_constraint c
+            join pg_class t on t.oid = c.conrelid
+            where c.contype = 'f' and not t.relispartition and t.relnamespace::regnamespace::text in ('platform', 'privacy', 'staff')
+              and not exists (select from pg_index i where i.indrelid = c.conrelid and i.indpred is null
+                              and (i.indkey::int2[])[0] = c.conkey[1])""")).all()  # fmt: skip
+        cascading = session.scalars(text("select conname from pg_constraint where contype = 'f' and confdeltype <> 'a'")).all()
+    assert bare == []
+    assert cascading == []

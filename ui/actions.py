@@ -1,0 +1,29 @@
+"""The one runner of actions: nothing else in the screens opens a transaction that changes something.
+
+It asks for the session again inside the same transaction as the effect, so that a right that ended a moment ago ends here
+too. No ``st.rerun``, ``st.stop`` or ``st.switch_page`` happens inside: they would roll the change back.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from core import db, privacy_actions
+from core.errors import Refused
+from ui.clock import now
+
+Answer = TypeVar("Answer")
+
+
+def act(verb: Callable[..., Answer], **arguments: Any) -> Answer:
+    """Run a verb of core.privacy_actions as whoever is signed in, in one transaction; return its answer.
+
+    Raises Refused when the session is over by now, and whatever the verb raises.
+    """
+    with db.transaction() as session:
+        staff = privacy_actions.live_session(session, secret=str(st.session_state.get("token", "")), now=now())
+        if staff is None:
+            raise Refused("Your session has ended. Sign in again.")
+        db.identify(session, staff_id=staff.id, session_id=staff.session_id)
+        return verb(session, by=staff, now=now(), **arguments)

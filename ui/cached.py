@@ -1,0 +1,27 @@
+"""Reads for the screens: each in its own short transaction that says who asks. Only what tells of no person is cached."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from core import db, queries
+from core.privacy_actions import Staff
+
+Answer = TypeVar("Answer")
+
+
+def read(staff: Staff, function: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
+    """Return the answer of a function of core.queries, asked as ``staff``."""
+    with db.transaction("read", staff_id=staff.id, session_id=staff.session_id) as session:
+        return function(session, *arguments, **named)
+
+
+def catalog(staff: Staff) -> queries.Catalog:
+    """Return programs and cohorts; the same for everybody who is signed in, kept for a minute."""
+    return _catalog(_staff=staff)
+
+
+@st.cache_data(ttl=60, max_entries=1, show_spinner=False)
+def _catalog(_staff: Staff) -> queries.Catalog:
+    return read(_staff, queries.catalog)

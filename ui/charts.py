@@ -1,0 +1,84 @@
+"""Charts: pre-aggregated figures only, one base layout, told apart by pattern and not by color alone."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from core.queries import Funnel, Trend
+from ui import theme
+
+PATTERNS = ("", "/", ".", "x", "-", "\\")
+
+
+def show(figure: go.Figure, *, alt: str, key: str) -> None:
+    """Draw a figure; ``alt`` says its kind and finding."""
+    st.plotly_chart(figure, theme="streamlit", config={"displayModeBar": False}, alt=alt, key=key)
+
+
+def funnel_chart(found: Funnel) -> go.Figure:
+    """Return horizontal bars from visitors to what became of enrollments; shares are of the registered."""
+    names = ["Visitors", "Registered", "Became active", "Ended", "Withdrawn"]
+    values = [found.visitors, found.registered, found.active, found.ended, found.withdrawn]
+    shares = ["", ""] + [f" · {_percent(value, found.registered)}" for value in values[2:]]
+    colors = [_series(0)] * 3 + [_series(5), _series(2)]
+    bars = go.Bar(
+        x=values,
+        y=names,
+        orientation="h",
+        text=[f"{value:,}{share}" for value, share in zip(values, shares, strict=True)],
+        textposition="outside",
+        cliponaxis=False,
+        marker={"color": colors},
+        hoverinfo="skip",
+    )
+    figure = _base(go.Figure(bars), height=240)
+    figure.update_xaxes(visible=False, range=[0, max(values, default=1) * 1.3 or 1])
+    figure.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": theme.INK[theme.theme()]})
+    return figure
+
+
+def trend_chart(found: Trend) -> go.Figure:
+    """Return stacked columns: new enrollments by month and program."""
+    figure = _base(go.Figure(), height=240, legend=len(found.series) > 1)
+    for place, (name, counts) in enumerate(found.series.items()):
+        figure.add_bar(x=list(found.months), y=list(counts), name=_short(name), marker=_marker(place, len(found.series)))
+    figure.update_layout(barmode="stack", hovermode="x unified", legend_traceorder="normal")
+    figure.update_xaxes(tickformat="%b %Y", showgrid=False, ticks="", nticks=7)
+    return figure
+
+
+def _base(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
+    kind = theme.theme()
+    figure.update_layout(
+        height=height,
+        margin={"l": 0, "r": 8, "t": 26 if legend else 6, "b": 0},
+        font={"size": 12},
+        hovermode="closest",
+        bargap=0.3,
+        showlegend=legend,
+        legend={"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom", "title": {"text": ""}},
+    )
+    figure.update_yaxes(gridcolor=theme.GRID[kind], rangemode="tozero", tickfont={"color": theme.MUTED_INK[kind]})
+    figure.update_xaxes(tickfont={"color": theme.MUTED_INK[kind]})
+    return figure
+
+
+def _marker(place: int, many: int) -> dict[str, object]:
+    if many == 1:
+        return {"color": _series(0)}
+    pattern = {"shape": PATTERNS[place % len(PATTERNS)], "fillmode": "overlay", "solidity": 0.25}
+    return {"color": _series(place), "pattern": {**pattern, "fgcolor": theme.GROUND[theme.theme()]}}
+
+
+def _series(place: int) -> str:
+    colors: Sequence[str] = theme.SERIES[theme.theme()]
+    return colors[place % len(colors)]
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{round(100 * part / whole)}%" if whole else "–"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"

@@ -1,0 +1,70 @@
+"""The main script: sign-in, navigation, and one page inside one frame.
+
+Pages are registered by absolute path, so that this file has no sibling ``pages/`` (see dashboard.py). All of them are
+known to everyone, those of other roles hidden: an address of theirs leads to a refusal that says why, not to "not found".
+"""
+
+import logging
+
+import streamlit as st
+
+from core.privacy_actions import Staff
+from core.settings import ROOT
+from ui import guards, signin, states, theme
+
+EVERYONE = tuple(guards.ROLE_NAMES)
+SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
+    "": [("overview", "Today", "calendar_today", EVERYONE)],
+    "People": [("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin"))],
+}
+DETAILS = [("student", "Student", "person")]
+
+
+def pages(role: str | None) -> dict[str, list[st.Page]]:
+    """Return every page by section; those that a role has no use for are hidden."""
+    menu = {
+        section: [
+            _page(name, title, icon, shown=role in roles, default=name == "overview") for name, title, icon, roles in entries
+        ]
+        for section, entries in SECTIONS.items()
+    }
+    menu[""] += [_page(name, title, icon, shown=False) for name, title, icon in DETAILS]
+    return menu
+
+
+def _page(name: str, title: str, icon: str, *, shown: bool, default: bool = False) -> st.Page:
+    visibility = "visible" if shown else "hidden"
+    path = ROOT / "pages" / f"{name}.py"
+    return st.Page(path, title=title, icon=f":material/{icon}:", default=default, visibility=visibility)
+
+
+def show(page: st.Page, staff: Staff) -> None:
+    """Run a page inside the frame; whatever it raises becomes one of our states."""
+    st.logo(theme.wordmark(), size="medium")
+    signin.account_menu(staff)
+    with st.container(width=1280):
+        try:
+            page.run()
+        except Exception as error:  # noqa: BLE001 - the last line before a person's screen
+            states.failed(error)
+    signin.finish(staff)
+
+
+def main() -> None:
+    """One run of the script."""
+    st.set_page_config(page_title="Resocode Admin", page_icon=theme.page_icon(), layout="wide")
+    try:
+        staff = guards.signed_in()
+    except Exception as error:  # noqa: BLE001 - the database may be gone before anybody is known
+        st.navigation(pages(None), position="hidden")
+        states.failed(error)
+        return
+    page = st.navigation(pages(staff.role if staff else None), position="sidebar" if staff else "hidden")
+    if staff:
+        show(page, staff)
+    else:
+        signin.sign_in_page()
+
+
+logging.getLogger("resocode").setLevel(logging.INFO)
+main()

@@ -1,0 +1,85 @@
+"""The four states in which a screen has nothing to show: empty, nothing found, refused, failed. One shape for all."""
+
+import logging
+import secrets
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from core import db
+from core.errors import AdminError
+from core.settings import ROOT
+
+DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeout)
+TODAY = ROOT / "pages" / "overview.py"
+log = logging.getLogger("resocode")
+
+
+def state(heading: str, sentence: str, *, icon: str, button: str = "", act: Callable[[], None] | None = None, key: str) -> None:
+    """Draw one state: what happened, what to do next, one button."""
+    with st.container(border=True, horizontal_alignment="center", gap="small"):
+        st.space("small")
+        st.subheader(f":material/{icon}: {heading}", anchor=False, width="content")
+        st.markdown(sentence, width=520, text_alignment="center")
+        if button:
+            st.button(button, key=key, on_click=act)
+        st.space("small")
+
+
+def nothing_found(heading: str, sentence: str, *, clear: Callable[[], None]) -> None:
+    """Say that the filters leave nothing, and offer to clear them."""
+    state(heading, sentence, icon="inbox", button="Clear filters", act=clear, key="clear_filters")
+
+
+def empty(heading: str, sentence: str) -> None:
+    """Say that there is nothing yet."""
+    state(heading, sentence, icon="inbox", key="empty")
+
+
+def refused(what: str, sentence: str) -> None:
+    """Say that this is not open to whoever asks, and that the attempt was recorded."""
+    state(what, f"{sentence} This attempt was logged.", icon="lock", button="Back to Today", act=_go_home, key="go_home")
+
+
+def failed(error: BaseException) -> None:
+    """Say that something could not be loaded; the details go to the log under the code that is shown."""
+    code = incident(error)
+    if isinstance(error, DATABASE_GONE) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        sentence = f"The database did not answer. Nothing was changed. This page comes back by itself; or give this code to an admin: `{code}`."
+        state("The page could not be loaded", sentence, icon="cloud_off", button="Try again", key="try_again")
+        _come_back()
+    elif isinstance(error, AdminError):
+        state("That did not work", error.sentence, icon="error", button="Try again", key="try_again")
+    else:
+        sentence = f"Something went wrong on our side. Nothing was changed. Try again, or give this code to an admin: `{code}`."
+        state("The page could not be loaded", sentence, icon="cloud_off", button="Try again", key="try_again")
+
+
+def incident(error: BaseException) -> str:
+    """Write an error to the log under a new code, without the values that its text may hold; return the code."""
+    code = f"F-{secrets.token_hex(2).upper()}"
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    log.error("%s %s at %s", code, type(error).__name__, where)
+    return code
+
+
+def script_error(error: Exception) -> bool:
+    """What Streamlit calls for an error outside a page (a callback): our state instead of a traceback."""
+    failed(error)
+    return True
+
+
+def _go_home() -> None:
+    st.switch_page(TODAY)
+
+
+@st.fragment(run_every="3s")
+def _come_back() -> None:
+    """Look every three seconds whether the database is back, and load the page again when it is."""
+    if db.reachable():
+        st.rerun()
