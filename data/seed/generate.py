@@ -1,0 +1,264 @@
+"""Makes the CSV files of this folder. The same every time: run it only to change the records, and commit what it wrote.
+
+    python data/seed/generate.py
+
+Days are offsets from the day of seeding. People, addresses and numbers are made up; addresses lie below reserved domains.
+"""
+
+import csv
+import random
+from pathlib import Path
+from typing import Any
+
+from faker import Faker
+
+HERE = Path(__file__).parent
+LOCALES = ("en_GB", "de_DE", "es_ES", "tr_TR", "fr_FR", "pl_PL")
+PROGRAMS = {
+    "PY": ("Python", 8),
+    "WEB": ("Web Basics", 6),
+    "DATA": ("Data Analysis", 9),
+    "CLOUD": ("Cloud", 7),
+    "JAVA": ("Java", 8),
+}
+TOPICS = ("Setup", "Basics", "Lists", "Functions", "Files", "Testing", "Data", "Services", "Final project")
+# program, number, first day, length, seats, students
+COHORTS = (
+    ("PY", 11, -640, 150, 40, 34),
+    ("WEB", 5, -600, 120, 40, 30),
+    ("DATA", 3, -520, 160, 30, 24),
+    ("JAVA", 7, -430, 150, 40, 36),
+    ("PY", 12, -360, 150, 40, 38),
+    ("CLOUD", 2, -300, 140, 12, 8),
+    ("WEB", 6, -140, 210, 60, 52),
+    ("PY", 13, -96, 150, 50, 46),
+    ("DATA", 4, -75, 160, 40, 36),
+    ("CLOUD", 3, -54, 140, 30, 27),
+    ("JAVA", 8, -33, 150, 100, 92),
+    ("DATA", 5, 6, 160, 30, 17),
+    ("WEB", 7, 10, 120, 24, 13),
+    ("PY", 14, 20, 150, 30, 28),
+)
+HOSTILE = (
+    "=cmd|' /C calc'!A0",
+    "+49 =HYPERLINK(\"http://example.org\")",
+    "@SUM(1+1)",
+    "<img src=x onerror=alert(1)>",
+    "<script>document.title='x'</script>",
+    "[click](javascript:alert(1))",
+    ":material/warning: :red[Boss]",
+    "**Bold** _and_ `code` $x^2$",
+    "Siobhán O'Brien",
+    'Quote "Q" Quine',
+    "Robert'); DROP TABLE student;--",
+    "محمد الأمين",
+    "שירה לוי",
+    "\u202eevil\u202c Olive",
+    "李小龍",
+    "Ångström Þórsdóttir",
+    "E\u0301lodie (decomposed)",
+    "👩🏽‍🚀 Astro 👨‍👩‍👧‍👦",
+    "Zoë " + "Maximiliane-" * 12 + "Schmidt",
+    "X",
+    "-1+1",
+    "=1+1",
+    "null",
+    "O\u200bzero\u200bwidth",
+)
+LEVELS = ("beginner", "beginner", "beginner", "intermediate", "intermediate", "advanced", "not stated")
+
+random_ = random.Random(20260420)
+fakers = [Faker(locale) for locale in LOCALES]
+for place, faker in enumerate(fakers):
+    faker.seed_instance(1000 + place)
+tables: dict[str, list[dict[str, Any]]] = {}
+
+
+def add(table: str, **row: Any) -> None:
+    """Put one row into a table."""
+    tables.setdefault(table, []).append(row)
+
+
+def people(many: int) -> list[str]:
+    """Return names: the hostile ones first, then ordinary ones."""
+    return [*HOSTILE, *(random_.choice(fakers).name() for _ in range(many - len(HOSTILE)))]
+
+
+def make_catalog() -> None:
+    """Programs, their modules and cohorts."""
+    for code, (title, modules) in PROGRAMS.items():
+        add("programs", key=code, code=code, title=title)
+        for position in range(1, modules + 1):
+            add("modules", key=f"{code}-{position}", program=code, position=position, title=f"M{position} {TOPICS[position - 1]}",
+                kind="project" if position == modules else "exercise", due_day=position * 14)  # fmt: skip
+    for code, number, first, length, seats, _ in COHORTS:
+        title = PROGRAMS[code][0]
+        add("cohorts", key=f"{code}-{number}", program=code, code=f"{code}-{number}", title=f"{title} {number}", starts_on=first,
+            ends_on=first + length, seats=seats)  # fmt: skip
+
+
+def make_students(many: int) -> list[str]:
+    """Students with profile and consent record; ages are kept there only."""
+    known = []
+    for number, name in enumerate(people(many), start=1):
+        key = f"s{number:03}"
+        known.append(key)
+        closed = {60: 1, 61: 29, 62: 30, 63: 31}.get(number)
+        add("students", key=key, name=name, email=f"student{number:03}@example.org", experience_level=random_.choice(LEVELS),
+            account_status="closed" if closed else "open", registered_at=-700 + number, closed_at=-closed + 0.4 if closed else "")  # fmt: skip
+        if number % 3 == 0:
+            add("student_profiles", student=key, phone=f"+49 000 {number:06}", headline="Learning after work", link="https://example.org/me",
+                avatar_url=f"https://images.example.org/{key}.png", opted_out_at=-20 if number % 9 == 0 else "")  # fmt: skip
+        make_consent(key, number)
+    return known
+
+
+def make_consent(key: str, number: int) -> None:
+    """Adults, minors with and without consent, ages not declared."""
+    row = {"student": key, "birth_date": "", "adult": "", "declared_at": "", "guardian": "", "state": "not needed", "verified_at": ""}
+    if number % 40 == 7:
+        add("guardians", key=key, student=key, name=f"Guardian of {number}", email=f"guardian{number:03}@example.com")
+        verified = number % 80 == 7
+        row |= {"birth_date": -365 * 17, "declared_at": -30, "guardian": key, "state": "verified" if verified else "missing",
+                "verified_at": -20 if verified else ""}  # fmt: skip
+    elif number % 50 != 11:
+        row |= {"birth_date": -365 * random_.randint(19, 60) - number, "adult": "true", "declared_at": -700 + number}
+    add("consents", **row)
+
+
+def make_enrollments(students: list[str]) -> None:
+    """Every cohort gets its students; some students come back for a second program."""
+    place = 0
+    for code, number, first, length, _, many in COHORTS:
+        cohort = f"{code}-{number}"
+        for _ in range(many):
+            student = students[place % len(students)]
+            place += 1
+            make_enrollment(student, code, cohort, first, first + length)
+
+
+def make_enrollment(student: str, code: str, cohort: str, first: int, last: int) -> None:
+    """One enrollment with all that follows from it."""
+    key = f"{cohort}-{student}"
+    enrolled = min(first - random_.randint(1, 60), -1) if first > -30 else first - random_.randint(1, 60)
+    if first > 0:
+        enrolled = -random_.randint(1, 40)
+    left = first + random_.randint(5, last - first) if random_.random() < 0.12 else None
+    withdrawn = left is not None and left < 0
+    status = "withdrawn" if withdrawn else "registered" if first > 0 else "active" if last >= 0 else "ended"
+    bounced = random_.random() < 0.04
+    add("enrollments", key=key, student=student, cohort=cohort, program=code, status=status, enrolled_at=enrolled + 0.4,
+        started_at=first if first <= 0 else "", withdrawn_at=left if withdrawn else "", confirmed_at="" if bounced else enrolled + 0.41)  # fmt: skip
+    if enrolled > -400:
+        add("email_log", key=f"{key}-confirmation", student=student, visitor="", kind="enrollment confirmation",
+            address=f"student{student[1:]}@example.org", outcome="bounced" if bounced else "sent", sent_at=enrolled + 0.41)  # fmt: skip
+    if first <= 0:
+        make_learning(key, student, code, cohort, first, min(last, 0 if left is None else left, 0))
+    if status in ("ended", "withdrawn"):
+        make_result(key, cohort, last, left if withdrawn else None)
+
+
+def make_learning(key: str, student: str, code: str, cohort: str, first: int, until: int) -> None:
+    """Progress and work up to a day, at a pace of one's own."""
+    pace, day = random_.uniform(10, 20), float(first)
+    for position in range(1, PROGRAMS[code][1] + 1):
+        started, day = day, day + pace * random_.uniform(0.6, 1.4)
+        if started >= until:
+            return
+        module, reached = f"{code}-{position}", day < until - 1
+        failed = reached and random_.random() < 0.1
+        score = "" if not reached else random_.randint(20, 39) if failed else random_.randint(45, 100)
+        add("module_progress", key=f"{key}-{position}", enrollment=key, cohort=cohort, module=module,
+            status="failed" if failed else "done" if reached else "in progress", score=score, started_at=round(started, 2),
+            done_at=round(day, 2) if reached and not failed else "", active_at=round(min(day, until - 0.3), 2))  # fmt: skip
+        if position % 2 == 0 and day < 0:
+            make_submission(f"{key}-{position}", key, cohort, module, round(min(day, until - 0.2), 2), score)
+    if first > -120:
+        for back in random_.sample(range(1, 56), 6):
+            if -back > first and -back < until:
+                add("usage_events", key=f"{key}-{back}", enrollment=key, cohort=cohort, kind="page viewed",
+                    item=f"lesson {random_.randint(1, 30)}", clicks=random_.randint(1, 40), at=-back + 0.5)  # fmt: skip
+
+
+def make_submission(key: str, enrollment: str, cohort: str, module: str, day: float, score: Any) -> None:
+    """A piece of work: reviewed when it has a score, waiting otherwise."""
+    waiting = score == "" or day > -9
+    status = "waiting for review" if waiting else "passed" if score >= 40 else "failed"
+    add("submissions", key=key, enrollment=enrollment, cohort=cohort, module=module, attempt=1, submitted_at=day, status=status,
+        score="" if waiting else score, url=f"https://submissions.example.org/{key}")  # fmt: skip
+    if not waiting:
+        comment = "Runs and is well tested." if status == "passed" else "Please handle the empty input, then hand it in again."
+        add("code_reviews", key=key, submission=key, enrollment=enrollment, cohort=cohort, reviewed_at=round(day + 1.5, 2),
+            passed="true" if status == "passed" else "false", comment=comment)  # fmt: skip
+
+
+def make_result(key: str, cohort: str, last: int, left: int | None) -> None:
+    """How it ended; a certificate for those who passed (two are due and not issued)."""
+    kind = "withdrawn" if left is not None else random_.choices(("distinction", "pass", "fail"), (2, 7, 3))[0]
+    add("results", enrollment=key, cohort=cohort, kind=kind, decided_at=left if left is not None else last)
+    if kind in ("pass", "distinction") and random_.random() > 0.02:
+        add("certificates", key=key, enrollment=key, cohort=cohort, number=f"RC-{key}", honors="true" if kind == "distinction" else "false",
+            issued_at=last + 3, url=f"https://certificates.example.org/{key}")  # fmt: skip
+
+
+def make_visitors(many: int) -> None:
+    """People who left their details, some with hostile names, some who became students, some who wait."""
+    names = [*HOSTILE[:12], *(random_.choice(fakers).name() for _ in range(many - 12))]
+    for number, name in enumerate(names, start=1):
+        day = -random_.randint(0, 700) if number > 40 else -random_.randint(0, 30)
+        answered = day < -9 or number % 2 == 0
+        email = f"student{number:03}@example.org" if number % 12 == 0 else f"visitor{number:03}@example.com"
+        add("visitors", key=f"v{number:03}", name=name, email=email, phone="", program=random_.choice([*PROGRAMS, ""]),
+            experience_level=random_.choice(LEVELS), message="When does the next cohort start?", status="answered" if answered else "new",
+            asked_at=day + 0.2, answered_at=min(day + 1.2, 0) if answered else "")  # fmt: skip
+        add("visitor_devices", visitor=f"v{number:03}", user_agent="Mozilla/5.0", address=f"192.0.2.{number % 250 + 1}")
+
+
+def make_money(students: list[str]) -> None:
+    """Subscriptions (some lapsed) and payments."""
+    for number, key in enumerate(students, start=1):
+        if number % 2:
+            lapsed = number % 14 == 1
+            add("subscriptions", key=key, student=key, starts_on=-300, ends_on=-40 if lapsed else 65 if number % 4 == 1 else "")
+            add("payments", key=key, student=key, tombstone_id="", paid_at=-300 + 0.5, amount_cents=4900, currency="EUR", gateway_ref=f"pay-{key}")
+
+
+def make_mail(students: list[str]) -> None:
+    """Notices on both sides of 90 days."""
+    for number, key in enumerate(students[:120], start=1):
+        add("email_log", key=f"{key}-notice", student=key, visitor="", kind="policy notice", address=f"student{key[1:]}@example.org",
+            outcome="sent", sent_at=-70 - number % 40 + 0.3)  # fmt: skip
+
+
+def make_requests() -> None:
+    """Two open, one of them overdue, one due soon; the others closed."""
+    rows = (("access", "s070", -40, ""), ("delete", "s071", -26, ""), ("export", "s072", -5, ""), ("correct", "s073", -120, -110),
+            ("opt_out", "s074", -80, -78), ("delete", "s075", -200, -168))  # fmt: skip
+    for number, (kind, student, received, closed) in enumerate(rows, start=1):
+        add("requests", key=f"r{number}", kind=kind, student=student, visitor="", state="closed" if closed else "open",
+            received_at=received + 0.5, due_at=received + 31, closed_at=closed)  # fmt: skip
+
+
+def write() -> None:
+    """Write one file a table, sorted as made."""
+    for name, rows in tables.items():
+        with (HERE / f"{name}.csv").open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.DictWriter(handle, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def main() -> None:
+    """Make everything, in an order that never changes."""
+    make_catalog()
+    students = make_students(400)
+    make_enrollments(students)
+    make_visitors(150)
+    make_money(students)
+    make_mail(students)
+    make_requests()
+    write()
+
+
+if __name__ == "__main__":
+    main()
