@@ -1,0 +1,1 @@
+"""The core library: plain Python that never imports Streamlit."""

@@ -31,13 +31,21 @@ from core.models.platform import Program
 from core.privacy import audit
 from core.settings import ROOT, settings
 
-app = typer.Typer(help="Resocode Admin: the command line.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Resocode Admin: the command line.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 staff_app = typer.Typer(help="Staff accounts, roles and assignments.", no_args_is_help=True)
 import_app = typer.Typer(help="Bring records in.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit: verify it, sign its present end.", no_args_is_help=True)
 keys_app = typer.Typer(help="Secret keys.", no_args_is_help=True)
 policy_app = typer.Typer(help="The privacy policy as data.", no_args_is_help=True)
-for name, sub in (("staff", staff_app), ("import", import_app), ("audit", audit_app), ("keys", keys_app), ("policy", policy_app)):
+for name, sub in (
+    ("staff", staff_app),
+    ("import", import_app),
+    ("audit", audit_app),
+    ("keys", keys_app),
+    ("policy", policy_app),
+):
     app.add_typer(sub, name=name)
 
 out = Console(highlight=False, soft_wrap=True)
@@ -59,7 +67,9 @@ def main() -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 0,
-    demo_mode: Annotated[bool, typer.Option("--demo", help="Make demo accounts and print them (embedded database only).")] = False,
+    demo_mode: Annotated[
+        bool, typer.Option("--demo", help="Make demo accounts and print them (embedded database only).")
+    ] = False,
     seed: Annotated[str, typer.Option(help="auto: synthetic records into an empty database; none: nothing.")] = "none",
 ) -> None:
     """Run the database and the dashboard until Ctrl-C."""
@@ -113,7 +123,9 @@ def migrate() -> None:
 
 @app.command()
 def init(
-    admin_email: Annotated[str, typer.Option(help="E-mail of the first admin; the password comes from standard input.")] = "",
+    admin_email: Annotated[
+        str, typer.Option(help="E-mail of the first admin; the password comes from standard input.")
+    ] = "",
     admin_name: Annotated[str, typer.Option(help="Name of the first admin.")] = "",
 ) -> None:
     """Prepare a server: roles, schemas, keys, migrations, policy, first admin. Run it again at any time.
@@ -130,7 +142,9 @@ def init(
         version = policy.publish_first_version(session, now=_now())
         if admin_email:
             name, password = admin_name or admin_email.partition("@")[0], _password()
-            privacy_actions.add_staff(session, email=admin_email, name=name, role="admin", password=password, now=_now())
+            privacy_actions.add_staff(
+                session, email=admin_email, name=name, role="admin", password=password, now=_now()
+            )
     out.print(f"Ready. Policy {version}; new keys: {', '.join(made) or 'none'}.")
 
 
@@ -205,8 +219,12 @@ def staff_list() -> None:
 
 @import_app.command("oulad")
 def import_oulad_command(
-    folder: Annotated[Path, typer.Argument(help="The folder with studentInfo.csv and its sisters.", exists=True, file_okay=False)],
-    shift_to: Annotated[str, typer.Option(help="today, or a day: move all dates so that the last presentation runs then.")] = "",
+    folder: Annotated[
+        Path, typer.Argument(help="The folder with studentInfo.csv and its sisters.", exists=True, file_okay=False)
+    ],
+    shift_to: Annotated[
+        str, typer.Option(help="today, or a day: move all dates so that the last presentation runs then.")
+    ] = "",
 ) -> None:
     """Load the Open University Learning Analytics Dataset (CC BY 4.0). Twice in a row changes nothing."""
     day = _day(shift_to)
@@ -293,11 +311,13 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SettingsError(f"Port {port} on {host} is in use or not allowed. Choose another one: make run PORT={port + 1}") from error
+            raise SettingsError(
+                f"Port {port} on {host} is in use or not allowed. Choose another one: make run PORT={port + 1}"
+            ) from error
 
 
 def _announce(host: str, port: int, sign_ins: list[demo.DemoSignIn]) -> None:
-    out.print(f"\nResocode Admin: [bold]http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}[/bold]")  # noqa: S104
+    out.print(f"\nResocode Admin: [bold]http://{_shown(host)}:{port}[/bold]")
     if sign_ins:
         table = Table("Role", "E-mail", "Password", box=None)
         for each in sign_ins:
@@ -306,13 +326,19 @@ def _announce(host: str, port: int, sign_ins: list[demo.DemoSignIn]) -> None:
     out.print("Stop with Ctrl-C.\n")
 
 
+def _shown(host: str) -> str:
+    return "localhost" if host == "127.0.0.1" else host
+
+
 def _run_server(host: str, port: int) -> None:
     """Serve in this process. uvicorn binds by host and port, so that Nagle's delay is off (research: 40 ms a click)."""
     import uvicorn
 
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    uvicorn.run("dashboard:app", host=host, port=port, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+    uvicorn.run(
+        "dashboard:app", host=host, port=port, log_level="warning", timeout_graceful_shutdown=2, server_header=False
+    )
 
 
 def _counts_table(found: queries.Status) -> Table:

@@ -59,7 +59,9 @@ def ensure_demo_staff(session: Session, *, now: datetime) -> list[DemoSignIn]:
 def _password() -> str:
     file = settings().home / "demo.json"
     if not file.exists():
-        keys.write_secret(file, json.dumps("-".join(secrets.choice(WORDS) for _ in range(5)) + f"-{secrets.randbelow(9000) + 1000}"))
+        keys.write_secret(
+            file, json.dumps("-".join(secrets.choice(WORDS) for _ in range(5)) + f"-{secrets.randbelow(9000) + 1000}")
+        )
     return str(json.loads(file.read_text()))
 
 
@@ -67,7 +69,11 @@ def _assign_running(session: Session, now: datetime) -> None:
     """The instructor gets the first running cohorts, the mentor the next ones; cohorts of a later import too."""
     today = now.astimezone(UTC).date()
     mine = {(row.email, row.cohort) for row in privacy_actions.assignments(session)}
-    running = select(Cohort.code).where(Cohort.starts_on <= today, Cohort.ends_on >= today).order_by(Cohort.source, Cohort.code)
+    running = (
+        select(Cohort.code)
+        .where(Cohort.starts_on <= today, Cohort.ends_on >= today)
+        .order_by(Cohort.source, Cohort.code)
+    )
     for place, code in enumerate(session.scalars(running).all()[: 2 * TAUGHT]):
         email = "ines@demo.example" if place < TAUGHT else "marek@demo.example"
         if (email, code) not in mine:

@@ -113,7 +113,9 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -153,9 +155,13 @@ def _candidates() -> Iterator[Path]:
     if wheel and wheel.origin:
         yield Path(wheel.origin).parent / "pginstall" / "bin"
     if tool := shutil.which("pg_config"):
-        yield Path(subprocess.run([tool, "--bindir"], capture_output=True, text=True, check=False).stdout.strip() or "/")
+        yield Path(
+            subprocess.run([tool, "--bindir"], capture_output=True, text=True, check=False).stdout.strip() or "/"
+        )
     for place in PLACES:
-        found = sorted(Path(place).parent.glob(f"{Path(place).name}*/**/bin/initdb")) if Path(place).parent.is_dir() else []
+        found = (
+            sorted(Path(place).parent.glob(f"{Path(place).name}*/**/bin/initdb")) if Path(place).parent.is_dir() else []
+        )
         yield from (file.parent for file in reversed(found))
 
 
@@ -183,7 +189,9 @@ def _plan(home: Path, binaries: Path | None) -> _Plan:
         home.chmod(0o711)  # the server's user passes through; every secret inside is 0600, every folder of secrets 0700
         if not _reaches(home, uid, gid):
             base = Path("/var/lib") / f"resocode-{_short_hash(home)}"
-            (home / "data-is-elsewhere.txt").write_text(f"The server's user cannot reach this folder. The data is in {base}\n")
+            (home / "data-is-elsewhere.txt").write_text(
+                f"The server's user cannot reach this folder. The data is in {base}\n"
+            )
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     if uid is not None and gid is not None:
         os.chown(base, uid, gid)
@@ -199,7 +207,9 @@ def _server_user() -> tuple[int | None, int | None]:
     try:
         user = pwd.getpwnam(name)
     except KeyError as error:
-        raise DatabaseError(f"PostgreSQL does not run as root, and there is no user {name}. Set RESOCODE_PG_USER.") from error
+        raise DatabaseError(
+            f"PostgreSQL does not run as root, and there is no user {name}. Set RESOCODE_PG_USER."
+        ) from error
     if user.pw_uid == 0:
         raise DatabaseError("PostgreSQL does not run as root. Set RESOCODE_PG_USER to another user.")
     return user.pw_uid, user.pw_gid
@@ -208,7 +218,13 @@ def _server_user() -> tuple[int | None, int | None]:
 def _reaches(path: Path, uid: int | None, gid: int | None) -> bool:
     """Whether a user can pass through a folder and everything above it, tried as that user."""
     tried = subprocess.run(
-        ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(path)], user=uid, group=gid, extra_groups=[], capture_output=True, check=False, cwd="/"
+        ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(path)],
+        user=uid,
+        group=gid,
+        extra_groups=[],
+        capture_output=True,
+        check=False,
+        cwd="/",
     )
     return tried.returncode == 0
 
@@ -249,7 +265,13 @@ def _cluster(plan: _Plan) -> Cluster:
     if not file.exists():
         _write_private(file, secrets.token_urlsafe(32))
     return Cluster(
-        Path(plan.home), Path(plan.data), Path(plan.sockets), PORT, SUPERUSER, file.read_text(), _major(Path(plan.binaries))
+        Path(plan.home),
+        Path(plan.data),
+        Path(plan.sockets),
+        PORT,
+        SUPERUSER,
+        file.read_text(),
+        _major(Path(plan.binaries)),
     )
 
 
@@ -283,10 +305,14 @@ def _make_data(plan: _Plan) -> None:
 
 
 def _initdb(plan: _Plan, draft: Path, password: Path, major: int) -> None:
-    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if major >= 17 else ["--locale=C.UTF-8"]
+    locale = (
+        ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if major >= 17 else ["--locale=C.UTF-8"]
+    )
     command = [str(Path(plan.binaries) / "initdb"), "-D", str(draft), "-U", SUPERUSER, "-A", "scram-sha-256"]
     command += ["--pwfile", str(password), "-E", "UTF8", *locale]
-    made = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=_environment(), **plan.as_user())  # type: ignore[call-overload]
+    made = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd="/", env=_environment(), **plan.as_user()
+    )  # type: ignore[call-overload]
     if made.returncode:
         shutil.rmtree(draft, ignore_errors=True)
         raise DatabaseError(f"The database could not be made: {made.stderr.strip()[-600:]}")
@@ -469,7 +495,9 @@ class _Guardian:
                 self.server.wait(STOP_SECONDS)
         elif _answers(self.cluster):  # verified: the pid file in our data folder is this server's own
             command = [str(Path(self.plan.binaries) / "pg_ctl"), "stop", "-m", "fast", "-w", "-D", self.plan.data]
-            subprocess.run(command, check=False, capture_output=True, cwd="/", env=_environment(), **self.plan.as_user())  # type: ignore[call-overload]
+            subprocess.run(
+                command, check=False, capture_output=True, cwd="/", env=_environment(), **self.plan.as_user()
+            )  # type: ignore[call-overload]
 
     def _on_sigterm(self, _signal: int, _frame: object) -> None:
         self.told_to_stop = True

@@ -85,7 +85,9 @@ def _create_role(admin: psycopg.Connection, role: str, password: str | None) -> 
 def _let_owner_own(admin: psycopg.Connection) -> None:
     database = sql.Identifier(admin.info.dbname)
     admin.execute(sql.SQL("revoke all on database {} from public").format(database))
-    admin.execute(sql.SQL("grant connect on database {} to resocode_app, resocode_worker, resocode_analyst").format(database))
+    admin.execute(
+        sql.SQL("grant connect on database {} to resocode_app, resocode_worker, resocode_analyst").format(database)
+    )
     admin.execute(sql.SQL("grant connect, create, temporary on database {} to resocode_owner").format(database))
     admin.execute(sql.SQL("grant temporary on database {} to resocode_worker").format(database))
     admin.execute("revoke create on schema public from public")
@@ -94,4 +96,6 @@ def _let_owner_own(admin: psycopg.Connection) -> None:
     admin.execute("create extension if not exists pg_trgm with schema public")
     admin.execute("grant resocode_owner to current_user")
     for schema in SCHEMAS:
-        admin.execute(sql.SQL("create schema if not exists {} authorization resocode_owner").format(sql.Identifier(schema)))
+        admin.execute(
+            sql.SQL("create schema if not exists {} authorization resocode_owner").format(sql.Identifier(schema))
+        )

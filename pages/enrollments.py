@@ -26,20 +26,69 @@ FILTERS = ("q", "program", "cohort", "status", "level", "period", "sort")
 def filter_row(known: Catalog) -> EnrollmentFilter:
     """Draw the filters, bound to the address, and return what they say."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        titles = {title: id for id, title in known.programs.items()}
-        program = titles.get(st.selectbox("Program", [ALL_PROGRAMS, *titles], key="program", bind="query-params", width=190, label_visibility="collapsed"))
+        titles = {title: each for each, title in known.programs.items()}
+        program = titles.get(
+            st.selectbox(
+                "Program",
+                [ALL_PROGRAMS, *titles],
+                key="program",
+                bind="query-params",
+                width=190,
+                label_visibility="collapsed",
+            )
+        )
         cohorts = {c.title: c.id for c in known.cohorts if program in (None, c.program_id)}
-        cohort = cohorts.get(st.selectbox("Cohort", [ALL_COHORTS, *cohorts], key="cohort", bind="query-params", width=190, label_visibility="collapsed"))
-        period = st.segmented_control("Period", list(PERIODS), key="period", bind="query-params", default="1 year", required=True, label_visibility="collapsed")
+        cohort = cohorts.get(
+            st.selectbox(
+                "Cohort",
+                [ALL_COHORTS, *cohorts],
+                key="cohort",
+                bind="query-params",
+                width=190,
+                label_visibility="collapsed",
+            )
+        )
+        period = st.segmented_control(
+            "Period",
+            list(PERIODS),
+            key="period",
+            bind="query-params",
+            default="1 year",
+            required=True,
+            label_visibility="collapsed",
+        )
     return EnrollmentFilter(program_id=program, cohort_id=cohort, first_day=first_day(period))
 
 
 def list_filters(base: EnrollmentFilter) -> EnrollmentFilter:
     """Draw the filters of the list: they name persons, so admins do not get them."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        search = st.text_input("Search by part of a name or e-mail", key="q", bind="query-params", placeholder="Part of a name or e-mail", icon=":material/search:", width=260, label_visibility="collapsed", type="search")
-        statuses = st.pills("Status", ENROLLMENT_STATUS, selection_mode="multi", key="status", bind="query-params", label_visibility="collapsed")
-        level = st.selectbox("Experience", [ALL_LEVELS, *EXPERIENCE_LEVELS], key="level", bind="query-params", width=150, label_visibility="collapsed")
+        search = st.text_input(
+            "Search by part of a name or e-mail",
+            key="q",
+            bind="query-params",
+            placeholder="Part of a name or e-mail",
+            icon=":material/search:",
+            width=260,
+            label_visibility="collapsed",
+            type="search",
+        )
+        statuses = st.pills(
+            "Status",
+            ENROLLMENT_STATUS,
+            selection_mode="multi",
+            key="status",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        level = st.selectbox(
+            "Experience",
+            [ALL_LEVELS, *EXPERIENCE_LEVELS],
+            key="level",
+            bind="query-params",
+            width=150,
+            label_visibility="collapsed",
+        )
     return EnrollmentFilter(
         search=search or "",
         program_id=base.program_id,
@@ -72,13 +121,25 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
     with grid.cell(), st.container(border=True, height="stretch"):
         st.subheader("From visitor to enrollment", anchor=False, help=FUNNEL_HELP)
         st.caption(f"{period} · exact · shares of the registered")
-        charts.show(charts.funnel_chart(found), key="funnel", alt=f"Bars: {found.visitors} visitors, {found.registered} registered, {found.active} became active, {found.ended} ended, {found.withdrawn} withdrawn.")
+        charts.show(
+            charts.funnel_chart(found),
+            key="funnel",
+            alt=f"Bars: {found.visitors} visitors, {found.registered} registered, {found.active} became active, {found.ended} ended, {found.withdrawn} withdrawn.",
+        )
         st.caption(completed_line(wanted))
     with grid.cell(), st.container(border=True, height="stretch"):
-        st.subheader("New enrollments per month", anchor=False, help="Enrollments by the month in which they began (UTC), live. The last month is not complete.")
+        st.subheader(
+            "New enrollments per month",
+            anchor=False,
+            help="Enrollments by the month in which they began (UTC), live. The last month is not complete.",
+        )
         st.caption(f"{period} · by program · the last month is not complete")
         if trend.months:
-            charts.show(charts.trend_chart(trend), key="trend", alt=f"Stacked columns: new enrollments of {len(trend.months)} months in {len(trend.series)} programs.")
+            charts.show(
+                charts.trend_chart(trend),
+                key="trend",
+                alt=f"Stacked columns: new enrollments of {len(trend.months)} months in {len(trend.series)} programs.",
+            )
         else:
             states.empty("No enrollment began", "Widen the period, or choose another program or cohort.")
 
@@ -107,12 +168,28 @@ def listing(wanted: EnrollmentFilter) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         count = f"More than {total.count:,}" if total.capped else f"{total.count:,}"
         st.subheader(f"{count} enrollment{'' if total.count == 1 else 's'}", anchor=False, width="stretch")
-        sort = st.selectbox("Order", list(SORTS), format_func=SORTS.get, key="sort", bind="query-params", width=160, label_visibility="collapsed")
-        reveal = st.toggle("Reveal contacts", key="reveal_contacts", help="Shows the whole addresses of this page. Each person is recorded in the audit.")
+        sort = st.selectbox(
+            "Order",
+            list(SORTS),
+            format_func=SORTS.__getitem__,
+            key="sort",
+            bind="query-params",
+            width=160,
+            label_visibility="collapsed",
+        )
+        reveal = st.toggle(
+            "Reveal contacts",
+            key="reveal_contacts",
+            help="Shows the whole addresses of this page. Each person is recorded in the audit.",
+        )
     if 0 < len(wanted.search.strip()) < SHORTEST_SEARCH:
         st.caption(f"Type at least {SHORTEST_SEARCH} characters to search.")
     if not total.count:
-        states.nothing_found("No enrollment matches", "No enrollment matches these filters. Widen the period or clear the filters.", clear=clear_filters)
+        states.nothing_found(
+            "No enrollment matches",
+            "No enrollment matches these filters. Widen the period or clear the filters.",
+            clear=clear_filters,
+        )
         return
     cursors = cursors_of((wanted, sort))
     found = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors[-1])
@@ -132,7 +209,9 @@ def cursors_of(view: tuple[EnrollmentFilter, str]) -> list[Cursor | None]:
 
 def revealed(rows: tuple[EnrollmentRow, ...]) -> dict[uuid.UUID, str]:
     """The whole addresses of the page, each person recorded."""
-    return act(privacy_actions.reveal_contacts, student_ids=sorted({row.student_id for row in rows}), purpose="enrollment list")
+    return act(
+        privacy_actions.reveal_contacts, student_ids=sorted({row.student_id for row in rows}), purpose="enrollment list"
+    )
 
 
 def table(rows: tuple[EnrollmentRow, ...], contacts: dict[uuid.UUID, str], *, page: int) -> None:
@@ -157,7 +236,9 @@ def table(rows: tuple[EnrollmentRow, ...], contacts: dict[uuid.UUID, str], *, pa
         alt=f"Table of {len(rows)} enrollments with student, masked contact, cohort, status and dates.",
     )
     if chosen["selection"]["rows"]:
-        st.session_state["enrollments_view"] = {name: st.query_params.get_all(name) for name in FILTERS if name in st.query_params}
+        st.session_state["enrollments_view"] = {
+            name: st.query_params.get_all(name) for name in FILTERS if name in st.query_params
+        }
         st.switch_page(STUDENT, query_params={"id": str(rows[chosen["selection"]["rows"][0]].student_id)})
 
 
@@ -165,15 +246,33 @@ def footer(found: queries.EnrollmentPage, cursors: list[Cursor | None], total: i
     """Draw where we are, and the way on and back."""
     first = (len(cursors) - 1) * PAGE_SIZE + 1
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{first:,} to {first + len(found.rows) - 1:,} of {total:,} · select a row to open the student; opening is logged", width="stretch")
-        st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=cursors.pop)
-        st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=found.next is None, on_click=cursors.append, args=(found.next,))
+        st.caption(
+            f"{first:,} to {first + len(found.rows) - 1:,} of {total:,} · select a row to open the student; opening is logged",
+            width="stretch",
+        )
+        st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=turn_back)
+        st.button(
+            "Next",
+            icon=":material/chevron_right:",
+            icon_position="right",
+            disabled=found.next is None,
+            on_click=cursors.append,
+            args=(found.next,),
+        )
+
+
+def turn_back() -> None:
+    """Go to the page before."""
+    st.session_state["cursors"].pop()
 
 
 def export_button(wanted: EnrollmentFilter) -> None:
     """Offer the page that is shown as a file: contacts masked, one link, once."""
     with st.popover("Export CSV", icon=":material/download:"):
-        st.markdown("The rows of this page, contacts masked. The export is recorded; the link works once, for you, within 15 minutes.", width=320)
+        st.markdown(
+            "The rows of this page, contacts masked. The export is recorded; the link works once, for you, within 15 minutes.",
+            width=320,
+        )
         if st.button("Make the file", key="make_file"):
             st.session_state["file_link"] = exported(wanted)
         if link := st.session_state.pop("file_link", None):
@@ -185,8 +284,26 @@ def exported(wanted: EnrollmentFilter) -> str:
     sort = st.session_state.get("sort") or "newest"
     rows = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors_of((wanted, sort))[-1]).rows
     header = ("Student", "Contact (masked)", "Program", "Cohort", "Status", "Experience", "Enrolled", "Cohort starts")
-    lines = [(r.student, r.contact, r.program, r.cohort, r.status, r.level, f"{r.enrolled_at:%Y-%m-%d}", r.starts_on.isoformat()) for r in rows]
-    secret = act(privacy_actions.export_list, what="enrollments", name="enrollments.csv", content=csv_bytes(header, lines), rows=len(rows))
+    lines = [
+        (
+            r.student,
+            r.contact,
+            r.program,
+            r.cohort,
+            r.status,
+            r.level,
+            f"{r.enrolled_at:%Y-%m-%d}",
+            r.starts_on.isoformat(),
+        )
+        for r in rows
+    ]
+    secret = act(
+        privacy_actions.export_list,
+        what="enrollments",
+        name="enrollments.csv",
+        content=csv_bytes(header, lines),
+        rows=len(rows),
+    )
     return f"files/{secret}"
 
 

@@ -1,5 +1,6 @@
 """Today: what needs whoever is signed in, by role."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import streamlit as st
@@ -15,6 +16,7 @@ from ui.clock import now
 from ui.tables import day
 
 STAFF = guards.require(*guards.ROLE_NAMES, what="Today")
+Item = tuple[str, str, str, dict[str, str] | None]
 ENROLLMENTS = ROOT / "pages" / "enrollments.py"
 
 
@@ -24,17 +26,23 @@ def headline(title: str, moment: datetime, scope: str = "") -> None:
     st.caption(f"{moment:%A}, {day(moment)} · {scope + ' · ' if scope else ''}figures as of {moment:%H:%M} UTC")
 
 
-def needs(items: list[tuple[str, str, str, dict[str, str] | None]]) -> None:
+def needs(items: Sequence[Item]) -> None:
     """Draw what needs somebody: icon and thing, reason, and a button when there is a list behind it."""
     st.subheader("Needs you today", anchor=False)
     with st.container(border=True, height="stretch"):
         if not items:
-            st.markdown(":green[:material/check_circle:] **Nothing waits for you**  \n:gray[:small[New things appear here at once.]]")
+            st.markdown(
+                ":green[:material/check_circle:] **Nothing waits for you**  \n:gray[:small[New things appear here at once.]]"
+            )
         for place, (icon, thing, reason, link) in enumerate(items):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(f"{icon} **{thing}**  \n:gray[:small[{reason}]]", width="stretch")
                 if link is not None and st.button(
-                    "Show list", key=f"need_{place}", type="tertiary", icon=":material/arrow_forward:", icon_position="right"
+                    "Show list",
+                    key=f"need_{place}",
+                    type="tertiary",
+                    icon=":material/arrow_forward:",
+                    icon_position="right",
                 ):
                     st.switch_page(ENROLLMENTS, query_params=link)
 
@@ -43,7 +51,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
     """Visitors, starting cohorts and confirmations; then the last weeks."""
     found = read(staff, queries.program_day, now=moment)
     headline("Today", moment)
-    items: list[tuple[str, str, str, dict[str, str] | None]] = []
+    items: list[Item] = []
     if found.waiting_visitors and found.oldest_visitor:
         waited = (moment - found.oldest_visitor).days
         items.append((
@@ -55,7 +63,14 @@ def program_staff(staff: Staff, moment: datetime) -> None:
     soon = [c for c in found.under_filled if (c.starts_on - moment.date()).days <= 14]
     if soon:
         names = ", ".join(c.title for c in soon)
-        items.append((":blue[:material/event_seat:]", f"{many(len(soon), 'cohort')} {'starts' if len(soon) == 1 else 'start'} within 14 days under 60% full", names, None))
+        items.append(
+            (
+                ":blue[:material/event_seat:]",
+                f"{many(len(soon), 'cohort')} {'starts' if len(soon) == 1 else 'start'} within 14 days under 60% full",
+                names,
+                None,
+            )
+        )
     if found.unconfirmed:
         items.append((
             ":orange[:material/forward_to_inbox:]",
@@ -81,9 +96,14 @@ def weekly_figures(found: queries.ProgramDay) -> None:
                   help="Enrollments whose cohort is running and who have not withdrawn. Live.")  # fmt: skip
         st.metric("Registered, not started", found.registered, border=True, height="stretch", format="localized",
                   help="Enrollments whose cohort has not begun. Live.")  # fmt: skip
-        for label, now_, before, values, what in (
-            ("New enrollments, this week", this.enrolled, last.enrolled, [w.enrolled for w in found.weeks], "began"),
-            ("Withdrawn, this week", this.withdrawn, last.withdrawn, [w.withdrawn for w in found.weeks], "were withdrawn"),
+        for label, now_, before, what in (
+            ("New enrollments, this week", this.enrolled, last.enrolled, "began"),
+            (
+                "Withdrawn, this week",
+                this.withdrawn,
+                last.withdrawn,
+                "were withdrawn",
+            ),
         ):
             st.metric(
                 label, now_, now_ - before, delta_color="blue", delta_description="vs. last week", border=True, height="stretch",
@@ -114,7 +134,9 @@ def starting(cohorts: tuple[CohortStart, ...]) -> None:
         hide_index=True,
         row_height=36,
         height="content",
-        column_config={"Filled": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100, color="blue")},
+        column_config={
+            "Filled": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100, color="blue")
+        },
         alt=f"Table of {len(cohorts)} cohorts that start within 60 days, with places taken.",
     )
 
@@ -124,14 +146,23 @@ def teaching(staff: Staff, moment: datetime) -> None:
     cohorts = read(staff, queries.taught_cohorts, now=moment)
     headline("Your cohorts today", moment, many(len(cohorts), "cohort") + " assigned to you")
     if not cohorts:
-        states.empty("No cohort is assigned to you", "Learning data opens by assignment. Ask an admin to assign a cohort to you.")
+        states.empty(
+            "No cohort is assigned to you", "Learning data opens by assignment. Ask an admin to assign a cohort to you."
+        )
         return
     waiting = [c for c in cohorts if c.waiting]
     needs([waiting_item(c, moment) for c in waiting])
     running = [c for c in cohorts if c.starts_on <= moment.date() <= c.ends_on]
     with st.grid(3, min_column_width=190):
-        st.metric("Submissions to review", sum(c.waiting for c in cohorts), border=True, help="Handed in, not reviewed yet. Live.")
-        st.metric("Students in running cohorts", sum(c.students for c in running), border=True, help="Not withdrawn. Live.")
+        st.metric(
+            "Submissions to review",
+            sum(c.waiting for c in cohorts),
+            border=True,
+            help="Handed in, not reviewed yet. Live.",
+        )
+        st.metric(
+            "Students in running cohorts", sum(c.students for c in running), border=True, help="Not withdrawn. Live."
+        )
         st.metric("Running cohorts", len(running), border=True, help="Assigned to you and between start and end today.")
     st.subheader("Your cohorts", anchor=False)
     st.dataframe(
@@ -147,7 +178,7 @@ def teaching(staff: Staff, moment: datetime) -> None:
     )  # fmt: skip
 
 
-def waiting_item(cohort: TaughtCohort, moment: datetime) -> tuple[str, str, str, None]:
+def waiting_item(cohort: TaughtCohort, moment: datetime) -> Item:
     """One cohort's waiting submissions, as an item of what needs somebody."""
     days = (moment - cohort.oldest_waiting).days if cohort.oldest_waiting else 0
     thing = f"{many(cohort.waiting, 'submission')} to review in {cohort.title}"
@@ -158,17 +189,52 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     """Requests and clocks, in counts."""
     counts = promises(staff, moment)
     headline("Today", moment, "privacy desk")
-    items = []
+    items: list[Item] = []
     if counts.overdue_requests:
-        items.append((":red[:material/warning:]", f"{many(counts.overdue_requests, 'request')} overdue", "An answer is due within one month of receipt (clause 7).", None))
+        items.append(
+            (
+                ":red[:material/warning:]",
+                f"{many(counts.overdue_requests, 'request')} overdue",
+                "An answer is due within one month of receipt (clause 7).",
+                None,
+            )
+        )
     if counts.due_soon_requests:
-        items.append((":orange[:material/schedule:]", f"{many(counts.due_soon_requests, 'request')} due within 7 days", "Answer, or extend with a reason.", None))
+        items.append(
+            (
+                ":orange[:material/schedule:]",
+                f"{many(counts.due_soon_requests, 'request')} due within 7 days",
+                "Answer, or extend with a reason.",
+                None,
+            )
+        )
     if counts.closed_past_grace:
-        items.append((":red[:material/delete:]", f"{many(counts.closed_past_grace, 'closed account')} past the days of grace", "Clause 8: gone for good after the grace period.", None))
+        items.append(
+            (
+                ":red[:material/delete:]",
+                f"{many(counts.closed_past_grace, 'closed account')} past the days of grace",
+                "Clause 8: gone for good after the grace period.",
+                None,
+            )
+        )
     if counts.minors_without_consent:
-        items.append((":orange[:material/family_restroom:]", f"{many(counts.minors_without_consent, 'minor')} without verified consent", "Clause 9: parental consent below 18.", None))
+        items.append(
+            (
+                ":orange[:material/family_restroom:]",
+                f"{many(counts.minors_without_consent, 'minor')} without verified consent",
+                "Clause 9: parental consent below 18.",
+                None,
+            )
+        )
     if counts.old_mail_logs:
-        items.append((":orange[:material/mail:]", f"{counts.old_mail_logs:,} e-mail log rows past their period", "Clause 8: gone after 90 days.", None))
+        items.append(
+            (
+                ":orange[:material/mail:]",
+                f"{counts.old_mail_logs:,} e-mail log rows past their period",
+                "Clause 8: gone after 90 days.",
+                None,
+            )
+        )
     needs(items)
     promise_figures(counts)
 
@@ -182,31 +248,73 @@ def promises(staff: Staff, moment: datetime) -> PromiseCounts:
 def promise_figures(counts: PromiseCounts) -> None:
     """Draw the counts; nobody's rows are behind them."""
     with st.grid(4, min_column_width=190):
-        st.metric("Open requests", counts.open_requests, border=True, help="Received and not closed, of all seven kinds. Live.")
-        st.metric("Accounts in grace", counts.closed_in_grace, border=True, help="Closed less than 30 times 24 hours ago: can be reactivated. Live.")
-        st.metric("Minors without consent", counts.minors_without_consent, border=True, help="Students below 18 without verified parental consent. Live.")
-        st.metric("Ages not declared", counts.ages_not_declared, border=True, format="localized", help="Students without a birth date or declaration of age. Live.")
+        st.metric(
+            "Open requests",
+            counts.open_requests,
+            border=True,
+            help="Received and not closed, of all seven kinds. Live.",
+        )
+        st.metric(
+            "Accounts in grace",
+            counts.closed_in_grace,
+            border=True,
+            help="Closed less than 30 times 24 hours ago: can be reactivated. Live.",
+        )
+        st.metric(
+            "Minors without consent",
+            counts.minors_without_consent,
+            border=True,
+            help="Students below 18 without verified parental consent. Live.",
+        )
+        st.metric(
+            "Ages not declared",
+            counts.ages_not_declared,
+            border=True,
+            format="localized",
+            help="Students without a birth date or declaration of age. Live.",
+        )
 
 
 def admin(staff: Staff, moment: datetime) -> None:
     """Accounts and machinery; no person."""
     found = read(staff, queries.house, now=moment)
     headline("Today", moment, "accounts and machinery")
-    items = []
+    items: list[Item] = []
     if found.running_without_teacher:
         names = ", ".join(found.running_without_teacher[:4]) + (" …" if len(found.running_without_teacher) > 4 else "")
         verb = "has" if len(found.running_without_teacher) == 1 else "have"
-        items.append((":orange[:material/school:]", f"{many(len(found.running_without_teacher), 'running cohort')} {verb} nobody assigned", names, None))
+        items.append(
+            (
+                ":orange[:material/school:]",
+                f"{many(len(found.running_without_teacher), 'running cohort')} {verb} nobody assigned",
+                names,
+                None,
+            )
+        )
     if found.demo_accounts:
-        items.append((":blue[:material/science:]", f"{many(found.demo_accounts, 'demo account')} can sign in", "This is a demonstration on synthetic records.", None))
+        items.append(
+            (
+                ":blue[:material/science:]",
+                f"{many(found.demo_accounts, 'demo account')} can sign in",
+                "This is a demonstration on synthetic records.",
+                None,
+            )
+        )
     if found.worker_seen is None:
-        items.append((":gray[:material/help:]", "No worker has run yet", "Weekly figures and clean-up wait for it.", None))
+        items.append(
+            (":gray[:material/help:]", "No worker has run yet", "Weekly figures and clean-up wait for it.", None)
+        )
     needs(items)
     with st.grid(4, min_column_width=190):
         st.metric("Staff accounts", found.enabled, border=True, help="Accounts that can sign in. Live.")
         st.metric("Disabled accounts", found.disabled, border=True, help="Accounts that cannot sign in. Live.")
         st.metric("Live sessions", found.sessions, border=True, help="Signed in and not ended. Live.")
-        st.metric("Worker", f"{found.worker_seen:%H:%M}" if found.worker_seen else "–", border=True, help="Last heartbeat (UTC).")
+        st.metric(
+            "Worker",
+            f"{found.worker_seen:%H:%M}" if found.worker_seen else "–",
+            border=True,
+            help="Last heartbeat (UTC).",
+        )
 
 
 def auditor(staff: Staff, moment: datetime) -> None:
@@ -221,10 +329,26 @@ def auditor(staff: Staff, moment: datetime) -> None:
     )
     promise_figures(counts)
     with st.grid(4, min_column_width=190):
-        st.metric("Overdue requests", counts.overdue_requests, border=True, help="Open, and past the day on which the answer was due.")
+        st.metric(
+            "Overdue requests",
+            counts.overdue_requests,
+            border=True,
+            help="Open, and past the day on which the answer was due.",
+        )
         st.metric("Closed accounts past grace", counts.closed_past_grace, border=True, help="Should be 0: clause 8.")
-        st.metric("Oldest e-mail log", day(counts.oldest_mail_log), border=True, help="Should be less than 90 days old: clause 8.")
-        st.metric("E-mail logs past 90 days", counts.old_mail_logs, border=True, format="localized", help="Should be 0: clause 8.")
+        st.metric(
+            "Oldest e-mail log",
+            day(counts.oldest_mail_log),
+            border=True,
+            help="Should be less than 90 days old: clause 8.",
+        )
+        st.metric(
+            "E-mail logs past 90 days",
+            counts.old_mail_logs,
+            border=True,
+            format="localized",
+            help="Should be 0: clause 8.",
+        )
 
 
 def many(number: int, thing: str) -> str:

@@ -86,7 +86,9 @@ def page() -> None:
     act(privacy_actions.record_view, student_id=card.id, purpose="student page")
     st.title("Student", anchor=False)
     st.text(isolated(card.name))
-    st.caption(f"Account {card.account_status} · since {day(card.registered_at)} · experience: {card.level} · this view is logged")
+    st.caption(
+        f"Account {card.account_status} · since {day(card.registered_at)} · experience: {card.level} · this view is logged"
+    )
     contact(card)
     enrollments(card)
 

@@ -50,7 +50,10 @@ def play(session: Session) -> None:
     """Write the whole cast as the worker role. Assignments run around the real day, because the database asks its own."""
     policy.publish_first_version(session, now=NOW)
     for table in ("usage_event", "email_log"):
-        session.execute(text("select platform.make_months(:t, :a, :b)"), {"t": table, "a": NOW.date() - timedelta(days=150), "b": NOW.date()})
+        session.execute(
+            text("select platform.make_months(:t, :a, :b)"),
+            {"t": table, "a": NOW.date() - timedelta(days=150), "b": NOW.date()},
+        )
     _staff(session)
     for number, name in enumerate(("python", "cloud", "java")):
         _program(session, name, number)
@@ -107,20 +110,55 @@ def _student(session: Session, name: str, cohort: str) -> None:
     _add(session, p.Enrollment, id=enrollment, student_id=student, cohort_id=id_of(cohort), program_id=id_of(f"{cohort} program"),
          status="active", enrolled_at=NOW - timedelta(days=80), started_at=NOW - timedelta(days=60),
          confirmed_at=NOW - timedelta(days=80), source="cast")  # fmt: skip
-    _add(session, p.ModuleProgress, id=id_of(f"{name} progress"), **of, module_id=module, status="done", score=77, active_at=NOW)
+    _add(
+        session,
+        p.ModuleProgress,
+        id=id_of(f"{name} progress"),
+        **of,
+        module_id=module,
+        status="done",
+        score=77,
+        active_at=NOW,
+    )
     _add(session, p.Submission, id=submission, **of, module_id=module, submitted_at=NOW - timedelta(days=4),
          status="waiting for review", url="https://example.org/work", source="cast")  # fmt: skip
     _add(session, p.CodeReview, id=id_of(f"{name} review"), submission_id=submission, **of, reviewer_id=None,
          reviewed_at=NOW, passed=True, comment="Good.")  # fmt: skip
     _add(session, p.Result, **of, kind="pass", decided_at=NOW, source="cast")
-    _add(session, p.Certificate, id=id_of(f"{name} certificate"), **of, number=f"C-{name}", issued_at=NOW, source="cast")
-    _add(session, p.UsageEvent, at=NOW - timedelta(days=3), id=id_of(f"{name} usage"), **of, kind="page", item="lesson", clicks=3, source="cast")
+    _add(
+        session, p.Certificate, id=id_of(f"{name} certificate"), **of, number=f"C-{name}", issued_at=NOW, source="cast"
+    )
+    _add(
+        session,
+        p.UsageEvent,
+        at=NOW - timedelta(days=3),
+        id=id_of(f"{name} usage"),
+        **of,
+        kind="page",
+        item="lesson",
+        clicks=3,
+        source="cast",
+    )
     _add(session, p.EmailLog, sent_at=NOW - timedelta(days=100), id=id_of(f"{name} mail"), student_id=student, kind="confirmation",
          address=email_of(name), outcome="sent", source="cast")  # fmt: skip
-    _add(session, p.Subscription, id=id_of(f"{name} subscription"), student_id=student, starts_on=NOW.date(), source="cast")
+    _add(
+        session,
+        p.Subscription,
+        id=id_of(f"{name} subscription"),
+        student_id=student,
+        starts_on=NOW.date(),
+        source="cast",
+    )
     _add(session, p.Payment, id=id_of(f"{name} payment"), student_id=student, paid_at=NOW, amount_cents=4900, currency="EUR",
          gateway_ref=f"pay-{name}", source="cast")  # fmt: skip
-    _add(session, v.Guardian, id=id_of(f"{name} guardian"), student_id=student, name="Guardian", email="guardian@example.org")
+    _add(
+        session,
+        v.Guardian,
+        id=id_of(f"{name} guardian"),
+        student_id=student,
+        name="Guardian",
+        email="guardian@example.org",
+    )
     _add(session, v.Consent, student_id=student, adult=True, declared_at=NOW, state="not needed", source="cast")
 
 
@@ -147,6 +185,9 @@ def snapshot(connection: Connection, name: str) -> dict[str, list[tuple[Any, ...
     queries |= dict.fromkeys(by_enrollment, "enrollment_id = :enrollment")
     values = {"student": id_of(name), "enrollment": id_of(f"{name} enrollment")}
     return {
-        table: [tuple(row) for row in connection.execute(text(f"select * from platform.{table} where {where} order by 1, 2"), values)]
+        table: [
+            tuple(row)
+            for row in connection.execute(text(f"select * from platform.{table} where {where} order by 1, 2"), values)
+        ]
         for table, where in queries.items()
     }

@@ -95,13 +95,17 @@ def clone(cluster: embedded.Cluster, template: str, patch: pytest.MonkeyPatch, h
 
 
 @pytest.fixture
-def database(cluster: embedded.Cluster, templates: dict[str, str], run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def database(
+    cluster: embedded.Cluster, templates: dict[str, str], run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """An empty, migrated database of one's own; its name."""
     yield from clone(cluster, templates["empty"], monkeypatch, run_folder / "home")
 
 
 @pytest.fixture
-def house(cluster: embedded.Cluster, templates: dict[str, str], run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def house(
+    cluster: embedded.Cluster, templates: dict[str, str], run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """A database of one's own in which the cast plays; its name."""
     yield from clone(cluster, templates["cast"], monkeypatch, run_folder / "home")
 

@@ -36,4 +36,6 @@ def check_config() -> None:
     for name, wanted in REQUIRED.items():
         found = config.get_option(name)
         if found != wanted:
-            raise SettingsError(f"Streamlit's setting {name} must be {wanted!r}, not {found!r}. See .streamlit/config.toml.")
+            raise SettingsError(
+                f"Streamlit's setting {name} must be {wanted!r}, not {found!r}. See .streamlit/config.toml."
+            )

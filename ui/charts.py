@@ -42,7 +42,9 @@ def trend_chart(found: Trend) -> go.Figure:
     """Return stacked columns: new enrollments by month and program."""
     figure = _base(go.Figure(), height=240, legend=len(found.series) > 1)
     for place, (name, counts) in enumerate(found.series.items()):
-        figure.add_bar(x=list(found.months), y=list(counts), name=_short(name), marker=_marker(place, len(found.series)))
+        figure.add_bar(
+            x=list(found.months), y=list(counts), name=_short(name), marker=_marker(place, len(found.series))
+        )
     figure.update_layout(barmode="stack", hovermode="x unified", legend_traceorder="normal")
     figure.update_xaxes(tickformat="%b %Y", showgrid=False, ticks="", nticks=7)
     return figure

@@ -55,6 +55,7 @@ class Gate:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or refuse it."""
         if scope["type"] == "websocket" and not _same_origin(Headers(scope=scope)):
             await _refuse_websocket(receive, send)
         elif scope["type"] == "http" and _closed(scope["path"]) and not await _is_live(scope):
@@ -173,5 +174,3 @@ def _with_headers(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return send_with_headers
-
-

@@ -5,6 +5,7 @@ known to everyone, those of other roles hidden: an address of theirs leads to a 
 """
 
 import logging
+from typing import Literal
 
 import streamlit as st
 
@@ -24,7 +25,8 @@ def pages(role: str | None) -> dict[str, list[st.Page]]:
     """Return every page by section; those that a role has no use for are hidden."""
     menu = {
         section: [
-            _page(name, title, icon, shown=role in roles, default=name == "overview") for name, title, icon, roles in entries
+            _page(name, title, icon, shown=role in roles, default=name == "overview")
+            for name, title, icon, roles in entries
         ]
         for section, entries in SECTIONS.items()
     }
@@ -33,7 +35,7 @@ def pages(role: str | None) -> dict[str, list[st.Page]]:
 
 
 def _page(name: str, title: str, icon: str, *, shown: bool, default: bool = False) -> st.Page:
-    visibility = "visible" if shown else "hidden"
+    visibility: Literal["visible", "hidden"] = "visible" if shown else "hidden"
     path = ROOT / "pages" / f"{name}.py"
     return st.Page(path, title=title, icon=f":material/{icon}:", default=default, visibility=visibility)
 

@@ -19,7 +19,9 @@ TODAY = ROOT / "pages" / "overview.py"
 log = logging.getLogger("resocode")
 
 
-def state(heading: str, sentence: str, *, icon: str, button: str = "", act: Callable[[], None] | None = None, key: str) -> None:
+def state(
+    heading: str, sentence: str, *, icon: str, button: str = "", act: Callable[[], None] | None = None, key: str
+) -> None:
     """Draw one state: what happened, what to do next, one button."""
     with st.container(border=True, horizontal_alignment="center", gap="small"):
         st.space("small")
@@ -42,7 +44,9 @@ def empty(heading: str, sentence: str) -> None:
 
 def refused(what: str, sentence: str) -> None:
     """Say that this is not open to whoever asks, and that the attempt was recorded."""
-    state(what, f"{sentence} This attempt was logged.", icon="lock", button="Back to Today", act=_go_home, key="go_home")
+    state(
+        what, f"{sentence} This attempt was logged.", icon="lock", button="Back to Today", act=_go_home, key="go_home"
+    )
 
 
 def failed(error: BaseException) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
 import streamlit as st
+from streamlit.column_config import ColumnConfig
 
 from ui import theme
 
@@ -13,7 +14,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\x00", "＝", "＋", "－", "�
 SEPARATORS = (";", ",", "|")
 
 
-def status_column(options: Sequence[str]) -> object:
+def status_column(options: Sequence[str]) -> ColumnConfig:
     """Return the column of a status: a chip with word and color."""
     return st.column_config.MultiselectColumn(
         "Status", options=list(options), color=[theme.STATUS_COLORS[o] for o in options], width=110

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from psycopg import Connection, sql
+from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
 from core.errors import AdminError
@@ -128,7 +129,7 @@ def followed(rows: Iterable[Record], *, name: str, whole: int, progress: Progres
 
 def load(session: Session, model: type[Base], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     """Insert rows that are not there yet, as the worker, and return how many were. Rows that are there stay as they are."""
-    table = model.__table__
+    table = table_of(model)
     target = sql.Identifier(str(table.schema), str(table.name))
     stage = sql.Identifier(f"stage_{table.name}")
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -138,11 +139,18 @@ def load(session: Session, model: type[Base], columns: Sequence[str], rows: Iter
         with cursor.copy(sql.SQL("copy {} ({}) from stdin").format(stage, names)) as copy:
             for row in rows:
                 copy.write_row(row)
-        insert = sql.SQL("insert into {} ({}) select {} from {} on conflict do nothing").format(target, names, names, stage)
+        insert = sql.SQL("insert into {} ({}) select {} from {} on conflict do nothing").format(
+            target, names, names, stage
+        )
         cursor.execute(insert)
         inserted = cursor.rowcount
         cursor.execute(sql.SQL("drop table {}").format(stage))
     return inserted
+
+
+def table_of(model: type[Base]) -> Table:
+    """Return the table behind a model."""
+    return cast(Table, model.__table__)
 
 
 def make_months(session: Session, table: str, moments: Iterable[datetime | date]) -> None:

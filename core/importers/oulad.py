@@ -30,7 +30,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import keys
-from core.importers.loading import ImportRefused, Progress, Record, followed, line_count, load, make_months, records, stable_id
+from core.importers.loading import (
+    ImportRefused,
+    Progress,
+    Record,
+    followed,
+    line_count,
+    load,
+    make_months,
+    records,
+    stable_id,
+    table_of,
+)
 from core.importers.statuses import refresh_statuses
 from core.models.base import Base
 from core.models.platform import (
@@ -70,7 +81,11 @@ class OuladReport:
     def lines(self) -> list[str]:
         """Return the report as people read it."""
         table = [f"{name:<16}{self.seen[name]:>9,} in the files {self.written[name]:>9,} written" for name in self.seen]
-        return [*table, f"All days are moved by {self.offset:,} days." if self.offset else "Days are as published.", *self.notes]
+        return [
+            *table,
+            f"All days are moved by {self.offset:,} days." if self.offset else "Days are as published.",
+            *self.notes,
+        ]
 
 
 @dataclass(frozen=True)
@@ -122,7 +137,7 @@ class _Import:
 
     def keep(self, model: type[Base], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Load rows and count them."""
-        name = str(model.__table__.name)
+        name = table_of(model).name
         self.seen[name] = self.seen.get(name, 0) + len(rows)
         self.written[name] = self.written.get(name, 0) + load(self.session, model, columns, rows)
 
@@ -165,7 +180,9 @@ def _courses(job: _Import, shift_to: date | None) -> tuple[dict[tuple[str, str],
         raise ImportRefused("courses.csv", None, "it names no presentation.")
     offset, notes = _offset(job.session, lengths, shift_to)
     runs = {
-        (module, presentation): _Run(module, presentation, start + timedelta(days=offset), start + timedelta(days=offset + length))
+        (module, presentation): _Run(
+            module, presentation, start + timedelta(days=offset), start + timedelta(days=offset + length)
+        )
         for (module, presentation), length in lengths.items()
         for start in (_start(presentation),)
     }
@@ -203,7 +220,9 @@ def _published_start(row: Record) -> None:
     try:
         _start(row.text("code_presentation"))
     except (ValueError, KeyError, IndexError) as error:
-        raise row.refused(f"code_presentation must be a year and B or J, not {row.text('code_presentation')[:20]!r}.") from error
+        raise row.refused(
+            f"code_presentation must be a year and B or J, not {row.text('code_presentation')[:20]!r}."
+        ) from error
 
 
 def _start(presentation: str) -> date:
@@ -273,11 +292,33 @@ def _write_enrollments(
             continue
         ended = _midnight(run.ends_on)
         withdrew = results[place] == "withdrawn"
-        outcomes.append((place.id, run.id, results[place], run.at(left) if withdrew and left is not None else ended, SOURCE))
+        outcomes.append(
+            (place.id, run.id, results[place], run.at(left) if withdrew and left is not None else ended, SOURCE)
+        )
         if results[place] in ("pass", "distinction"):
             number = f"OU-{run.module}-{run.presentation}-{place.student}"
-            certificates.append((stable_id(SOURCE, "certificate", key), place.id, run.id, number, results[place] == "distinction", ended, SOURCE))
-    columns = ("id", "student_id", "cohort_id", "program_id", "status", "enrolled_at", "confirmed_at", "source", "source_key")
+            certificates.append(
+                (
+                    stable_id(SOURCE, "certificate", key),
+                    place.id,
+                    run.id,
+                    number,
+                    results[place] == "distinction",
+                    ended,
+                    SOURCE,
+                )
+            )
+    columns = (
+        "id",
+        "student_id",
+        "cohort_id",
+        "program_id",
+        "status",
+        "enrolled_at",
+        "confirmed_at",
+        "source",
+        "source_key",
+    )
     job.keep(Enrollment, columns, enrollments)
     job.keep(Result, ("enrollment_id", "cohort_id", "kind", "decided_at", "source"), outcomes)
     job.keep(Certificate, ("id", "enrollment_id", "cohort_id", "number", "honors", "issued_at", "source"), certificates)
@@ -285,7 +326,9 @@ def _write_enrollments(
 
 def _modules(job: _Import, runs: dict[tuple[str, str], _Run]) -> dict[int, _Run]:
     listed: dict[_Run, list[tuple[int, int, str, float | None]]] = {}
-    for row in job.rows("assessments.csv", "code_module", "code_presentation", "id_assessment", "assessment_type", "date", "weight"):
+    for row in job.rows(
+        "assessments.csv", "code_module", "code_presentation", "id_assessment", "assessment_type", "date", "weight"
+    ):
         run = runs.get((row.text("code_module"), row.text("code_presentation")))
         if run is None:
             continue  # the published file names presentations that a part of the data leaves out
@@ -293,7 +336,9 @@ def _modules(job: _Import, runs: dict[tuple[str, str], _Run]) -> dict[int, _Run]
             raise row.refused(f"assessment_type must be one of {', '.join(KINDS)}, not {kind[:20]!r}.")
         due = row.day("date")
         last_day = (run.ends_on - run.starts_on).days
-        listed.setdefault(run, []).append((last_day if due is None else due, row.needed("id_assessment"), kind, row.decimal("weight")))
+        listed.setdefault(run, []).append(
+            (last_day if due is None else due, row.needed("id_assessment"), kind, row.decimal("weight"))
+        )
     rows, known = [], {}
     for run, entries in listed.items():
         numbers: dict[str, int] = {}
@@ -302,7 +347,18 @@ def _modules(job: _Import, runs: dict[tuple[str, str], _Run]) -> dict[int, _Run]
             known[assessment] = run
             rows.append((_module_id(assessment), stable_id(SOURCE, "program", run.module), run.id, position,
                          f"{kind} {numbers[kind]}", KINDS[kind], weight, due, SOURCE, str(assessment)))  # fmt: skip
-    columns = ("id", "program_id", "cohort_id", "position", "title", "kind", "weight", "due_day", "source", "source_key")
+    columns = (
+        "id",
+        "program_id",
+        "cohort_id",
+        "position",
+        "title",
+        "kind",
+        "weight",
+        "due_day",
+        "source",
+        "source_key",
+    )
     job.keep(Module, columns, rows)
     return known
 
@@ -323,22 +379,60 @@ def _submissions(job: _Import, places: dict[tuple[str, str, int], _Place], modul
             raise row.refused(f"score must be 0 to 100, not {score:g}.")
         status = "waiting for review" if score is None else "passed" if score >= PASS_SCORE else "failed"
         url = f"https://submissions.example.org/{assessment}/{student}"
-        work.append((stable_id(SOURCE, "submission", key), place.id, run.id, _module_id(assessment), at, status, score, url, SOURCE, key))
+        work.append(
+            (
+                stable_id(SOURCE, "submission", key),
+                place.id,
+                run.id,
+                _module_id(assessment),
+                at,
+                status,
+                score,
+                url,
+                SOURCE,
+                key,
+            )
+        )
         state = {"waiting for review": "in progress", "passed": "done", "failed": "failed"}[status]
         progress.append((stable_id(SOURCE, "progress", key), place.id, run.id, _module_id(assessment), state, score, at,
                          at if state == "done" else None, at))  # fmt: skip
-    columns = ("id", "enrollment_id", "cohort_id", "module_id", "submitted_at", "status", "score", "url", "source", "source_key")
+    columns = (
+        "id",
+        "enrollment_id",
+        "cohort_id",
+        "module_id",
+        "submitted_at",
+        "status",
+        "score",
+        "url",
+        "source",
+        "source_key",
+    )
     job.keep(Submission, columns, work)
-    columns = ("id", "enrollment_id", "cohort_id", "module_id", "status", "score", "started_at", "done_at", "active_at")
-    job.keep(ModuleProgress, columns, progress)
+    columns_of_progress = (
+        "id",
+        "enrollment_id",
+        "cohort_id",
+        "module_id",
+        "status",
+        "score",
+        "started_at",
+        "done_at",
+        "active_at",
+    )
+    job.keep(ModuleProgress, columns_of_progress, progress)
 
 
 def _usage(job: _Import, places: dict[tuple[str, str, int], _Place]) -> None:
     kinds = {}
     if job.has("vle.csv"):
-        kinds = {row.needed("id_site"): row.text("activity_type") for row in job.rows("vle.csv", "id_site", "activity_type")}
+        kinds = {
+            row.needed("id_site"): row.text("activity_type") for row in job.rows("vle.csv", "id_site", "activity_type")
+        }
     clicks: dict[tuple[_Place, int, int], int] = {}
-    for row in job.rows("studentVle.csv", "code_module", "code_presentation", "id_student", "id_site", "date", "sum_click"):
+    for row in job.rows(
+        "studentVle.csv", "code_module", "code_presentation", "id_student", "id_site", "date", "sum_click"
+    ):
         place = places.get((row.text("code_module"), row.text("code_presentation"), row.needed("id_student")))
         if place is None:
             raise row.refused(f"student {row.needed('id_student')} is not registered for this presentation.")

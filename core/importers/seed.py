@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import keys
-from core.importers.loading import Record, load, make_months, records, stable_id
+from core.importers.loading import Record, load, make_months, records, stable_id, table_of
 from core.importers.statuses import refresh_statuses
 from core.models import platform as p
 from core.models import privacy as v
@@ -70,7 +70,7 @@ def _base(session: Session, now: datetime) -> date:
 
 
 def _load_file(session: Session, name: str, model: type[Base], base: date) -> int:
-    kind = str(model.__table__.name)
+    kind = table_of(model).name
     rows = [_row(record, kind, base) for record in _records(name)]
     if kind in ("student", "visitor"):
         _add_hashes(rows)

@@ -4,7 +4,7 @@ import secrets
 import time
 import uuid
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from sqlalchemy import DateTime, MetaData, Text
 from sqlalchemy.dialects.postgresql import UUID
@@ -25,7 +25,7 @@ class Base(DeclarativeBase):
     """The registry of every table."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {datetime: DateTime(timezone=True), str: Text, uuid.UUID: UUID(as_uuid=True)}
+    type_annotation_map: ClassVar = {datetime: DateTime(timezone=True), str: Text, uuid.UUID: UUID(as_uuid=True)}
 
 
 def uuid7() -> uuid.UUID:

@@ -14,7 +14,9 @@ def unlabelled(metadata: MetaData | None = None) -> list[str]:
     for table in (metadata or Base.metadata).tables.values():
         if not isinstance(table.info.get("privacy"), TableLabel):
             found.append(table.fullname)
-        found += [f"{table.fullname}.{c.name}" for c in table.columns if not isinstance(c.info.get("privacy"), ColumnLabel)]
+        found += [
+            f"{table.fullname}.{c.name}" for c in table.columns if not isinstance(c.info.get("privacy"), ColumnLabel)
+        ]
     return sorted(found)
 
 

@@ -86,9 +86,7 @@ class Module(Base):
 
     id: Mapped[Id]
     program_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.program.id"), index=True, info=technical())
-    cohort_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey(f"{SCHEMA}.cohort.id"), index=True, info=technical()
-    )
+    cohort_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(f"{SCHEMA}.cohort.id"), index=True, info=technical())
     position: Mapped[int] = mapped_column(SmallInteger, info=technical())
     title: Mapped[str] = mapped_column(info=technical())
     kind: Mapped[str] = mapped_column(info=technical())
@@ -347,9 +345,7 @@ class UsageEvent(Base):
 
     at: Mapped[datetime] = mapped_column(info=label(Category.USAGE, "when"))
     id: Mapped[uuid.UUID] = mapped_column(info=technical())
-    enrollment_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey(f"{SCHEMA}.enrollment.id"), info=technical()
-    )
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.enrollment.id"), info=technical())
     cohort_id: Mapped[uuid.UUID] = mapped_column(info=technical())
     kind: Mapped[str] = mapped_column(info=label(Category.USAGE, "what"))
     item: Mapped[str] = mapped_column(info=label(Category.USAGE, "which page"))
@@ -446,13 +442,9 @@ class Subscription(Base):
     )
 
     id: Mapped[Id]
-    student_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey(f"{SCHEMA}.student.id"), index=True, info=technical()
-    )
+    student_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.student.id"), index=True, info=technical())
     starts_on: Mapped[date] = mapped_column(Date, info=label(Category.ACCOUNT, "subscription starts"))
-    ends_on: Mapped[date | None] = mapped_column(
-        Date, index=True, info=label(Category.ACCOUNT, "subscription ends")
-    )
+    ends_on: Mapped[date | None] = mapped_column(Date, index=True, info=label(Category.ACCOUNT, "subscription ends"))
     source: Mapped[Source]
 
 

@@ -47,9 +47,7 @@ class Consent(Base):
         {"schema": SCHEMA, "info": _STUDENT_ROW},
     )
 
-    student_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("platform.student.id"), primary_key=True, info=technical()
-    )
+    student_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("platform.student.id"), primary_key=True, info=technical())
     birth_date: Mapped[date | None] = mapped_column(Date, info=outside(_AGE, "birth date"))
     adult: Mapped[bool | None] = mapped_column(Boolean, info=outside(_AGE, "declared to be an adult"))
     declared_at: Mapped[datetime | None] = mapped_column(info=outside(_AGE, "age declared"))

@@ -102,9 +102,7 @@ class FileLink(Base):
     __table_args__ = ({"schema": SCHEMA, "info": _SHORT},)
 
     token_hash: Mapped[bytes] = mapped_column(primary_key=True, info=technical())
-    session_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey(f"{SCHEMA}.session.id"), index=True, info=technical()
-    )
+    session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.session.id"), index=True, info=technical())
     name: Mapped[str] = mapped_column(info=technical())
     media_type: Mapped[str] = mapped_column(info=technical())
     content: Mapped[bytes] = mapped_column(info=technical())

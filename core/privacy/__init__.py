@@ -1,0 +1,1 @@
+"""Behind privacy_actions.py: everything that changes or reveals a person's data."""

@@ -45,9 +45,7 @@ def record_refusal(session: Session, *, what: str, by: Staff, now: datetime) -> 
     append(session, Action.REFUSED, now=now, what=what, role=by.role)
 
 
-def export_list(
-    session: Session, *, what: str, name: str, content: bytes, rows: int, by: Staff, now: datetime
-) -> str:
+def export_list(session: Session, *, what: str, name: str, content: bytes, rows: int, by: Staff, now: datetime) -> str:
     """Let a list leave the dashboard as a CSV through a one-time link; return the secret of the link.
 
     ``what`` and ``name`` hold no personal data. The number of rows is recorded.

@@ -34,7 +34,9 @@ class OpenedFile:
     content: bytes
 
 
-def add_file(session: Session, *, session_id: uuid.UUID, name: str, media_type: str, content: bytes, now: datetime) -> str:
+def add_file(
+    session: Session, *, session_id: uuid.UUID, name: str, media_type: str, content: bytes, now: datetime
+) -> str:
     """Keep a file for 15 minutes and return the secret part of its address. ``name`` holds no personal data."""
     token = secrets.token_urlsafe(32)
     row = {

@@ -65,7 +65,12 @@ def _too_even(password: str, email: str, name: str) -> bool:
     return len(left) < 8
 
 
-_RUNS = ("0123456789" * 13, "abcdefghijklmnopqrstuvwxyz" * 5, "qwertyuiopasdfghjklzxcvbnm" * 5, "qwertzuiopasdfghjklyxcvbnm" * 5)
+_RUNS = (
+    "0123456789" * 13,
+    "abcdefghijklmnopqrstuvwxyz" * 5,
+    "qwertyuiopasdfghjklzxcvbnm" * 5,
+    "qwertzuiopasdfghjklyxcvbnm" * 5,
+)
 
 
 @cache

@@ -24,17 +24,19 @@ def take_group_figures(session: Session, *, now: datetime) -> int:
     rules = in_force(session, now)
     groups = _ended(session, now.astimezone(UTC).date())
     published = {p: g for p, g in groups.items() if g[0] >= rules.group_minimum}
-    figures: dict[uuid.UUID | None, tuple[int, int]] = {**groups, None: _together(published)}
+    figures: list[tuple[uuid.UUID | None, tuple[int, int]]] = [*groups.items(), (None, _together(published))]
     rows = [
         {
             "id": uuid7(),
             "week": monday(now),
             "program_id": program,
             "members": members,
-            "completed_percent": _rounded(completed, members, rules.group_rounding) if members >= rules.group_minimum else None,
+            "completed_percent": _rounded(completed, members, rules.group_rounding)
+            if members >= rules.group_minimum
+            else None,
             "taken_at": now,
         }
-        for program, (members, completed) in figures.items()
+        for program, (members, completed) in figures
     ]
     written = insert(GroupFigure).values(rows).on_conflict_do_nothing().returning(GroupFigure.id)
     return len(session.execute(written).all())

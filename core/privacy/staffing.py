@@ -37,7 +37,9 @@ class AssignedCohort:
     cohort: str
 
 
-def add_staff(session: Session, *, email: str, name: str, role: str, password: str, now: datetime, demo: bool = False) -> uuid.UUID:
+def add_staff(
+    session: Session, *, email: str, name: str, role: str, password: str, now: datetime, demo: bool = False
+) -> uuid.UUID:
     """Make an account. Raises BadInput when the address is taken, the role unknown or the password easy to guess."""
     email, name = clean(email, what="The e-mail"), clean(name, what="The name")
     if "@" not in email[1:-1] or not name:
@@ -79,7 +81,9 @@ def assign(session: Session, *, email: str, cohort: str, starts_on: date, ends_o
     """Open the learning data of a cohort (by its code) to an instructor or mentor, from day to day, both included."""
     member = _member(session, email)
     if member.role not in TEACHING_ROLES:
-        raise BadInput(f"{email} is {member.role}. Learning data opens to instructors and mentors only; change the role first.")
+        raise BadInput(
+            f"{email} is {member.role}. Learning data opens to instructors and mentors only; change the role first."
+        )
     if ends_on is not None and ends_on < starts_on:
         raise BadInput(f"The assignment would end on {ends_on}, before it starts on {starts_on}.")
     found = session.scalars(select(Cohort).where(Cohort.code == cohort)).first()
@@ -105,7 +109,9 @@ def assignments(session: Session) -> list[AssignedCohort]:
 def staff_list(session: Session, *, today: date) -> list[StaffRow]:
     """Return all accounts by e-mail, with the number of cohorts assigned today."""
     current = (Assignment.starts_on <= today) & (func.coalesce(Assignment.ends_on, date.max) >= today)
-    cohorts = select(func.count(func.distinct(Assignment.cohort_id))).where(Assignment.staff_id == StaffMember.id, current)
+    cohorts = select(func.count(func.distinct(Assignment.cohort_id))).where(
+        Assignment.staff_id == StaffMember.id, current
+    )
     listed = select(StaffMember, cohorts.scalar_subquery()).order_by(func.lower(StaffMember.email))
     return [StaffRow(m.email, m.name, m.role, m.disabled_at is None, n) for m, n in session.execute(listed)]
 

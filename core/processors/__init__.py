@@ -1,0 +1,1 @@
+"""The third parties of clause 5, one file each."""

@@ -1,0 +1,1 @@
+"""Behind queries.py: every read, by topic."""

@@ -128,7 +128,12 @@ class CompletedFigure:
 
 
 def enrollment_page(
-    session: Session, wanted: EnrollmentFilter, *, sort: str = "newest", after: Cursor | None = None, limit: int = PAGE_SIZE
+    session: Session,
+    wanted: EnrollmentFilter,
+    *,
+    sort: str = "newest",
+    after: Cursor | None = None,
+    limit: int = PAGE_SIZE,
 ) -> EnrollmentPage:
     """Return one page within the rights of whoever asks. Raises BadInput for a search that cannot be used."""
     asked = {
@@ -246,7 +251,15 @@ def _period(first_day: date | None, last_day: date | None) -> dict[str, object]:
 def _rows(session: Session, ids: list[uuid.UUID]) -> list[EnrollmentRow]:
     """The rows behind the proposed ids, in their order: row-level security decides here what is seen."""
     listed = (
-        select(Enrollment, Student.name, Student.email, Student.experience_level, Program.title, Cohort.title, Cohort.starts_on)
+        select(
+            Enrollment,
+            Student.name,
+            Student.email,
+            Student.experience_level,
+            Program.title,
+            Cohort.title,
+            Cohort.starts_on,
+        )
         .join(Student, Student.id == Enrollment.student_id)
         .join(Program, Program.id == Enrollment.program_id)
         .join(Cohort, Cohort.id == Enrollment.cohort_id)
@@ -258,7 +271,7 @@ def _rows(session: Session, ids: list[uuid.UUID]) -> list[EnrollmentRow]:
         )
         for e, name, email, level, program, cohort, starts_on in session.execute(listed)
     }
-    return [seen[id] for id in ids if id in seen]
+    return [seen[each] for each in ids if each in seen]
 
 
 def _months(found: list[date]) -> tuple[date, ...]:

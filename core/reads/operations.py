@@ -11,7 +11,13 @@ from core.models.platform import Cohort, Enrollment, Program, Result, Student, S
 from core.models.privacy import Request
 from core.models.staff import WorkerHeartbeat
 
-COUNTED = {"programs": Program, "cohorts": Cohort, "students": Student, "enrollments": Enrollment, "submissions": Submission}
+COUNTED = {
+    "programs": Program.source,
+    "cohorts": Cohort.source,
+    "students": Student.source,
+    "enrollments": Enrollment.source,
+    "submissions": Submission.source,
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,13 @@ class Status:
 
 def status(session: Session) -> Status:
     """Return the state of the installation. Needs the worker role: no one else may count everything."""
-    numbers = {name: _by_source(session, model.source) for name, model in COUNTED.items()}
+    numbers = {name: _by_source(session, source) for name, source in COUNTED.items()}
     statuses = _by_source_and(session, Enrollment.source, Enrollment.status)
     kinds = _by_source_and(session, Result.source, Result.kind)
     requests = dict(
-        session.execute(select(Request.source, func.count()).where(Request.closed_at.is_(None)).group_by(Request.source)).all()
+        session.execute(
+            select(Request.source, func.count()).where(Request.closed_at.is_(None)).group_by(Request.source)
+        ).all()
     )
     sources = sorted({source for found in numbers.values() for source in found} | set(requests))
     by_source = {
@@ -57,7 +65,9 @@ def status(session: Session) -> Status:
         for source in sources
     }
     server = str(session.scalar(text("select current_setting('server_version')")))
-    return Status(server, session.scalar(select(func.max(WorkerHeartbeat.beat_at))), _sum(by_source.values()), by_source)
+    return Status(
+        server, session.scalar(select(func.max(WorkerHeartbeat.beat_at))), _sum(by_source.values()), by_source
+    )
 
 
 def _by_source(session: Session, source: InstrumentedAttribute[str]) -> dict[str, int]:

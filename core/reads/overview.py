@@ -140,7 +140,9 @@ def weeks(session: Session, *, now: datetime, many: int = WEEKS) -> tuple[Week, 
     """Return the last weeks from Monday to Sunday (UTC), the current one last and not complete."""
     today = now.astimezone(UTC).date()
     first = today - timedelta(days=today.weekday() + 7 * (many - 1))
-    rows = session.execute(text("select * from platform.weekly_counts(:monday, :weeks)"), {"monday": first, "weeks": many})
+    rows = session.execute(
+        text("select * from platform.weekly_counts(:monday, :weeks)"), {"monday": first, "weeks": many}
+    )
     return tuple(Week(row.week, row.enrolled, row.withdrawn, row.visitors) for row in rows)
 
 
@@ -152,7 +154,9 @@ def taught_cohorts(session: Session, *, now: datetime) -> list[TaughtCohort]:
     today = now.astimezone(UTC).date()
     mine = text("cohort.id = any ((select staff.my_cohorts())::uuid[])")
     students = (
-        select(func.count()).where(Enrollment.cohort_id == Cohort.id, Enrollment.status != "withdrawn").scalar_subquery()
+        select(func.count())
+        .where(Enrollment.cohort_id == Cohort.id, Enrollment.status != "withdrawn")
+        .scalar_subquery()
     )
     open_ones = (Submission.cohort_id == Cohort.id) & (Submission.status == "waiting for review")
     waiting = select(func.count()).where(open_ones).scalar_subquery()

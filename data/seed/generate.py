@@ -41,7 +41,7 @@ COHORTS = (
 )
 HOSTILE = (
     "=cmd|' /C calc'!A0",
-    "+49 =HYPERLINK(\"http://example.org\")",
+    '+49 =HYPERLINK("http://example.org")',
     "@SUM(1+1)",
     "<img src=x onerror=alert(1)>",
     "<script>document.title='x'</script>",
@@ -115,7 +115,15 @@ def make_students(many: int) -> list[str]:
 
 def make_consent(key: str, number: int) -> None:
     """Adults, minors with and without consent, ages not declared."""
-    row = {"student": key, "birth_date": "", "adult": "", "declared_at": "", "guardian": "", "state": "not needed", "verified_at": ""}
+    row = {
+        "student": key,
+        "birth_date": "",
+        "adult": "",
+        "declared_at": "",
+        "guardian": "",
+        "state": "not needed",
+        "verified_at": "",
+    }
     if number % 40 == 7:
         add("guardians", key=key, student=key, name=f"Guardian of {number}", email=f"guardian{number:03}@example.com")
         verified = number % 80 == 7
@@ -187,7 +195,11 @@ def make_submission(key: str, enrollment: str, cohort: str, module: str, day: fl
     add("submissions", key=key, enrollment=enrollment, cohort=cohort, module=module, attempt=1, submitted_at=day, status=status,
         score="" if waiting else score, url=f"https://submissions.example.org/{key}")  # fmt: skip
     if not waiting:
-        comment = "Runs and is well tested." if status == "passed" else "Please handle the empty input, then hand it in again."
+        comment = (
+            "Runs and is well tested."
+            if status == "passed"
+            else "Please handle the empty input, then hand it in again."
+        )
         add("code_reviews", key=key, submission=key, enrollment=enrollment, cohort=cohort, reviewed_at=round(day + 1.5, 2),
             passed="true" if status == "passed" else "false", comment=comment)  # fmt: skip
 
@@ -219,8 +231,23 @@ def make_money(students: list[str]) -> None:
     for number, key in enumerate(students, start=1):
         if number % 2:
             lapsed = number % 14 == 1
-            add("subscriptions", key=key, student=key, starts_on=-300, ends_on=-40 if lapsed else 65 if number % 4 == 1 else "")
-            add("payments", key=key, student=key, tombstone_id="", paid_at=-300 + 0.5, amount_cents=4900, currency="EUR", gateway_ref=f"pay-{key}")
+            add(
+                "subscriptions",
+                key=key,
+                student=key,
+                starts_on=-300,
+                ends_on=-40 if lapsed else 65 if number % 4 == 1 else "",
+            )
+            add(
+                "payments",
+                key=key,
+                student=key,
+                tombstone_id="",
+                paid_at=-300 + 0.5,
+                amount_cents=4900,
+                currency="EUR",
+                gateway_ref=f"pay-{key}",
+            )
 
 
 def make_mail(students: list[str]) -> None:

@@ -357,7 +357,7 @@ CALLERS = {
 def upgrade() -> None:
     """Apply."""
     _as_role("resocode_definer", SIGN_IN, COUNTS)
-    _as_role("resocode_definer", SEARCH[SEARCH.index("-- The FROM and WHERE"):], SEARCH[:SEARCH.index("-- The FROM")])
+    _as_role("resocode_definer", SEARCH[SEARCH.index("-- The FROM and WHERE") :], SEARCH[: SEARCH.index("-- The FROM")])
     _as_role("resocode_ledger", AUDIT)
     op.execute(MONTHS)
     for role in ("resocode_definer", "resocode_ledger", "resocode_owner"):

@@ -35,7 +35,9 @@ def test_a_server_that_is_behind_is_refused_and_migrated_on_demand(database: str
     assert db.prepare().up_to_date
 
 
-def test_the_dashboard_refuses_a_role_that_row_security_does_not_bind(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dashboard_refuses_a_role_that_row_security_does_not_bind(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
 
     monkeypatch.setenv("DATABASE_URL", os.environ["OWNER_DATABASE_URL"])
@@ -60,6 +62,8 @@ def test_every_foreign_key_has_an_index_and_none_cascades(database: str) -> None
             where c.contype = 'f' and not t.relispartition and t.relnamespace::regnamespace::text in ('platform', 'privacy', 'staff')
               and not exists (select from pg_index i where i.indrelid = c.conrelid and i.indpred is null
                               and (i.indkey::int2[])[0] = c.conkey[1])""")).all()  # fmt: skip
-        cascading = session.scalars(text("select conname from pg_constraint where contype = 'f' and confdeltype <> 'a'")).all()
+        cascading = session.scalars(
+            text("select conname from pg_constraint where contype = 'f' and confdeltype <> 'a'")
+        ).all()
     assert bare == []
     assert cascading == []

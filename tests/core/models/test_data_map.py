@@ -42,7 +42,9 @@ def test_what_is_kept_says_why_and_until_when() -> None:
 
 
 def test_an_age_stands_in_the_consent_record_only() -> None:
-    aged = {entry.table for entry in data_map() if entry.column in ("birth_date", "birthday", "age", "age_band", "adult")}
+    aged = {
+        entry.table for entry in data_map() if entry.column in ("birth_date", "birthday", "age", "age_band", "adult")
+    }
     assert aged == {"privacy.consent"}
 
 

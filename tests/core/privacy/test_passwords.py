@@ -23,7 +23,16 @@ def made(password: str) -> str:
     return passwords.hashed(password, email="ada@staff.example", name="Ada Lovelace")
 
 
-@pytest.mark.parametrize("password", [GOOD, "no digits or signs here", "👨‍👩‍👧‍👦" * 3 + "abcdefgh", "é" * 3 + " accents everywhere", "x1 " * 40 + "zebra"])
+@pytest.mark.parametrize(
+    "password",
+    [
+        GOOD,
+        "no digits or signs here",
+        "👨‍👩‍👧‍👦" * 3 + "abcdefgh",
+        "é" * 3 + " accents everywhere",
+        "x1 " * 40 + "zebra",
+    ],
+)
 def test_long_passwords_work_to_the_last_character(password: str) -> None:
     stored = made(password)
     assert passwords.matches(password, stored)

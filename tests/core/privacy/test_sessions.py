@@ -108,7 +108,9 @@ def test_parallel_guesses_do_not_outrun_the_counter() -> None:
 
     def attempt(_: int) -> bool:
         with db.transaction() as session:
-            return bool(session.execute(text("select allowed from staff.begin_attempt('y', :now)"), {"now": NOW}).scalar_one())
+            return bool(
+                session.execute(text("select allowed from staff.begin_attempt('y', :now)"), {"now": NOW}).scalar_one()
+            )
 
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(attempt, range(200))) == 5
@@ -136,7 +138,9 @@ def test_the_ticket_becomes_a_cookie_once_within_a_minute() -> None:
         cookie = privacy_actions.redeem_ticket(session, ticket=made.ticket, now=NOW + timedelta(seconds=59))
         assert cookie and cookie not in (made.ticket, made.token)
         assert privacy_actions.redeem_ticket(session, ticket=made.ticket, now=NOW) is None, "once"
-        assert privacy_actions.redeem_ticket(session, ticket=late.ticket, now=NOW + timedelta(seconds=60)) is None, "late"
+        assert privacy_actions.redeem_ticket(session, ticket=late.ticket, now=NOW + timedelta(seconds=60)) is None, (
+            "late"
+        )
         assert privacy_actions.redeem_ticket(session, ticket="made up", now=NOW) is None
     assert alive(cookie)
 

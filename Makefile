@@ -1,0 +1,49 @@
+# Resocode Admin. `make help` lists every chore.
+SHELL := /bin/sh
+PORT ?=
+SEED ?= auto
+PY := .venv/bin/python
+export PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help run test env unit browser-tests lint format types screens bench lock clean
+
+help: ## list every chore
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+run: ## start database and dashboard with demo accounts (SEED=none: no records, PORT=…)
+	@bin/env && exec $(PY) -m core serve --demo --seed $(SEED) $(if $(PORT),--port $(PORT))
+
+test: ## everything CI runs: style, types, unit, AppTest and real-browser tests
+	@bin/env --dev && exec bin/check
+
+env: ## make .venv and nothing else
+	@bin/env
+
+unit: ## the tests that need no browser
+	@bin/env --dev && exec $(PY) -m pytest -q -n 2 -m "not browser"
+
+browser-tests: ## the tests in a real browser
+	@bin/env --dev && browser=$$(bin/browser) && RESOCODE_BROWSER=$$browser exec $(PY) -m pytest -q -n 2 -m browser
+
+lint: ## say what style and types dislike
+	@bin/env --dev && $(PY) -m ruff check . && $(PY) -m mypy
+
+format: ## bring the code into shape
+	@bin/env --dev && $(PY) -m ruff format . && $(PY) -m ruff check --fix .
+
+types: ## mypy, strict on core
+	@bin/env --dev && $(PY) -m mypy
+
+screens: ## take the screenshots of docs/screens anew
+	@bin/env --dev && browser=$$(bin/browser) && RESOCODE_BROWSER=$$browser exec $(PY) -m tests.browser.screens
+
+bench: ## measure: ratios beside hand-written SQL
+	@bin/env --dev && exec $(PY) -m bench
+
+lock: ## pin requirements*.txt anew, with hashes
+	@bin/env --dev && for name in requirements requirements-dev; do \
+	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --no-annotate $$( [ $$name = requirements-dev ] && echo --constraint requirements.lock ) $$name.txt --output-file $$name.lock; done
+
+clean: ## remove .venv and caches; the data in .resocode stays
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
