@@ -20,7 +20,8 @@ STAFF = guards.require("program_staff", "admin", what="Enrollments")
 STUDENT = ROOT / "pages" / "student.py"
 PERIODS = {"30 days": 30, "12 weeks": 84, "1 year": 365, "All time": None}
 ALL_PROGRAMS, ALL_COHORTS, ALL_LEVELS = "All programs", "All cohorts", "All levels"
-FILTERS = ("q", "program", "cohort", "status", "level", "period", "sort")
+MAIL = ("Any mail", "Not confirmed")
+FILTERS = ("q", "program", "cohort", "status", "level", "mail", "period", "sort")
 
 
 def filter_row(known: Catalog) -> EnrollmentFilter:
@@ -89,8 +90,12 @@ def list_filters(base: EnrollmentFilter) -> EnrollmentFilter:
             width=150,
             label_visibility="collapsed",
         )
+        mail = st.selectbox(
+            "Confirmation mail", MAIL, key="mail", bind="query-params", width=150, label_visibility="collapsed"
+        )
     return EnrollmentFilter(
         search=search or "",
+        unconfirmed=mail == MAIL[1],
         program_id=base.program_id,
         cohort_id=base.cohort_id,
         statuses=tuple(statuses or ()),
@@ -126,7 +131,7 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
             key="funnel",
             alt=f"Bars: {found.visitors} visitors, {found.registered} registered, {found.active} became active, {found.ended} ended, {found.withdrawn} withdrawn.",
         )
-        st.caption(completed_line(wanted))
+        st.caption(completed_line(wanted), help=COMPLETED_HELP)
     with grid.cell(), st.container(border=True, height="stretch"):
         st.subheader(
             "New enrollments per month",
@@ -140,6 +145,7 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
                 key="trend",
                 alt=f"Stacked columns: new enrollments of {len(trend.months)} months in {len(trend.series)} programs.",
             )
+            st.caption(f"{found.registered:,} enrollments in {len(trend.months)} months")
         else:
             states.empty("No enrollment began", "Widen the period, or choose another program or cohort.")
 
@@ -150,16 +156,22 @@ FUNNEL_HELP = (
 )
 
 
+COMPLETED_HELP = (
+    "Of all students whose cohort ended and who did not withdraw, in all years: the share that passed. Told once a week, for "
+    "programs with at least 10 such students, rounded to 5 points, so that it tells nothing about one person."
+)
+
+
 def completed_line(wanted: EnrollmentFilter) -> str:
     """What may be said of completion: the weekly figure of a group, never of a narrower choice."""
     if wanted.cohort_id:
-        return "Completed: told for programs only, as a group figure of at least 10 students."
+        return "Completed: told for whole programs only."
     figure = read(STAFF, queries.completed_figure, program_id=wanted.program_id)
     if figure is None:
         return "Completed: the first weekly group figure is not there yet."
     if figure.percent is None:
         return f"Completed: not told, the group has fewer than 10 students (week of {day(figure.week)})."
-    return f"Completed: about {figure.percent}% of those whose cohort ended, all years (weekly group figure of {day(figure.week)}, rounded to 5 points)."
+    return f"Completed: about {figure.percent}% of those whose cohort ended · group figure of {day(figure.week)}"
 
 
 def listing(wanted: EnrollmentFilter) -> None:

@@ -10,7 +10,7 @@ from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import guards, states
+from ui import charts, guards, states
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day
@@ -68,7 +68,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
                 ":blue[:material/event_seat:]",
                 f"{many(len(soon), 'cohort')} {'starts' if len(soon) == 1 else 'start'} within 14 days under 60% full",
                 names,
-                None,
+                {"cohort": soon[0].title, "period": "All time"},
             )
         )
     if found.unconfirmed:
@@ -76,7 +76,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
             ":orange[:material/forward_to_inbox:]",
             f"{many(found.unconfirmed, 'enrollment')} of the last 30 days without a confirmation mail",
             "The mail bounced or was never sent. Check the address with the student.",
-            {"period": "30 days"},
+            {"period": "30 days", "mail": "Not confirmed"},
         ))  # fmt: skip
     grid = st.grid(3, min_column_width=295)
     with grid.cell(column_span=2):
@@ -84,7 +84,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
     with grid.cell():
         st.subheader("Cohorts starting next", anchor=False)
         starting(found.starting)
-    st.subheader("Last 12 weeks", anchor=False)
+    st.subheader("Now", anchor=False)
     weekly_figures(found)
 
 
@@ -109,14 +109,9 @@ def weekly_figures(found: queries.ProgramDay) -> None:
                 label, now_, now_ - before, delta_color="blue", delta_description="vs. last week", border=True, height="stretch",
                 format="localized", help=f"Enrollments that {what} since Monday (UTC). The current week is not complete.",
             )  # fmt: skip
-    with st.grid(3, min_column_width=220):
-        for label, values in (
-            ("New enrollments per week", [w.enrolled for w in found.weeks]),
-            ("Withdrawn per week", [w.withdrawn for w in found.weeks]),
-            ("New visitors per week", [w.visitors for w in found.weeks]),
-        ):
-            st.metric(label, sum(values), border=True, chart_data=values, chart_type="bar", format="localized",
-                      delta_description="in 12 weeks", help="Sum of the last 12 weeks, Monday to Sunday (UTC); one bar a week.")  # fmt: skip
+    st.subheader("Per week", anchor=False, help="Monday to Sunday (UTC), live. The current week is not complete.")
+    alt = f"Lines of 12 weeks: {sum(w.enrolled for w in found.weeks)} new enrollments, {sum(w.visitors for w in found.weeks)} new visitors, {sum(w.withdrawn for w in found.weeks)} withdrawn."
+    charts.show(charts.weekly_chart(found.weeks), key="weeks", alt=alt)
 
 
 def starting(cohorts: tuple[CohortStart, ...]) -> None:
@@ -135,7 +130,7 @@ def starting(cohorts: tuple[CohortStart, ...]) -> None:
         row_height=36,
         height="content",
         column_config={
-            "Filled": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100, color="blue")
+            "Filled": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100, color="blue", width=92)
         },
         alt=f"Table of {len(cohorts)} cohorts that start within 60 days, with places taken.",
     )

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
-from core.queries import Funnel, Trend
+from core.queries import Funnel, Trend, Week
 from ui import theme
 
+DASHES = ("solid", "dash", "dot")
+SYMBOLS = ("circle", "diamond", "square")
 PATTERNS = ("", "/", ".", "x", "-", "\\")
 
 
@@ -28,11 +30,12 @@ def funnel_chart(found: Funnel) -> go.Figure:
         orientation="h",
         text=[f"{value:,}{share}" for value, share in zip(values, shares, strict=True)],
         textposition="outside",
+        textfont={"color": theme.INK[theme.theme()]},
         cliponaxis=False,
         marker={"color": colors},
         hoverinfo="skip",
     )
-    figure = _base(go.Figure(bars), height=240)
+    figure = _base(go.Figure(bars), height=200)
     figure.update_xaxes(visible=False, range=[0, max(values, default=1) * 1.3 or 1])
     figure.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": theme.INK[theme.theme()]})
     return figure
@@ -40,13 +43,34 @@ def funnel_chart(found: Funnel) -> go.Figure:
 
 def trend_chart(found: Trend) -> go.Figure:
     """Return stacked columns: new enrollments by month and program."""
-    figure = _base(go.Figure(), height=240, legend=len(found.series) > 1)
+    figure = _base(go.Figure(), height=200, legend=len(found.series) > 1)
     for place, (name, counts) in enumerate(found.series.items()):
         figure.add_bar(
             x=list(found.months), y=list(counts), name=_short(name), marker=_marker(place, len(found.series))
         )
     figure.update_layout(barmode="stack", hovermode="x unified", legend_traceorder="normal")
     figure.update_xaxes(tickformat="%b %Y", showgrid=False, ticks="", nticks=7)
+    return figure
+
+
+def weekly_chart(weeks: Sequence[Week]) -> go.Figure:
+    """Return lines: new enrollments, withdrawals and new visitors by week."""
+    figure = _base(go.Figure(), height=230, legend=True)
+    mondays = [week.week for week in weeks]
+    for place, (name, values) in enumerate(
+        {
+            "new enrollments": [week.enrolled for week in weeks],
+            "new visitors": [week.visitors for week in weeks],
+            "withdrawn": [week.withdrawn for week in weeks],
+        }.items()
+    ):
+        line, marker = (
+            {"dash": DASHES[place], "width": 2, "color": _series(place)},
+            {"symbol": SYMBOLS[place], "size": 6},
+        )
+        figure.add_scatter(x=mondays, y=values, name=name, mode="lines+markers", line=line, marker=marker)
+    figure.update_layout(hovermode="x unified")
+    figure.update_xaxes(tickvals=mondays[::2], tickformat="%-d %b", showgrid=False)
     return figure
 
 

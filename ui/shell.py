@@ -44,12 +44,12 @@ def show(page: st.Page, staff: Staff) -> None:
     """Run a page inside the frame; whatever it raises becomes one of our states."""
     st.logo(theme.wordmark(), size="medium")
     signin.account_menu(staff)
+    signin.finish(staff)  # before the page, which may stop the run
     with st.container(width=1280):
         try:
             page.run()
         except Exception as error:  # noqa: BLE001 - the last line before a person's screen
             states.failed(error)
-    signin.finish(staff)
 
 
 def main() -> None:

@@ -105,13 +105,16 @@ def account_menu(staff: privacy_actions.Staff) -> None:
         st.caption(f"Session ends at {staff.expires_at:%H:%M} UTC, or after 15 minutes without activity.")
         st.session_state["authentication_status"] = True
         StaffAuthenticate().logout("Sign out", key="sign_out")
+    if "token" not in st.session_state:
+        st.rerun()
 
 
 def finish(staff: privacy_actions.Staff) -> None:
     """Exchange the ticket for the cookie, as long as the database says that it is still to be done."""
     ticket = st.session_state.get("ticket")
     if ticket and staff.cookie_hash is None:
-        _exchange(ticket)
+        with st.sidebar:
+            _exchange(ticket)
 
 
 def _exchange(ticket: str) -> None:

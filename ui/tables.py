@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
 import streamlit as st
-from streamlit.column_config import ColumnConfig
+from streamlit.elements.lib.column_types import ColumnConfig
 
 from ui import theme
 

@@ -28,7 +28,8 @@ def reveal_contacts(
     identify(session, staff_id=by.id, session_id=by.session_id)
     if by.role not in MAY_REVEAL or len(student_ids) > MOST_AT_ONCE:
         raise Refused("Contacts open to program staff, one page at a time.", role=by.role)
-    found = dict(session.execute(select(Student.id, Student.email).where(Student.id.in_(student_ids))).tuples().all())
+    listed = select(Student.id, Student.email).where(Student.id.in_(student_ids))
+    found = {row.id: row.email for row in session.execute(listed)}
     append_view(session, person_kind="student", person_ids=sorted(found), purpose=purpose, now=now)
     return found
 

@@ -31,6 +31,7 @@ class EnrollmentFilter:
     cohort_id: uuid.UUID | None = None
     statuses: tuple[str, ...] = ()
     level: str | None = None
+    unconfirmed: bool = False
     first_day: date | None = None
     last_day: date | None = None
 
@@ -212,11 +213,11 @@ def completed_figure(session: Session, *, program_id: uuid.UUID | None = None) -
 
 
 _FIND = text(
-    "select id, sort_value from platform.find_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level,"
+    "select id, sort_value from platform.find_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level, :unconfirmed,"
     " :since, :until, :sort, :after_value, :after_id, :limit)"
 )
 _COUNT = text(
-    "select platform.count_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level, :since, :until, :cap)"
+    "select platform.count_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level, :unconfirmed, :since, :until, :cap)"
 )
 _ENROLLMENT_COUNTS = text("select * from platform.enrollment_counts(:since, :until)")
 _VISITOR_COUNTS = text("select * from platform.visitor_counts(:since, :until)")
@@ -229,6 +230,7 @@ def _arguments(wanted: EnrollmentFilter) -> dict[str, object]:
         "cohort": wanted.cohort_id,
         "statuses": [s for s in wanted.statuses if s in ENROLLMENT_STATUS] or None,
         "level": wanted.level if wanted.level in EXPERIENCE_LEVELS else None,
+        "unconfirmed": wanted.unconfirmed,
         **_period(wanted.first_day, wanted.last_day),
     }
 

@@ -71,7 +71,7 @@ def status(session: Session) -> Status:
 
 
 def _by_source(session: Session, source: InstrumentedAttribute[str]) -> dict[str, int]:
-    return dict(session.execute(select(source, func.count()).group_by(source)).tuples().all())
+    return {name: number for name, number in session.execute(select(source, func.count()).group_by(source))}
 
 
 def _by_source_and(

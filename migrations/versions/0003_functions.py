@@ -158,11 +158,11 @@ SEARCH = """
 -- EXECUTE plans with the actual values: the trigram index for a rare pattern, the date index for a common one.
 -- p_after holds the sort value and the id of the last row seen ('' and null: from the start).
 create function platform.find_enrollments(
-    p_text text, p_program uuid, p_cohort uuid, p_status text[], p_level text, p_from timestamptz, p_to timestamptz,
+    p_text text, p_program uuid, p_cohort uuid, p_status text[], p_level text, p_unconfirmed boolean, p_from timestamptz, p_to timestamptz,
     p_sort text, p_after_value text, p_after_id uuid, p_limit int
 ) returns table (id uuid, sort_value text) language plpgsql stable security definer set search_path = '' as $$
 declare
-    query text := platform.enrollment_filter(p_text, p_program, p_cohort, p_status, p_level, p_from, p_to);
+    query text := platform.enrollment_filter(p_text, p_program, p_cohort, p_status, p_level, p_unconfirmed, p_from, p_to);
     ordered text;
 begin
     ordered := case p_sort
@@ -186,14 +186,14 @@ end $$;
 
 -- How many there are, counted up to p_cap.
 create function platform.count_enrollments(
-    p_text text, p_program uuid, p_cohort uuid, p_status text[], p_level text, p_from timestamptz, p_to timestamptz,
+    p_text text, p_program uuid, p_cohort uuid, p_status text[], p_level text, p_unconfirmed boolean, p_from timestamptz, p_to timestamptz,
     p_cap int
 ) returns bigint language plpgsql stable security definer set search_path = '' as $$
 declare
     found bigint;
 begin
     execute 'select count(*) from (select from '
-        || platform.enrollment_filter(p_text, p_program, p_cohort, p_status, p_level, p_from, p_to) || ' limit $10) capped'
+        || platform.enrollment_filter(p_text, p_program, p_cohort, p_status, p_level, p_unconfirmed, p_from, p_to) || ' limit $10) capped'
     into found
     using '%' || lower(p_text) || '%', p_program, p_cohort, p_status, p_level, p_from, p_to, null::text, null::uuid,
         p_cap, staff.my_cohorts();
@@ -202,7 +202,7 @@ end $$;
 
 -- The FROM and WHERE that the two share: scope first, then only the filters that are set. p_text is escaped for LIKE.
 create function platform.enrollment_filter(
-    p_text text, p_program uuid, p_cohort uuid, p_status text[], p_level text, p_from timestamptz, p_to timestamptz
+    p_text text, p_program uuid, p_cohort uuid, p_status text[], p_level text, p_unconfirmed boolean, p_from timestamptz, p_to timestamptz
 ) returns text language sql stable security definer set search_path = '' as $$
     select 'platform.enrollment e join platform.student s on s.id = e.student_id where '
         || case when staff.my_role() = 'program_staff' then 'true' else 'e.cohort_id = any ($11)' end
@@ -211,6 +211,7 @@ create function platform.enrollment_filter(
         || case when p_cohort is null then '' else ' and e.cohort_id = $3' end
         || case when p_status is null then '' else ' and e.status = any ($4)' end
         || case when p_level is null then '' else ' and s.experience_level = $5' end
+        || case when p_unconfirmed then ' and e.confirmed_at is null' else '' end
         || case when p_from is null then '' else ' and e.enrolled_at >= $6' end
         || case when p_to is null then '' else ' and e.enrolled_at < $7' end
 $$;
@@ -342,9 +343,9 @@ CALLERS = {
     "staff.end_session(uuid, timestamptz, text)": "resocode_app",
     "privacy.append_audit(timestamptz, text, text, uuid, text)": "resocode_app, resocode_worker",
     "privacy.view_is_recorded(uuid, text, timestamptz)": "resocode_app",
-    "platform.find_enrollments(text, uuid, uuid, text[], text, timestamptz, timestamptz, text, text, uuid, int)":
+    "platform.find_enrollments(text, uuid, uuid, text[], text, boolean, timestamptz, timestamptz, text, text, uuid, int)":
         "resocode_app",
-    "platform.count_enrollments(text, uuid, uuid, text[], text, timestamptz, timestamptz, int)": "resocode_app",
+    "platform.count_enrollments(text, uuid, uuid, text[], text, boolean, timestamptz, timestamptz, int)": "resocode_app",
     "platform.enrollment_counts(timestamptz, timestamptz)": "resocode_app",
     "platform.visitor_counts(timestamptz, timestamptz)": "resocode_app",
     "platform.weekly_counts(date, int)": "resocode_app",

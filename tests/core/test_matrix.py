@@ -186,12 +186,12 @@ def test_definer_functions_pin_their_search_path_and_are_closed_to_public() -> N
     ],
 )
 def test_search_proposes_only_what_the_role_may_see(staff: str, students: set[str]) -> None:
-    call = "select id from platform.find_enrollments(:q, null, null, null, null, null, null, 'newest', null, null, 50)"
+    call = "select id from platform.find_enrollments(:q, null, null, null, null, false, null, null, 'newest', null, null, 50)"
     with db.transaction(staff_id=id_of(staff)) as session:
         for search in (None, "example"):
             found = set(session.scalars(text(call), {"q": search}))
             assert found == {id_of(f"{name} enrollment") for name in students}
-        count = "select platform.count_enrollments(null, null, null, null, null, null, null, 100)"
+        count = "select platform.count_enrollments(null, null, null, null, null, false, null, null, 100)"
         assert session.scalar(text(count)) == len(students)
 
 

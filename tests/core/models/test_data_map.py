@@ -25,7 +25,7 @@ def test_the_database_holds_no_column_that_the_map_does_not_know(database: str) 
             " join pg_namespace n on n.oid = c.relnamespace where n.nspname in ('platform', 'privacy', 'staff', 'anon')"
             " and c.relkind in ('r', 'p') and not c.relispartition and a.attnum > 0 and not a.attisdropped"
             " and c.relname <> 'alembic_version'"
-        )).tuples())  # fmt: skip
+        )).all())  # fmt: skip
     assert live == {(entry.table, entry.column) for entry in data_map()}
 
 

@@ -1,0 +1,150 @@
+"""A real dashboard in a process of its own, and a real browser in front of it."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from core.settings import ROOT
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PEOPLE = {
+    "paula": "Program staff",
+    "ines": "Instructor",
+    "omar": "Privacy officer",
+    "ada": "Admin",
+    "aiko": "Auditor",
+    "marek": "Mentor",
+}
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A running ``python -m core serve``."""
+
+    url: str
+    home: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def password(self) -> str:
+        """The password of all demo accounts of this home."""
+        return str(json.loads((self.home / "demo.json").read_text()))
+
+    def core(self, *words: str) -> str:
+        """Run the command line beside it; its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "core", *words], cwd=ROOT, env=environment(self.home), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a fresh installation in ``home``."""
+    dropped = ("DATABASE_URL", "OWNER_DATABASE_URL", "WORKER_DATABASE_URL", "READ_DATABASE_URL")
+    return {
+        **{k: v for k, v in os.environ.items() if k not in dropped},
+        "RESOCODE_HOME": str(home),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(home: Path, *words: str) -> Iterator[Dashboard]:
+    """Serve from ``home`` until the end of the block; the log stays in ``home/serve.log``."""
+    port = free_port()
+    command = [sys.executable, "-m", "core", "serve", "--port", str(port), *words]
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(home), stdout=log, stderr=subprocess.STDOUT, text=True
+        )
+    try:
+        wait_for(lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}/healthz"))
+        assert process.poll() is None, (home / "serve.log").read_text()
+        yield Dashboard(f"http://127.0.0.1:{port}", home, process)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(20)
+
+
+def answers(url: str) -> bool:
+    """Whether something answers 200 there."""
+    try:
+        with urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Poll until a condition holds; fail after a deadline that no healthy machine reaches."""
+    import time
+
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """One dashboard with demo accounts and the seed, for all tests that leave it as it is."""
+    with serving(tmp_path_factory.mktemp("house") / "home", "--demo", "--seed", "auto") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    path = (
+        os.environ.get("RESOCODE_BROWSER")
+        or subprocess.run([ROOT / "bin" / "browser"], capture_output=True, text=True, check=True).stdout.strip()
+    )
+    with sync_playwright() as play:
+        made = play.chromium.launch(executable_path=path, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab in a browser of its own."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def sign_in(page: Page, dashboard: Dashboard, name: str, path: str = "/") -> None:
+    """Sign a demo account in through the form, and wait until its cookie is there."""
+    page.goto(dashboard.url + path)
+    page.get_by_label("E-mail").fill(f"{name}@demo.example")
+    page.get_by_label("Password").first.fill(dashboard.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name=PEOPLE[name]).wait_for()
+    wait_for(lambda: any(cookie["name"] == "resocode" for cookie in page.context.cookies()))

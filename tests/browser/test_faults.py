@@ -1,0 +1,104 @@
+"""What breaks while a page is open, and how it comes back."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Page, expect
+
+from core import embedded
+from core.settings import ROOT
+from tests.browser.conftest import environment, free_port, serving, sign_in, wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+def servers(home: Path) -> list[psutil.Process]:
+    """The guardian and the PostgreSQL server of a home."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if str(home) in words and ("guard" in words or "postgres" in words):
+            found.append(process)
+    return found
+
+
+def test_the_database_goes_and_comes_back(page: Page, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with serving(home, "--demo", "--seed", "auto") as dashboard:
+        sign_in(page, dashboard, "paula", "/enrollments")
+        guardian = next(p for p in servers(home) if "guard" in p.cmdline())
+        guardian.send_signal(signal.SIGTERM)
+        wait_for(lambda: not any("postgres" in process.name() for process in servers(home)))
+        page.get_by_role("radio", name="30 days").click()
+        expect(page.get_by_text("The database did not answer.")).to_be_visible(timeout=20_000)
+        assert "Traceback" not in page.inner_text("body")
+        with embedded.attach(home):
+            expect(page.get_by_role("heading", name="Enrollments", exact=True)).to_be_visible(timeout=30_000)
+            expect(page.get_by_text("The database did not answer.")).to_have_count(0)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_and_takes_the_database_with_it(tmp_path: Path, how: signal.Signals) -> None:
+    home = tmp_path / "home"
+    with serving(home) as dashboard:
+        assert servers(home)
+        dashboard.process.send_signal(how)
+        assert dashboard.process.wait(20) in (0, -how)
+        wait_for(lambda: not servers(home))
+    assert "Traceback" not in (home / "serve.log").read_text()
+
+
+def test_after_a_kill_the_guardian_stops_the_database(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with serving(home) as dashboard:
+        os.kill(dashboard.process.pid, signal.SIGKILL)
+        dashboard.process.wait(10)
+        wait_for(lambda: not servers(home))
+
+
+def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port()))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "core", "serve", "--port", port],
+            cwd=ROOT,
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert f"Port {port} on 127.0.0.1 is in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_streamlit_run_serves_the_same_behind_the_gate(tmp_path: Path, page: Page) -> None:
+    import urllib.error
+    import urllib.request
+
+    from tests.browser.conftest import answers
+
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(tmp_path / "home"), stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
+        page.goto(f"http://127.0.0.1:{port}/enrollments")
+        expect(page.get_by_role("heading", name="Sign in to Resocode Admin")).to_be_visible(timeout=20_000)
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/metrics")
+    finally:
+        process.terminate()
+        process.wait(20)
+    wait_for(lambda: not servers(tmp_path / "home"))

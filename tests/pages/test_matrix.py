@@ -1,0 +1,132 @@
+"""Role × page through AppTest: who gets in, who is refused (and recorded), and what is left when the guard is off."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from streamlit.testing.v1 import AppTest
+
+from core.settings import ROOT
+from tests.cast import ROLES, STAFF, email_of, id_of
+from tests.conftest import sign_in
+
+pytestmark = pytest.mark.usefixtures("house")
+
+PAGES = {
+    "overview": set(STAFF.values()),
+    "enrollments": {"program_staff", "admin"},
+    "student": {"program_staff"},
+}
+STUDENT_WORDS = ("Asha", "Ben", "Cleo", "students.example")
+
+
+def opened(name: str | None, page: str, **query: str) -> AppTest:
+    """The shell with one page open, as a member of the cast (None: nobody)."""
+    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=20)
+    if name:
+        made, _ = sign_in(name)
+        app.session_state["token"] = made.token
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    return app.switch_page(str(ROOT / "pages" / f"{page}.py")).run()
+
+
+def words(app: AppTest) -> str:
+    """Everything that a run shows, as one text."""
+    shown: list[Any] = [
+        app.title,
+        app.header,
+        app.subheader,
+        app.markdown,
+        app.text,
+        app.caption,
+        app.metric,
+        app.error,
+        app.info,
+        app.warning,
+    ]
+    plain = [
+        str(getattr(element, "value", "")) + str(getattr(element, "label", "")) for kind in shown for element in kind
+    ]
+    return "\n".join(plain + [frame.value.to_csv() for frame in app.dataframe])
+
+
+def refusals(owner: Connection) -> list[tuple[Any, ...]]:
+    rows = owner.execute(
+        text("select actor_id, details from privacy.audit_event where action = 'refused' order by seq")
+    )
+    return [(actor, json.loads(details)["what"]) for actor, details in rows]
+
+
+def test_every_page_has_its_row_in_the_matrix() -> None:
+    assert set(PAGES) == {file.stem for file in (ROOT / "pages").glob("*.py")}
+
+
+def test_every_page_begins_with_its_guard() -> None:
+    import ast
+
+    for file in (ROOT / "pages").glob("*.py"):
+        body = [node for node in ast.parse(file.read_text()).body if not isinstance(node, ast.Import | ast.ImportFrom)]
+        first = body[1] if isinstance(body[0], ast.Expr) else body[0]
+        assert isinstance(first, ast.Assign), file
+        assert ast.unparse(first.value).startswith("guards.require("), file
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("name", [*ROLES, None])
+def test_role_by_page(name: str | None, page: str, owner: Connection) -> None:
+    app = opened(name, page, id=str(id_of("asha")))
+    assert not app.exception
+    shown = words(app)
+    if name is None:
+        assert "Sign in to Resocode Admin" in shown
+        assert not any(word in shown for word in STUDENT_WORDS)
+    elif STAFF[name] in PAGES[page]:
+        assert "not open to you" not in shown
+        assert refusals(owner) == []
+    else:
+        assert "not open to you" in shown
+        assert not any(word in shown for word in STUDENT_WORDS)
+        assert refusals(owner) == [(id_of(name), page.title())]
+
+
+@pytest.fixture
+def no_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The guard in Python switched off: everybody who is signed in passes."""
+    from ui import guards
+
+    monkeypatch.setattr(guards, "require", lambda *_roles, what: guards.signed_in())
+    yield
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("name", "may_see"), [("ines", {"Asha"}), ("marek", {"Ben"}), ("omar", {"Asha"}), ("ada", set()), ("aiko", set())]
+)
+@pytest.mark.usefixtures("no_guard")
+def test_without_the_guard_the_database_still_hides(name: str, may_see: set[str], page: str) -> None:
+    for student in ("asha", "ben", "cleo"):
+        shown = words(opened(name, page, id=str(id_of(student))))
+        seen = {word for word in ("Asha", "Ben", "Cleo") if f"{word} Example" in shown}
+        assert seen <= may_see, f"{name} sees {seen} on {page}"
+        assert email_of(student) not in shown
+
+
+def test_a_signed_out_visitor_of_a_cold_page_gets_nothing_from_the_file_itself() -> None:
+    for page in PAGES:
+        app = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=20).run()
+        assert not app.exception
+        assert words(app).strip() == ""
+
+
+@pytest.mark.parametrize("name", list(ROLES))
+def test_no_page_shows_an_outcome_to_those_without_assignment(name: str) -> None:
+    if STAFF[name] in ("instructor", "mentor"):
+        return
+    for page in PAGES:
+        shown = words(opened(name, page, id=str(id_of("asha")))).lower()
+        for word in ("score", "77", "distinction", "certificate", "failed"):
+            assert word not in shown, f"{name} {page} {word}"
