@@ -168,16 +168,19 @@ def _candidates() -> Iterator[Path]:
 def _started(home: Path, binaries: Path | None, settings: Mapping[str, str]) -> Cluster:
     plan = _plan(home, binaries)
     cluster = _cluster(plan)
-    if _guardian_lives(home) and _answers(cluster):
-        return cluster
-    if not _guardian_lives(home):
-        _make_data(plan)
-        _write_settings(plan, settings)
-        guardian = _spawn_guardian(plan)
-    else:
-        guardian = None
-    _wait_until(plan, cluster, guardian)
-    return cluster
+    guardian: subprocess.Popen[bytes] | None = None
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if guardian is None and not _guardian_lives(home):  # none yet, or one that has just stopped its server
+            _make_data(plan)
+            _write_settings(plan, settings)
+            guardian = _spawn_guardian(plan)
+        elif _answers(cluster):
+            return cluster
+        elif guardian is not None and guardian.poll() is not None:
+            raise DatabaseError(f"The embedded PostgreSQL did not start. Its log ends with: {_log_end(plan)}")
+        time.sleep(0.02)
+    raise DatabaseError(f"The embedded PostgreSQL did not answer within {START_SECONDS} s. {_log_end(plan)}")
 
 
 def _plan(home: Path, binaries: Path | None) -> _Plan:
@@ -346,18 +349,6 @@ def _spawn_guardian(plan: _Plan) -> subprocess.Popen[bytes]:
 
 
 _guardians: list[subprocess.Popen[bytes]] = []  # kept, so that Python does not warn about a child that outlives us
-
-
-def _wait_until(plan: _Plan, cluster: Cluster, guardian: subprocess.Popen[bytes] | None) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if _answers(cluster):
-            return
-        gone = guardian.poll() is not None if guardian else not _guardian_lives(Path(plan.home))
-        if gone:
-            raise DatabaseError(f"The embedded PostgreSQL did not start. Its log ends with: {_log_end(plan)}")
-        time.sleep(0.02)
-    raise DatabaseError(f"The embedded PostgreSQL did not answer within {START_SECONDS} s. {_log_end(plan)}")
 
 
 def _answers(cluster: Cluster) -> bool:
