@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -466,6 +466,9 @@ class _Guardian:
         return True
 
     def _start(self) -> None:
+        _socket_directory(
+            Path(self.plan.home), self.plan.uid, self.plan.gid
+        )  # a guardian that left may have removed it
         _remove_stale_pid(self.plan)
         with (Path(self.plan.home) / "postgres.log").open("ab") as log:
             self.server = subprocess.Popen(  # type: ignore[call-overload]
@@ -489,6 +492,8 @@ class _Guardian:
             subprocess.run(
                 command, check=False, capture_output=True, cwd="/", env=_environment(), **self.plan.as_user()
             )  # type: ignore[call-overload]
+        with suppress(OSError):
+            Path(self.plan.sockets).rmdir()
 
     def _on_sigterm(self, _signal: int, _frame: object) -> None:
         self.told_to_stop = True

@@ -7,6 +7,8 @@ pointed at the clone through its ordinary settings. ``RESOCODE_PG_BIN`` runs eve
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -27,11 +29,37 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 VARIABLES = {"app": "DATABASE_URL", "owner": "OWNER_DATABASE_URL", "worker": "WORKER_DATABASE_URL"}
 
 
+def open_folder() -> Path:
+    """A new folder that the server's user can reach, unlike pytest's own (0700) when root runs the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="resocode-test-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make one folder for the run, which all xdist workers share."""
+    if not hasattr(config, "workerinput"):
+        os.environ["RESOCODE_TEST_FOLDER"] = str(open_folder())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it, once the cluster in it has stopped."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["RESOCODE_TEST_FOLDER"], ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of one's own that the server's user can reach."""
+    made = open_folder()
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all xdist workers of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+def run_folder() -> Path:
+    """The folder that all xdist workers of this run share."""
+    return Path(os.environ["RESOCODE_TEST_FOLDER"])
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def status(session: Session) -> Status:
 
 
 def _by_source(session: Session, source: InstrumentedAttribute[str]) -> dict[str, int]:
-    return {name: number for name, number in session.execute(select(source, func.count()).group_by(source))}
+    return {row[0]: row[1] for row in session.execute(select(source, func.count()).group_by(source))}
 
 
 def _by_source_and(

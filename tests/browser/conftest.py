@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from core.settings import ROOT
+from tests.conftest import open_folder
 
 FLAGS = [
     "--no-sandbox",
@@ -113,10 +115,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.fixture(scope="session")
-def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+def dashboard() -> Iterator[Dashboard]:
     """One dashboard with demo accounts and the seed, for all tests that leave it as it is."""
-    with serving(tmp_path_factory.mktemp("house") / "home", "--demo", "--seed", "auto") as running:
+    folder = open_folder()
+    with serving(folder / "home", "--demo", "--seed", "auto") as running:
         yield running
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,8 @@ def servers(home: Path) -> list[psutil.Process]:
     return found
 
 
-def test_the_database_goes_and_comes_back(page: Page, tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_the_database_goes_and_comes_back(page: Page, folder: Path) -> None:
+    home = folder / "home"
     with serving(home, "--demo", "--seed", "auto") as dashboard:
         sign_in(page, dashboard, "paula", "/enrollments")
         guardian = next(p for p in servers(home) if "guard" in p.cmdline())
@@ -43,8 +43,8 @@ def test_the_database_goes_and_comes_back(page: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_cleanly_and_takes_the_database_with_it(tmp_path: Path, how: signal.Signals) -> None:
-    home = tmp_path / "home"
+def test_it_stops_cleanly_and_takes_the_database_with_it(folder: Path, how: signal.Signals) -> None:
+    home = folder / "home"
     with serving(home) as dashboard:
         assert servers(home)
         dashboard.process.send_signal(how)
@@ -53,15 +53,15 @@ def test_it_stops_cleanly_and_takes_the_database_with_it(tmp_path: Path, how: si
     assert "Traceback" not in (home / "serve.log").read_text()
 
 
-def test_after_a_kill_the_guardian_stops_the_database(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_after_a_kill_the_guardian_stops_the_database(folder: Path) -> None:
+    home = folder / "home"
     with serving(home) as dashboard:
         os.kill(dashboard.process.pid, signal.SIGKILL)
         dashboard.process.wait(10)
         wait_for(lambda: not servers(home))
 
 
-def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
+def test_a_port_in_use_is_a_sentence(folder: Path) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -71,7 +71,7 @@ def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "core", "serve", "--port", port],
             cwd=ROOT,
-            env=environment(tmp_path),
+            env=environment(folder),
             capture_output=True,
             text=True,
         )
@@ -80,7 +80,7 @@ def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_streamlit_run_serves_the_same_behind_the_gate(tmp_path: Path, page: Page) -> None:
+def test_streamlit_run_serves_the_same_behind_the_gate(folder: Path, page: Page) -> None:
     import urllib.error
     import urllib.request
 
@@ -88,9 +88,9 @@ def test_streamlit_run_serves_the_same_behind_the_gate(tmp_path: Path, page: Pag
 
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
-    with (tmp_path / "log").open("w") as log:
+    with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(tmp_path / "home"), stdout=log, stderr=subprocess.STDOUT
+            command, cwd=ROOT, env=environment(folder / "home"), stdout=log, stderr=subprocess.STDOUT
         )
     try:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
@@ -101,4 +101,4 @@ def test_streamlit_run_serves_the_same_behind_the_gate(tmp_path: Path, page: Pag
     finally:
         process.terminate()
         process.wait(20)
-    wait_for(lambda: not servers(tmp_path / "home"))
+    wait_for(lambda: not servers(folder / "home"))

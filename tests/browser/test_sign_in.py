@@ -30,8 +30,8 @@ def shows_only_the_sign_in(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", ["/enrollments", "/student?id=00000000-0000-0000-0000-000000000000", "/overview", "/"])
-def test_a_cold_start_shows_only_the_sign_in(browser: Browser, tmp_path: Path, path: str) -> None:
-    with serving(tmp_path / "home", "--demo") as cold:
+def test_a_cold_start_shows_only_the_sign_in(browser: Browser, folder: Path, path: str) -> None:
+    with serving(folder / "home", "--demo") as cold:
         page = open_path(browser, cold, path)
         shows_only_the_sign_in(page)
         page.context.close()

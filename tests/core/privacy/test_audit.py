@@ -1,0 +1,137 @@
+"""The audit: complete, chained, signed; every way of changing the past is found."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from core import db
+from core.privacy import audit
+from core.privacy.audit import Action
+from tests.cast import NOW, id_of
+
+pytestmark = pytest.mark.usefixtures("house")
+
+
+def write(many: int = 1) -> None:
+    with db.transaction(staff_id=id_of("paula")) as session:
+        for _ in range(many):
+            audit.append(session, Action.REFUSED, now=NOW, what="page", role="program_staff")
+
+
+def verified(folder: Path) -> audit.Verification:
+    with db.transaction("worker") as session:
+        return audit.verify(session, folder=folder)
+
+
+def signed(folder: Path) -> audit.Checkpoint | None:
+    with db.transaction("worker") as session:
+        return audit.checkpoint(session, now=NOW, folder=folder)
+
+
+def test_a_chain_as_written_is_sound(tmp_path: Path) -> None:
+    write(5)
+    assert signed(tmp_path) is not None
+    assert signed(tmp_path) is None, "nothing new"
+    write(5)
+    found = verified(tmp_path)
+    assert (found.sound, found.lines, found.checkpoints) == (True, 10, 1)
+
+
+def test_a_line_exists_exactly_when_its_effect_does(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), db.transaction(staff_id=id_of("paula")) as session:
+        audit.append(session, Action.REFUSED, now=NOW, what="page")
+        raise RuntimeError
+    write()
+    assert verified(tmp_path).lines == 1, "no gap after a rollback"
+
+
+def test_parallel_writers_neither_fork_nor_leave_gaps(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: write(5), range(40)))
+    found = verified(tmp_path)
+    assert (found.sound, found.lines) == (True, 200)
+
+
+def test_who_acted_comes_from_the_transaction_and_not_from_an_argument() -> None:
+    write()
+    with db.transaction("worker") as session:
+        audit.append(session, Action.IMPORTED, now=NOW)
+    with db.transaction() as session:
+        audit.append(session, Action.SIGN_IN_FAILED, now=NOW)
+    with db.transaction("worker") as session:
+        rows = session.execute(text("select actor, actor_id from privacy.audit_event order by seq")).all()
+    assert [tuple(row) for row in rows] == [("staff", id_of("paula")), ("system", None), ("nobody", None)]
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "owner"])
+@pytest.mark.parametrize("statement", ["update privacy.audit_event set action = 'x'", "delete from privacy.audit_event", "truncate privacy.audit_event",
+                                       "alter table privacy.audit_event disable trigger all"])  # fmt: skip
+def test_no_role_that_signs_in_changes_a_line(role: str, statement: str) -> None:
+    write()
+    with pytest.raises(DBAPIError), db.engine(role).begin() as connection:
+        connection.execute(text("select set_config('app.staff_id', :id, true)"), {"id": str(id_of("omar"))})
+        connection.execute(text(statement))
+
+
+TAMPERING = {
+    "edit": ("update privacy.audit_event set details = '{}' where seq = 4", 4),
+    "cut the middle": ("delete from privacy.audit_event where seq = 4", 4),
+    "cut the tail": ("delete from privacy.audit_event where seq > 7", 8),
+    "cut everything": ("delete from privacy.audit_event", 1),
+    "swap two": ("update privacy.audit_event set seq = case seq when 3 then 904 when 4 then 903 end where seq in (3, 4);"
+                 "update privacy.audit_event set seq = seq - 900 where seq > 900", 3),
+    "move the time": ("update privacy.audit_event set at = at + interval '1 second' where seq = 2", 2),
+    "change the actor": ("update privacy.audit_event set actor_id = gen_random_uuid() where seq = 6", 6),
+    "rewrite a tail with its hashes": (
+        "update privacy.audit_event set details = '{}' where seq = 10;"
+        "update privacy.audit_event a set hash = privacy.audit_hash(previous, seq, at, actor, actor_id, session_id, action,"
+        " subject_kind, subject_id, details) where seq = 10", 10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_whoever_owns_the_machine_is_found_out(name: str, owner: Connection, tmp_path: Path) -> None:
+    write(10)
+    signed(tmp_path)
+    assert verified(tmp_path).sound
+    statement, line = TAMPERING[name]
+    owner.execute(text("alter table privacy.audit_event disable trigger all"))
+    for part in statement.split(";"):
+        owner.execute(text(part))
+    owner.commit()
+    found = verified(tmp_path)
+    assert not found.sound
+    assert found.broken_at == line
+
+
+def test_a_checkpoint_that_we_did_not_sign_is_found(tmp_path: Path) -> None:
+    write(3)
+    signed(tmp_path)
+    file = tmp_path / "checkpoints.jsonl"
+    file.write_text(file.read_text().replace('"size": 3', '"size": 2'))
+    assert "signed" in verified(tmp_path).problem
+
+
+def test_views_are_recorded_once_per_session_person_and_purpose_in_a_quarter_of_an_hour() -> None:
+    from datetime import timedelta
+
+    def look(session_name: str, purpose: str, minutes: int) -> int:
+        with db.transaction(staff_id=id_of("paula"), session_id=id_of(session_name)) as session:
+            return audit.append_view(
+                session,
+                person_kind="student",
+                person_ids=[id_of("asha")],
+                purpose=purpose,
+                now=NOW + timedelta(minutes=minutes),
+            )
+
+    assert [
+        look("one", "list", 0),
+        look("one", "list", 14),
+        look("one", "page", 14),
+        look("two", "list", 14),
+        look("one", "list", 15),
+    ] == [1, 0, 1, 1, 1]

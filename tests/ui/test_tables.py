@@ -1,0 +1,33 @@
+"""Files for spreadsheets: nothing in them becomes a formula."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ui.tables import FORMULA, csv_bytes, harmless
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@x", "\tx", "\r=1", "＝1", "＋", "－1", "＠", " =1", ";=1", ", =1", "\u00a0=1", "|@x"]
+)
+def test_a_formula_is_defused(text: str) -> None:
+    assert harmless(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["Ana", "O'Brien", "a=b", "", "12", "x@example.org", "Zoë"])
+def test_ordinary_text_stays(text: str) -> None:
+    assert harmless(text) == text
+
+
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2), max_size=5))
+def test_no_cell_begins_like_a_formula_and_all_come_back(rows: list[list[str]]) -> None:
+    read = list(csv.reader(io.StringIO(csv_bytes(("a", "b"), rows).decode("utf-8-sig"), newline="")))
+    assert len(read) == len(rows) + 1
+    for row, original in zip(read[1:], rows, strict=True):
+        assert not any(cell.lstrip(" \u00a0;,|").startswith(FORMULA) for cell in row)
+        assert [
+            cell.removeprefix("'") if cell != text else cell for cell, text in zip(row, original, strict=True)
+        ] == original
