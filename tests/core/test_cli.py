@@ -1,0 +1,164 @@
+"""The command line, as a person runs it."""
+
+import json
+
+import pytest
+from sqlalchemy import Connection, text
+from typer.testing import CliRunner
+
+from core import cli, db
+from core.errors import AdminError
+from tests.cast import email_of, id_of
+
+
+def run(*words: str, typed: str = "") -> str:
+    done = CliRunner().invoke(cli.app, list(words), input=typed)
+    if isinstance(done.exception, AdminError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_status_counts_in_all_and_by_source(house: str) -> None:
+    found = json.loads(run("status", "--json"))
+    assert found["embedded"] is False
+    assert found["total"]["students"] == found["by_source"]["cast"]["students"] == 3
+    assert found["total"]["enrollments_by_status"] == {"active": 3}
+    assert found["total"]["results_by_kind"] == {"pass": 3}
+    assert (found["total"]["submissions"], found["total"]["open_requests"], found["worker_seen"]) == (3, 1, None)
+    assert "students" in run("status")
+
+
+def test_an_account_is_made_with_a_password_from_standard_input(house: str) -> None:
+    assert "can sign in as mentor" in run(
+        "staff", "add", "new@staff.example", "--role", "mentor", "--name", "New One", typed="seven green kettles sing\n"
+    )
+    listed = run("staff", "list")
+    assert "new@staff.example" in listed and "kettles" not in listed
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "sentence"),
+    [
+        (
+            ("staff", "add", "x@staff.example", "--role", "boss", "--name", "X Y"),
+            "seven green kettles sing\n",
+            "is not a role",
+        ),
+        (("staff", "add", "x@staff.example", "--role", "admin", "--name", "X Y"), "short\n", "15 to 128 characters"),
+        (
+            ("staff", "add", email_of("ada"), "--role", "admin", "--name", "X Y"),
+            "seven green kettles sing\n",
+            "already",
+        ),
+        (
+            ("staff", "add", "no-address", "--role", "admin", "--name", "X Y"),
+            "seven green kettles sing\n",
+            "e-mail address",
+        ),
+        (("staff", "disable", "nobody@staff.example"), "", "no account"),
+        (("staff", "assign", email_of("ada"), "PYTHON-26"), "", "instructors and mentors only"),
+        (("staff", "assign", email_of("ines"), "NOPE"), "", "no cohort"),
+        (
+            ("staff", "assign", email_of("ines"), "CLOUD-26", "--start", "2026-02-01", "--end", "2026-01-01"),
+            "",
+            "before it starts",
+        ),
+        (("import", "oulad", ".", "--shift-to", "yesterday"), "", "2026-11-24"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(house: str, words: tuple[str, ...], typed: str, sentence: str) -> None:
+    with pytest.raises(AdminError, match=sentence):
+        run(*words, typed=typed)
+
+
+def test_disable_enable_role_and_assign_write_their_lines(house: str, owner: Connection) -> None:
+    ines = email_of("ines")
+    run("staff", "disable", ines)
+    run("staff", "enable", ines)
+    run("staff", "role", ines, "mentor")
+    run("staff", "assign", ines, "CLOUD-26", "--end", "2099-01-01")
+    rows = owner.execute(text("select action, actor, subject_id from privacy.audit_event order by seq")).all()
+    assert [tuple(row) for row in rows] == [
+        (action, "system", id_of("ines"))
+        for action in ("staff disabled", "staff enabled", "role changed", "cohort assigned")
+    ]
+
+
+def test_the_audit_is_verified_and_signed(house: str, owner: Connection) -> None:
+    run("staff", "disable", email_of("ines"))
+    assert "Signed: 1 lines" in run("audit", "checkpoint")
+    assert "sound: 1 lines, 1 signed" in run("audit", "verify")
+    owner.execute(text("alter table privacy.audit_event disable trigger all"))
+    owner.execute(text("delete from privacy.audit_event"))
+    owner.commit()
+    with pytest.raises(AdminError, match="The audit is broken"):
+        run("audit", "verify")
+
+
+def test_an_empty_database_is_migrated_and_never_seeded(cluster, monkeypatch: pytest.MonkeyPatch, folder) -> None:
+    import psycopg
+
+    from core.roles import LOGIN_ROLES, create_roles
+    from tests.conftest import PASSWORD, point_at
+
+    with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
+        admin.execute("create database bare")
+    with psycopg.connect(cluster.conninfo("bare")) as admin:
+        create_roles(admin, passwords=dict.fromkeys(LOGIN_ROLES, PASSWORD))
+    point_at(monkeypatch, cluster, "bare", folder)
+    try:
+        assert json.loads(run("status", "--json"))["total"]["programs"] == 0
+        assert run("policy", "load").startswith("Policy 2026-04-20")
+        assert "New keys: passwords, persons, files, audit" in run("keys", "create")
+        assert "at migration 0003" in run("migrate")
+    finally:
+        db.release()
+        with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
+            admin.execute("drop database bare with (force)")
+
+
+def test_init_prepares_a_server_twice_and_makes_the_first_admin(
+    cluster, monkeypatch: pytest.MonkeyPatch, folder
+) -> None:
+    import psycopg
+
+    from tests.conftest import point_at
+
+    with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
+        admin.execute("create database fresh")
+    point_at(monkeypatch, cluster, "fresh", folder)
+    monkeypatch.setenv(
+        "ADMIN_DATABASE_URL",
+        f"postgresql://postgres:{cluster.password}@/fresh?host={cluster.socket_directory}&port={cluster.port}",
+    )
+    try:
+        first = run(
+            "init",
+            "--admin-email",
+            "chief@staff.example",
+            "--admin-name",
+            "The Chief",
+            typed="seven green kettles sing\n",
+        )
+        assert "Policy 2026-04-20; new keys: passwords, persons, files, audit" in first
+        assert "new keys: none" in run("init")
+        assert "chief@staff.example" in run("staff", "list")
+        monkeypatch.delenv("ADMIN_DATABASE_URL")
+        with pytest.raises(AdminError, match="ADMIN_DATABASE_URL"):
+            run("init")
+    finally:
+        db.release()
+        with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
+            admin.execute("drop database fresh with (force)")
+
+
+def test_demo_mode_refuses_a_server(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AdminError, match="embedded database only"):
+        run("serve", "--demo", "--port", "1")
+    monkeypatch.delenv("RESOCODE_DEMO")
+
+
+def test_group_figures_are_written_once_a_week(house: str) -> None:
+    assert "0 figures" in run("snapshot") or "figures written" in run("snapshot")
+    assert run("snapshot").startswith("0 figures")
