@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
@@ -229,11 +229,12 @@ def import_oulad_command(
     """Load the Open University Learning Analytics Dataset (CC BY 4.0). Twice in a row changes nothing."""
     day = _day(shift_to)
     with worker() as session, Progress(console=out, transient=True) as bar:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
 
         def advance(file: str, done: int, whole: int) -> None:
-            task = tasks.setdefault(file, bar.add_task(file, total=whole))
-            bar.update(task, completed=done)  # type: ignore[arg-type]
+            if file not in tasks:
+                tasks[file] = bar.add_task(file, total=whole)
+            bar.update(tasks[file], completed=done)
 
         report = import_oulad(session, folder, now=_now(), shift_to=day, progress=advance)
         privacy_actions.take_group_figures(session, now=_now())

@@ -5,6 +5,7 @@ An import is one transaction: a malformed row names its file, line and reason, a
 """
 
 import csv
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from psycopg import Connection, sql
+from psycopg import Connection, IntegrityError, sql
 from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
@@ -54,23 +55,18 @@ class Record:
         value = self.cells[column]
         if value is None:
             return None
-        try:
-            return int(value)
-        except ValueError as error:
-            raise self.refused(f"{column} must be a whole number, not {value[:40]!r}.") from error
+        if not WHOLE.fullmatch(value):
+            raise self.refused(f"{column} must be a whole number, not {value[:40]!r}.")
+        return int(value)
 
     def decimal(self, column: str) -> float | None:
         """Return a number, or None when it is missing."""
         value = self.cells[column]
         if value is None:
             return None
-        try:
-            number = float(value)
-        except ValueError as error:
-            raise self.refused(f"{column} must be a number, not {value[:40]!r}.") from error
-        if number != number or number in (float("inf"), float("-inf")):
+        if not DECIMAL.fullmatch(value):
             raise self.refused(f"{column} must be a number, not {value[:40]!r}.")
-        return number
+        return float(value)
 
     def needed(self, column: str) -> int:
         """Return a whole number that must be there."""
@@ -96,18 +92,33 @@ def records(file: Path, columns: Sequence[str]) -> Iterator[Record]:
 
     UTF-8 with or without a byte order mark, quoted or not. Raises ImportRefused for anything else.
     """
-    with file.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.reader(handle, strict=True)
+    try:
+        handle = file.open("rb")
+    except OSError as error:
+        raise ImportRefused(file.name, None, "it cannot be read.") from error
+    with handle:
+        reader = csv.reader(_lines(file, handle), strict=True)
+        line = 1  # the first of the row: a quote that nobody closes is noticed at the end of the file only
         try:
-            places = _places(file, next(reader, []), columns)
-            width = max(places.values()) + 1
+            header = next(reader, [])
+            places = _places(file, header, columns)
+            line = reader.line_num + 1
             for cells in reader:
                 if cells:
-                    yield _record(file, reader.line_num, cells, places, width)
-        except UnicodeDecodeError as error:
-            raise ImportRefused(file.name, None, "it is not UTF-8.") from error
+                    yield _record(file, line, cells, places, len(header))
+                line = reader.line_num + 1
         except csv.Error as error:
-            raise ImportRefused(file.name, reader.line_num, f"it is not a CSV ({error}).") from error
+            raise ImportRefused(file.name, line, f"it is not a CSV ({error}).") from error
+
+
+def _lines(file: Path, handle: Iterable[bytes]) -> Iterator[str]:
+    for number, raw in enumerate(handle, start=1):
+        if b"\x00" in raw:
+            raise ImportRefused(file.name, number, "it holds a NUL character.")
+        try:
+            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ImportRefused(file.name, number, "it is not UTF-8.") from error
 
 
 def line_count(file: Path) -> int:
@@ -139,10 +150,14 @@ def load(session: Session, model: type[Base], columns: Sequence[str], rows: Iter
         with cursor.copy(sql.SQL("copy {} ({}) from stdin").format(stage, names)) as copy:
             for row in rows:
                 copy.write_row(row)
-        insert = sql.SQL("insert into {} ({}) select {} from {} on conflict do nothing").format(
-            target, names, names, stage
+        insert = sql.SQL("insert into {} ({}) select {} from {} on conflict ({}) do nothing").format(
+            target, names, names, stage, sql.SQL(", ").join(sql.Identifier(c.name) for c in table.primary_key)
         )
-        cursor.execute(insert)
+        try:
+            cursor.execute(insert)
+        except IntegrityError as error:
+            reason = f"rows break the rule {error.diag.constraint_name}."
+            raise ImportRefused(f"table {table.name}", None, reason) from error
         inserted = cursor.rowcount
         cursor.execute(sql.SQL("drop table {}").format(stage))
     return inserted
@@ -167,6 +182,7 @@ def stable_id(*parts: object) -> uuid.UUID:
     return uuid.uuid5(NAMESPACE, "/".join(map(str, parts)))
 
 
+WHOLE, DECIMAL = re.compile(r"-?[0-9]{1,12}"), re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
 NAMESPACE = uuid.UUID("6f0f4c58-54a6-4f0c-9a55-5f3c8b6d2a11")
 
 
@@ -175,13 +191,13 @@ def _places(file: Path, header: list[str], columns: Sequence[str]) -> dict[str, 
     missing = [name for name in columns if name not in found]
     if missing:
         raise ImportRefused(file.name, 1, f"the column {', '.join(missing)} is missing.")
+    if len(found) < len(header):
+        raise ImportRefused(file.name, 1, "a column is there twice.")
     return {name: found[name] for name in columns}
 
 
 def _record(file: Path, line: int, cells: list[str], places: dict[str, int], width: int) -> Record:
-    if len(cells) < width:
-        raise ImportRefused(file.name, line, f"it has {len(cells)} cells, at least {width} are needed.")
+    if len(cells) != width:
+        raise ImportRefused(file.name, line, f"it has {len(cells)} cells, the header has {width}.")
     picked = {name: cells[place].strip() for name, place in places.items()}
-    if any("\x00" in value for value in picked.values()):
-        raise ImportRefused(file.name, line, "it holds a NUL character.")
     return Record(file.name, line, {name: None if value in MISSING else value for name, value in picked.items()})

@@ -19,7 +19,7 @@ from the start of the presentation; an exam without a day is due on the last one
   cohorts) stays in the tables with its day to come.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -64,6 +64,7 @@ STARTS = {"B": (2, 1), "J": (10, 1)}
 KINDS = {"TMA": "tutor-marked", "CMA": "computer-marked", "Exam": "exam"}
 RESULTS = {"Distinction": "distinction", "Pass": "pass", "Fail": "fail", "Withdrawn": "withdrawn"}
 PASS_SCORE = 40
+MOST_CLICKS = 100_000
 SHIFTED_TO = 2 / 3
 OBLIGATORY = ("courses.csv", "studentInfo.csv", "studentRegistration.csv")
 OPTIONAL = ("assessments.csv", "studentAssessment.csv", "vle.csv", "studentVle.csv")
@@ -175,7 +176,10 @@ def _courses(job: _Import, shift_to: date | None) -> tuple[dict[tuple[str, str],
         if not 1 <= length <= 1000:
             raise row.refused(f"module_presentation_length must be 1 to 1000 days, not {length}.")
         _published_start(row)
-        lengths[row.text("code_module"), row.text("code_presentation")] = length
+        key = (row.text("code_module"), row.text("code_presentation"))
+        if key in lengths:
+            raise row.refused(f"{' '.join(key)} is there twice.")
+        lengths[key] = length
     if not lengths:
         raise ImportRefused("courses.csv", None, "it names no presentation.")
     offset, notes = _offset(job.session, lengths, shift_to)
@@ -227,22 +231,31 @@ def _published_start(row: Record) -> None:
 
 def _start(presentation: str) -> date:
     month, day = STARTS[presentation[4:]]
+    if not 1990 <= int(presentation[:4]) <= 2100:
+        raise ValueError(presentation)
     return date(int(presentation[:4]), month, day)
 
 
 def _enrollments(job: _Import, runs: dict[tuple[str, str], _Run]) -> dict[tuple[str, str, int], _Place]:
-    days = {}
+    days: dict[_Place, tuple[int | None, int | None]] = {}
+    registrations: dict[_Place, Record] = {}
     columns = ("code_module", "code_presentation", "id_student", "date_registration", "date_unregistration")
     for row in job.rows("studentRegistration.csv", *columns):
         place = _place(row, runs)
+        _once(row, place, days)
         days[place] = (row.day("date_registration"), row.day("date_unregistration"))
+        registrations[place] = row
     results: dict[_Place, str] = {}
     for row in job.rows("studentInfo.csv", "code_module", "code_presentation", "id_student", "final_result"):
         if (result := row.text("final_result")) not in RESULTS:
             raise row.refused(f"final_result must be one of {', '.join(RESULTS)}, not {result[:20]!r}.")
         if (place := _place(row, runs)) not in days:
             raise row.refused(f"student {place.student} is not in studentRegistration.csv.")
+        _once(row, place, results)
         results[place] = RESULTS[result]
+    for place, row in registrations.items():
+        if place not in results:
+            raise row.refused(f"student {place.student} is not in studentInfo.csv.")
     _write_students(job, days)
     _write_enrollments(job, days, results)
     return {(place.run.module, place.run.presentation, place.student): place for place in days}
@@ -255,10 +268,20 @@ def _place(row: Record, runs: dict[tuple[str, str], _Run]) -> _Place:
     return _Place(run, row.needed("id_student"))
 
 
+def _once(row: Record, place: _Place, known: Container[_Place]) -> None:
+    if place in known:
+        raise row.refused(f"student {place.student} is there twice for {place.run.module} {place.run.presentation}.")
+
+
+def _first_day(registered: int | None, left: int | None) -> int:
+    """The day of registration; when it is missing, the first one, or the day of a withdrawal before it."""
+    return min(left or 0, 0) if registered is None else registered
+
+
 def _write_students(job: _Import, days: dict[_Place, tuple[int | None, int | None]]) -> None:
     first: dict[int, datetime] = {}
-    for place, (registered, _) in days.items():
-        moment = place.run.at(registered or 0)
+    for place, known in days.items():
+        moment = place.run.at(_first_day(*known))
         first[place.student] = min(first.get(place.student, moment), moment)
     hashes, fake = keys.person_hashes(), Faker("en_GB")
     students, consents = [], []
@@ -285,7 +308,7 @@ def _write_enrollments(
     enrollments, outcomes, certificates = [], [], []
     for place, (registered, left) in days.items():
         run, key = place.run, f"{place.run.module}/{place.run.presentation}/{place.student}"
-        enrolled = run.at(registered or 0)
+        enrolled = run.at(_first_day(registered, left))
         enrollments.append((place.id, stable_id(SOURCE, "student", place.student), run.id, stable_id(SOURCE, "program", run.module),
                             "registered", enrolled, enrolled, SOURCE, key))  # fmt: skip
         if place not in results:
@@ -326,6 +349,7 @@ def _write_enrollments(
 
 def _modules(job: _Import, runs: dict[tuple[str, str], _Run]) -> dict[int, _Run]:
     listed: dict[_Run, list[tuple[int, int, str, float | None]]] = {}
+    known: dict[int, _Run] = {}
     for row in job.rows(
         "assessments.csv", "code_module", "code_presentation", "id_assessment", "assessment_type", "date", "weight"
     ):
@@ -334,17 +358,20 @@ def _modules(job: _Import, runs: dict[tuple[str, str], _Run]) -> dict[int, _Run]
             continue  # the published file names presentations that a part of the data leaves out
         if (kind := row.text("assessment_type")) not in KINDS:
             raise row.refused(f"assessment_type must be one of {', '.join(KINDS)}, not {kind[:20]!r}.")
-        due = row.day("date")
+        due, weight = row.day("date"), row.decimal("weight")
+        if weight is not None and not 0 <= weight <= 100:
+            raise row.refused(f"weight must be 0 to 100, not {weight:g}.")
+        assessment = row.needed("id_assessment")
+        if assessment in known:
+            raise row.refused(f"the assessment {assessment} is there twice.")
+        known[assessment] = run
         last_day = (run.ends_on - run.starts_on).days
-        listed.setdefault(run, []).append(
-            (last_day if due is None else due, row.needed("id_assessment"), kind, row.decimal("weight"))
-        )
-    rows, known = [], {}
+        listed.setdefault(run, []).append((last_day if due is None else due, assessment, kind, weight))
+    rows = []
     for run, entries in listed.items():
         numbers: dict[str, int] = {}
         for position, (due, assessment, kind, weight) in enumerate(sorted(entries), start=1):
             numbers[kind] = numbers.get(kind, 0) + 1
-            known[assessment] = run
             rows.append((_module_id(assessment), stable_id(SOURCE, "program", run.module), run.id, position,
                          f"{kind} {numbers[kind]}", KINDS[kind], weight, due, SOURCE, str(assessment)))  # fmt: skip
     columns = (
@@ -365,6 +392,7 @@ def _modules(job: _Import, runs: dict[tuple[str, str], _Run]) -> dict[int, _Run]
 
 def _submissions(job: _Import, places: dict[tuple[str, str, int], _Place], modules: dict[int, _Run]) -> None:
     work, progress = [], []
+    known: set[tuple[int, int]] = set()
     for row in job.rows("studentAssessment.csv", "id_assessment", "id_student", "date_submitted", "score"):
         assessment = row.needed("id_assessment")
         if (run := modules.get(assessment)) is None:
@@ -372,6 +400,9 @@ def _submissions(job: _Import, places: dict[tuple[str, str, int], _Place], modul
         student = row.needed("id_student")
         if (place := places.get((run.module, run.presentation, student))) is None:
             raise row.refused(f"student {student} is not registered for {run.module} {run.presentation}.")
+        if (assessment, student) in known:
+            raise row.refused(f"the work of student {student} for assessment {assessment} is there twice.")
+        known.add((assessment, student))
         if (day := row.day("date_submitted")) is None:
             raise row.refused("date_submitted is missing.")
         score, at, key = row.decimal("score"), run.at(day), f"{assessment}/{student}"
@@ -439,7 +470,9 @@ def _usage(job: _Import, places: dict[tuple[str, str, int], _Place]) -> None:
         if (day := row.day("date")) is None:
             raise row.refused("date is missing.")
         key = (place, row.needed("id_site"), day)
-        clicks[key] = clicks.get(key, 0) + row.needed("sum_click")
+        if not 0 <= (number := row.needed("sum_click")) <= MOST_CLICKS:
+            raise row.refused(f"sum_click must be 0 to {MOST_CLICKS:,}, not {number:,}.")
+        clicks[key] = clicks.get(key, 0) + number
     rows = [
         (place.run.at(day), stable_id(SOURCE, "usage", place.id, site, day), place.id, place.run.id, "page viewed",
          f"{kinds.get(site, 'page')} {site}", number, SOURCE)

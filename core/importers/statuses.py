@@ -10,8 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 _WITHDRAWN = text("""
-    update platform.enrollment e set status = 'withdrawn', withdrawn_at = r.decided_at
-    from platform.result r
+    update platform.enrollment e set status = 'withdrawn', withdrawn_at = r.decided_at,
+        started_at = coalesce(e.started_at, case when c.starts_on::timestamp at time zone 'UTC' <= r.decided_at
+            then greatest(c.starts_on::timestamp at time zone 'UTC', e.enrolled_at) end)
+    from platform.result r join platform.cohort c on c.id = r.cohort_id
     where r.enrollment_id = e.id and r.kind = 'withdrawn' and e.status <> 'withdrawn' and r.decided_at <= :now""")
 _MOVED = text("""
     update platform.enrollment e

@@ -126,9 +126,9 @@ def make_consent(key: str, number: int) -> None:
     }
     if number % 40 == 7:
         add("guardians", key=key, student=key, name=f"Guardian of {number}", email=f"guardian{number:03}@example.com")
-        verified = number % 80 == 7
-        row |= {"birth_date": -365 * 17, "declared_at": -30, "guardian": key, "state": "verified" if verified else "missing",
-                "verified_at": -20 if verified else ""}  # fmt: skip
+        state = ("verified", "missing", "verified", "given", "withdrawn")[number // 40 % 5]
+        row |= {"birth_date": -365 * 17, "declared_at": -30, "guardian": key, "state": state,
+                "verified_at": -20 if state in ("verified", "withdrawn") else ""}  # fmt: skip
     elif number % 50 != 11:
         row |= {"birth_date": -365 * random_.randint(19, 60) - number, "adult": "true", "declared_at": -700 + number}
     add("consents", **row)
@@ -161,13 +161,19 @@ def make_enrollment(student: str, code: str, cohort: str, first: int, last: int)
         add("email_log", key=f"{key}-confirmation", student=student, visitor="", kind="enrollment confirmation",
             address=f"student{student[1:]}@example.org", outcome="bounced" if bounced else "sent", sent_at=enrolled + 0.41)  # fmt: skip
     if first <= 0:
-        make_learning(key, student, code, cohort, first, min(last, 0 if left is None else left, 0))
+        make_learning(key, code, cohort, first, last, min(last, 0 if left is None else left, 0))
     if status in ("ended", "withdrawn"):
         make_result(key, cohort, last, left if withdrawn else None)
 
 
-def make_learning(key: str, student: str, code: str, cohort: str, first: int, until: int) -> None:
+def make_learning(key: str, code: str, cohort: str, first: int, last: int, until: int) -> None:
     """Progress and work up to a day, at a pace of one's own."""
+    running = last >= 0
+    if first > -120:
+        for back in random_.sample(range(1, 56), 6):
+            if first < -back < until:
+                add("usage_events", key=f"{key}-{back}", enrollment=key, cohort=cohort, kind="page viewed",
+                    item=f"lesson {random_.randint(1, 30)}", clicks=random_.randint(1, 40), at=-back + 0.5)  # fmt: skip
     pace, day = random_.uniform(10, 20), float(first)
     for position in range(1, PROGRAMS[code][1] + 1):
         started, day = day, day + pace * random_.uniform(0.6, 1.4)
@@ -179,29 +185,52 @@ def make_learning(key: str, student: str, code: str, cohort: str, first: int, un
         add("module_progress", key=f"{key}-{position}", enrollment=key, cohort=cohort, module=module,
             status="failed" if failed else "done" if reached else "in progress", score=score, started_at=round(started, 2),
             done_at=round(day, 2) if reached and not failed else "", active_at=round(min(day, until - 0.3), 2))  # fmt: skip
-        if position % 2 == 0 and day < 0:
-            make_submission(f"{key}-{position}", key, cohort, module, round(min(day, until - 0.2), 2), score)
-    if first > -120:
-        for back in random_.sample(range(1, 56), 6):
-            if -back > first and -back < until:
-                add("usage_events", key=f"{key}-{back}", enrollment=key, cohort=cohort, kind="page viewed",
-                    item=f"lesson {random_.randint(1, 30)}", clicks=random_.randint(1, 40), at=-back + 0.5)  # fmt: skip
+        if position % 2 == 0 and reached:
+            make_submissions(f"{key}-{position}", key, cohort, module, round(day, 2), score, running=running)
 
 
-def make_submission(key: str, enrollment: str, cohort: str, module: str, day: float, score: Any) -> None:
-    """A piece of work: reviewed when it has a score, waiting otherwise."""
-    waiting = score == "" or day > -9
-    status = "waiting for review" if waiting else "passed" if score >= 40 else "failed"
-    add("submissions", key=key, enrollment=enrollment, cohort=cohort, module=module, attempt=1, submitted_at=day, status=status,
-        score="" if waiting else score, url=f"https://submissions.example.org/{key}")  # fmt: skip
-    if not waiting:
-        comment = (
-            "Runs and is well tested."
-            if status == "passed"
-            else "Please handle the empty input, then hand it in again."
+def make_submissions(
+    key: str, enrollment: str, cohort: str, module: str, day: float, score: int, *, running: bool
+) -> None:
+    """A piece of work: waiting when it is fresh, reviewed otherwise; half of those who fail try again."""
+    row = {
+        "enrollment": enrollment,
+        "cohort": cohort,
+        "module": module,
+        "url": f"https://submissions.example.org/{key}",
+    }
+    if running and day > -9:
+        add("submissions", key=key, attempt=1, submitted_at=day, status="waiting for review", score="", **row)
+        return
+    add(
+        "submissions",
+        key=key,
+        attempt=1,
+        submitted_at=day,
+        status="passed" if score >= 40 else "failed",
+        score=score,
+        **row,
+    )
+    make_review(key, key, enrollment, cohort, day, passed=score >= 40)
+    if score < 40 and day < -20 and random_.random() < 0.5:
+        again = random_.choice((25, 35, 55, 70))
+        add(
+            "submissions",
+            key=f"{key}-2",
+            attempt=2,
+            submitted_at=day + 7,
+            status="passed" if again >= 40 else "failed",
+            score=again,
+            **row,
         )
-        add("code_reviews", key=key, submission=key, enrollment=enrollment, cohort=cohort, reviewed_at=round(day + 1.5, 2),
-            passed="true" if status == "passed" else "false", comment=comment)  # fmt: skip
+        make_review(f"{key}-2", f"{key}-2", enrollment, cohort, day + 7, passed=again >= 40)
+
+
+def make_review(key: str, submission: str, enrollment: str, cohort: str, day: float, *, passed: bool) -> None:
+    """What a mentor wrote about it."""
+    comment = "Runs and is well tested." if passed else "Please handle the empty input, then hand it in again."
+    add("code_reviews", key=key, submission=submission, enrollment=enrollment, cohort=cohort, reviewed_at=round(min(day + 1.5, -0.1), 2),
+        passed="true" if passed else "false", comment=comment)  # fmt: skip
 
 
 def make_result(key: str, cohort: str, last: int, left: int | None) -> None:
@@ -213,6 +242,15 @@ def make_result(key: str, cohort: str, last: int, left: int | None) -> None:
             issued_at=last + 3, url=f"https://certificates.example.org/{key}")  # fmt: skip
 
 
+def open_accounts_in_time() -> None:
+    """Nobody enrolls before they have an account."""
+    first: dict[str, float] = {}
+    for row in tables["enrollments"]:
+        first[row["student"]] = min(first.get(row["student"], 0), row["enrolled_at"])
+    for row in tables["students"]:
+        row["registered_at"] = round(min(row["registered_at"], first.get(row["key"], 0) - 1), 2)
+
+
 def make_visitors(many: int) -> None:
     """People who left their details, some with hostile names, some who became students, some who wait."""
     names = [*HOSTILE[:12], *(random_.choice(fakers).name() for _ in range(many - 12))]
@@ -221,7 +259,7 @@ def make_visitors(many: int) -> None:
         answered = day < -9 or number % 2 == 0
         email = f"student{number:03}@example.org" if number % 12 == 0 else f"visitor{number:03}@example.com"
         add("visitors", key=f"v{number:03}", name=name, email=email, phone="", program=random_.choice([*PROGRAMS, ""]),
-            experience_level=random_.choice(LEVELS), message="When does the next cohort start?", status="answered" if answered else "new",
+            experience_level=random_.choice(LEVELS), message="When does the next cohort start?", status=("answered", "in contact", "lost")[number % 3] if answered else "new",
             asked_at=day + 0.2, answered_at=min(day + 1.2, 0) if answered else "")  # fmt: skip
         add("visitor_devices", visitor=f"v{number:03}", user_agent="Mozilla/5.0", address=f"192.0.2.{number % 250 + 1}")
 
@@ -280,6 +318,7 @@ def main() -> None:
     make_catalog()
     students = make_students(400)
     make_enrollments(students)
+    open_accounts_in_time()
     make_visitors(150)
     make_money(students)
     make_mail(students)
