@@ -20,6 +20,7 @@ STAFF = guards.require("program_staff", "admin", what="Enrollments")
 STUDENT = ROOT / "pages" / "student.py"
 PERIODS = {"30 days": 30, "12 weeks": 84, "1 year": 365, "All time": None}
 ALL_PROGRAMS, ALL_COHORTS, ALL_LEVELS = "All programs", "All cohorts", "All levels"
+ORDERS = {label: name for name, label in SORTS.items()}
 MAIL = ("Any mail", "Not confirmed")
 FILTERS = ("q", "program", "cohort", "status", "level", "mail", "period", "sort")
 
@@ -171,7 +172,7 @@ def completed_line(wanted: EnrollmentFilter) -> str:
         return "Completed: the first weekly group figure is not there yet."
     if figure.percent is None:
         return f"Completed: not told, the group has fewer than 10 students (week of {day(figure.week)})."
-    return f"Completed: about {figure.percent}% of those whose cohort ended · group figure of {day(figure.week)}"
+    return f"Completed: about {figure.percent}% of those whose cohort ended · week of {day(figure.week)[:-5]}"
 
 
 def listing(wanted: EnrollmentFilter) -> None:
@@ -180,14 +181,8 @@ def listing(wanted: EnrollmentFilter) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         count = f"More than {total.count:,}" if total.capped else f"{total.count:,}"
         st.subheader(f"{count} enrollment{'' if total.count == 1 else 's'}", anchor=False, width="stretch")
-        sort = st.selectbox(
-            "Order",
-            list(SORTS),
-            format_func=SORTS.__getitem__,
-            key="sort",
-            bind="query-params",
-            width=160,
-            label_visibility="collapsed",
+        order = st.selectbox(
+            "Order", list(ORDERS), key="sort", bind="query-params", width=160, label_visibility="collapsed"
         )
         reveal = st.toggle(
             "Reveal contacts",
@@ -203,6 +198,7 @@ def listing(wanted: EnrollmentFilter) -> None:
             clear=clear_filters,
         )
         return
+    sort = ORDERS[order]
     cursors = cursors_of((wanted, sort))
     found = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors[-1])
     contacts = revealed(found.rows) if reveal else {}
@@ -293,7 +289,7 @@ def export_button(wanted: EnrollmentFilter) -> None:
 
 def exported(wanted: EnrollmentFilter) -> str:
     """Make the file of the page that is shown and return its one-time address."""
-    sort = st.session_state.get("sort") or "newest"
+    sort = ORDERS.get(st.session_state.get("sort", ""), "newest")
     rows = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors_of((wanted, sort))[-1]).rows
     header = ("Student", "Contact (masked)", "Program", "Cohort", "Status", "Experience", "Enrolled", "Cohort starts")
     lines = [

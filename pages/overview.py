@@ -13,7 +13,7 @@ from core.settings import ROOT
 from ui import charts, guards, states
 from ui.cached import read
 from ui.clock import now
-from ui.tables import day
+from ui.tables import day, literal
 
 STAFF = guards.require(*guards.ROLE_NAMES, what="Today")
 Item = tuple[str, str, str, dict[str, str] | None]
@@ -62,7 +62,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
         ))  # fmt: skip
     soon = [c for c in found.under_filled if (c.starts_on - moment.date()).days <= 14]
     if soon:
-        names = ", ".join(c.title for c in soon)
+        names = ", ".join(literal(c.title) for c in soon)
         items.append(
             (
                 ":blue[:material/event_seat:]",
@@ -109,6 +109,8 @@ def weekly_figures(found: queries.ProgramDay) -> None:
                 label, now_, now_ - before, delta_color="blue", delta_description="vs. last week", border=True, height="stretch",
                 format="localized", help=f"Enrollments that {what} since Monday (UTC). The current week is not complete.",
             )  # fmt: skip
+    if not any(w.enrolled or w.withdrawn or w.visitors for w in found.weeks):
+        return
     st.subheader("Per week", anchor=False, help="Monday to Sunday (UTC), live. The current week is not complete.")
     alt = f"Lines of 12 weeks: {sum(w.enrolled for w in found.weeks)} new enrollments, {sum(w.visitors for w in found.weeks)} new visitors, {sum(w.withdrawn for w in found.weeks)} withdrawn."
     charts.show(charts.weekly_chart(found.weeks), key="weeks", alt=alt)
@@ -176,7 +178,7 @@ def teaching(staff: Staff, moment: datetime) -> None:
 def waiting_item(cohort: TaughtCohort, moment: datetime) -> Item:
     """One cohort's waiting submissions, as an item of what needs somebody."""
     days = (moment - cohort.oldest_waiting).days if cohort.oldest_waiting else 0
-    thing = f"{many(cohort.waiting, 'submission')} to review in {cohort.title}"
+    thing = f"{many(cohort.waiting, 'submission')} to review in {literal(cohort.title)}"
     return (":orange[:material/rate_review:]", thing, f"Oldest: {many(days, 'day')}.", None)
 
 
@@ -276,7 +278,9 @@ def admin(staff: Staff, moment: datetime) -> None:
     headline("Today", moment, "accounts and machinery")
     items: list[Item] = []
     if found.running_without_teacher:
-        names = ", ".join(found.running_without_teacher[:4]) + (" …" if len(found.running_without_teacher) > 4 else "")
+        names = ", ".join(map(literal, found.running_without_teacher[:4])) + (
+            " …" if len(found.running_without_teacher) > 4 else ""
+        )
         verb = "has" if len(found.running_without_teacher) == 1 else "have"
         items.append(
             (

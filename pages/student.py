@@ -85,7 +85,7 @@ def page() -> None:
         return
     act(privacy_actions.record_view, student_id=card.id, purpose="student page")
     st.title("Student", anchor=False)
-    st.text(isolated(card.name))
+    st.text(isolated(card.name))  # the one element that reads no markdown: st.metric and headings do
     st.caption(
         f"Account {card.account_status} · since {day(card.registered_at)} · experience: {card.level} · this view is logged"
     )

@@ -14,7 +14,7 @@ DOCS = {file.name: file.read_text() for file in [*(ROOT / "docs").glob("*.md"), 
 def settings_in_code() -> set[str]:
     found: set[str] = set()
     for file in [*(ROOT / "core").rglob("*.py"), *(ROOT / "bin").iterdir()]:
-        found |= set(re.findall(r"\b(?:RESOCODE_[A-Z_]+|[A-Z]*_?DATABASE_URL)\b", file.read_text()))
+        found |= set(re.findall(r"\b(?:RESOCODE_[A-Z_]+|(?:[A-Z]+_)?DATABASE_URL)\b", file.read_text()))
     return {name for name in found if not name.endswith("_")} - {"RESOCODE_KEY"}
 
 

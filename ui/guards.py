@@ -48,7 +48,7 @@ def require(*roles: str, what: str) -> Staff:
         with db.transaction() as session:
             privacy_actions.record_refusal(session, what=what, by=staff, now=now())
         states.refused(
-            f"{what} is not open to you",
+            what,
             f"It is open to {_listed(roles)}; you are signed in as {ROLE_NAMES[staff.role].lower()}.",
         )
         st.stop()

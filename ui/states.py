@@ -42,11 +42,11 @@ def empty(heading: str, sentence: str) -> None:
     state(heading, sentence, icon="inbox", key="empty")
 
 
-def refused(what: str, sentence: str) -> None:
-    """Say that this is not open to whoever asks, and that the attempt was recorded."""
-    state(
-        what, f"{sentence} This attempt was logged.", icon="lock", button="Back to Today", act=_go_home, key="go_home"
-    )
+def refused(page: str, sentence: str) -> None:
+    """Say that a page is not open to whoever asks, and that the attempt was recorded."""
+    st.title(page, anchor=False)
+    heading, text = f"{page} is not open to you", f"{sentence} This attempt was logged."
+    state(heading, text, icon="lock", button="Back to Today", act=_go_home, key="go_home")
 
 
 def failed(error: BaseException) -> None:

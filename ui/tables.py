@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
@@ -24,6 +25,11 @@ def status_column(options: Sequence[str]) -> ColumnConfig:
 def day(moment: date | datetime | None) -> str:
     """Return a day as people read it: ``24 Nov 2026``; a dash when there is none."""
     return f"{moment.day} {moment:%b %Y}" if moment else "–"
+
+
+def literal(text: str) -> str:
+    """Return a title with every sign that markdown might read escaped, for places that know markdown only."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

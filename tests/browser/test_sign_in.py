@@ -121,10 +121,11 @@ def test_a_forbidden_page_by_address_is_refused_in_words(page: Page, dashboard: 
 
 
 def test_a_deep_link_with_filters_survives_sign_in_and_reload(page: Page, dashboard: Dashboard) -> None:
-    sign_in(page, dashboard, "paula", "/enrollments?program=Cloud&status=active&period=All+time")
+    sign_in(page, dashboard, "paula", "/enrollments?program=Cloud&status=active&period=All+time&sort=By+name")
     for _ in range(2):
         expect(page.get_by_role("heading", name="26 enrollments")).to_be_visible(timeout=20_000)
-        assert "program=Cloud" in page.url and "status=active" in page.url
+        assert "program=Cloud" in page.url and "status=active" in page.url and "sort=By+name" in page.url
+        expect(page.get_by_label("Order")).to_have_value("By name")
         page.reload()
 
 
@@ -211,3 +212,11 @@ def test_hostile_names_stay_text(page: Page, dashboard: Dashboard) -> None:
     page.wait_for_load_state("networkidle")
     assert alerts == []
     assert page.locator("img[src='x']").count() == 0
+
+
+def test_a_hostile_name_is_shown_to_the_letter(page: Page, dashboard: Dashboard) -> None:
+    sign_in(page, dashboard, "paula", "/enrollments?period=All+time&q=**Bold**")
+    expect(page.get_by_role("heading", name="2 enrollments")).to_be_visible(timeout=20_000)
+    page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55})
+    expect(page.get_by_role("heading", name="Student", exact=True)).to_be_visible()
+    expect(page.get_by_text("**Bold** _and_ `code` $x^2$", exact=True)).to_be_visible()

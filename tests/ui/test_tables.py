@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.tables import FORMULA, csv_bytes, harmless
+from ui.tables import FORMULA, csv_bytes, harmless, literal
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,8 @@ def test_no_cell_begins_like_a_formula_and_all_come_back(rows: list[list[str]]) 
         assert [
             cell.removeprefix("'") if cell != text else cell for cell, text in zip(row, original, strict=True)
         ] == original
+
+
+def test_a_title_in_markdown_stays_as_it_is() -> None:
+    assert literal("Web **26** :red[x] $a$") == r"Web \*\*26\*\* \:red\[x\] \$a\$"
+    assert literal("Python 14") == "Python 14"

@@ -1,0 +1,99 @@
+"""Takes the pictures of docs/screens: every screen, light and dark, at 1440 and 900, with seed records and empty.
+
+make screens
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from core.settings import ROOT
+from tests.browser.conftest import FLAGS, Dashboard, serving, sign_in
+from tests.conftest import open_folder
+
+SCREENS = ROOT / "docs" / "screens"
+PATHS = {
+    "today-program-staff": ("paula", "/"),
+    "today-instructor": ("ines", "/"),
+    "today-privacy-officer": ("omar", "/"),
+    "today-admin": ("ada", "/"),
+    "today-auditor": ("aiko", "/"),
+    "enrollments": ("paula", "/enrollments?period=1+year"),
+    "enrollments-admin": ("ada", "/enrollments?period=1+year"),
+    "enrollments-hostile": ("paula", "/enrollments?period=All+time&sort=By+name"),
+    "enrollments-nothing-found": ("paula", "/enrollments?q=nobody+at+all"),
+    "refused": ("ines", "/enrollments"),
+    "student-missing": ("paula", "/student?id=none"),
+}
+
+
+def main() -> None:
+    """Take them all."""
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    path = (
+        os.environ.get("RESOCODE_BROWSER")
+        or subprocess.run([ROOT / "bin" / "browser"], capture_output=True, text=True, check=True).stdout.strip()
+    )
+    folder = open_folder()
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=FLAGS)
+        with serving(folder / "full", "--demo", "--seed", "auto") as dashboard:
+            for scheme in ("light", "dark"):
+                full(browser, dashboard, scheme)
+        with serving(folder / "empty", "--demo") as dashboard:
+            tab = tab_of(browser, "light", 1440)
+            sign_in(tab, dashboard, "paula", "/")
+            shoot(tab, "today-empty-light")
+            tab.goto(dashboard.url + "/enrollments")
+            shoot(tab, "enrollments-empty-light")
+        browser.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def full(browser: Browser, dashboard: Dashboard, scheme: str) -> None:
+    """Every screen with records, in one color scheme."""
+    tab = tab_of(browser, scheme, 1440)
+    tab.goto(dashboard.url)
+    tab.get_by_role("button", name="Sign in").wait_for()
+    shoot(tab, f"sign-in-{scheme}")
+    for name, (person, path) in PATHS.items():
+        tab = tab_of(browser, scheme, 1440)
+        sign_in(tab, dashboard, person, path)
+        shoot(tab, f"{name}-{scheme}")
+        if name in ("enrollments", "today-program-staff"):
+            tab.set_viewport_size({"width": 900, "height": 900})
+            shoot(tab, f"{name}-{scheme}-900")
+        if name == "enrollments-hostile":
+            open_first_student(tab)
+            shoot(tab, f"student-{scheme}")
+        tab.context.close()
+
+
+def open_first_student(tab: Page) -> None:
+    """Select the first row: a canvas, so by place."""
+    frame = tab.get_by_test_id("stDataFrame").last
+    frame.scroll_into_view_if_needed()
+    frame.click(position={"x": 17, "y": 55})
+    tab.get_by_role("heading", name="Student", exact=True).wait_for()
+
+
+def tab_of(browser: Browser, scheme: str, width: int) -> Page:
+    """A tab of its own."""
+    made = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    return made.new_page()
+
+
+def shoot(tab: Page, name: str) -> None:
+    """Take one picture once the page has come to rest."""
+    tab.wait_for_load_state("networkidle")
+    tab.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')")
+    tab.wait_for_timeout(600)
+    tab.screenshot(path=Path(SCREENS) / f"{name}.png")
+    print(name)
+
+
+if __name__ == "__main__":
+    main()
