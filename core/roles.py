@@ -73,13 +73,14 @@ def _password_of(role: str, variable: str) -> str:
 
 
 def _create_role(admin: psycopg.Connection, role: str, password: str | None) -> None:
+    """Create or mend one role. Without a password a new role cannot sign in, and one that can keeps its password."""
     exists = admin.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone()
-    statement = sql.SQL("{verb} role {role} with {login} noinherit nocreatedb nocreaterole").format(
-        verb=sql.SQL("alter" if exists else "create"),
-        role=sql.Identifier(role),
-        login=sql.SQL("login" if password else "nologin"),
+    statement = sql.SQL("{verb} role {role} with noinherit nocreatedb nocreaterole").format(
+        verb=sql.SQL("alter" if exists else "create"), role=sql.Identifier(role)
     )
-    admin.execute(statement + sql.SQL(" password {}").format(sql.Literal(password)) if password else statement)
+    if password:
+        statement += sql.SQL(" login password {}").format(sql.Literal(password))
+    admin.execute(statement)
 
 
 def _let_owner_own(admin: psycopg.Connection) -> None:
