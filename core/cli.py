@@ -338,7 +338,13 @@ def _run_server(host: str, port: int) -> None:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     uvicorn.run(
-        "dashboard:app", host=host, port=port, log_level="warning", timeout_graceful_shutdown=2, server_header=False
+        "dashboard:app",
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+        server_header=False,
     )
 
 

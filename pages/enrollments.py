@@ -18,11 +18,11 @@ from ui.tables import csv_bytes, day, status_column
 
 STAFF = guards.require("program_staff", "admin", what="Enrollments")
 STUDENT = ROOT / "pages" / "student.py"
-PERIODS = {"30 days": 30, "12 weeks": 84, "1 year": 365, "All time": None}
+PERIODS = {"30 days": 30, "12 weeks": 84, "1 year": 365, "All time": None, "Dates": None}
 ALL_PROGRAMS, ALL_COHORTS, ALL_LEVELS = "All programs", "All cohorts", "All levels"
 ORDERS = {label: name for name, label in SORTS.items()}
 MAIL = ("Any mail", "Not confirmed")
-FILTERS = ("q", "program", "cohort", "status", "level", "mail", "period", "sort")
+FILTERS = ("program", "cohort", "status", "level", "mail", "period", "dates", "sort")
 
 
 def filter_row(known: Catalog) -> EnrollmentFilter:
@@ -59,7 +59,8 @@ def filter_row(known: Catalog) -> EnrollmentFilter:
             required=True,
             label_visibility="collapsed",
         )
-    return EnrollmentFilter(program_id=program, cohort_id=cohort, first_day=first_day(period))
+        first, last = dates() if period == "Dates" else (first_day(period), None)
+    return EnrollmentFilter(program_id=program, cohort_id=cohort, first_day=first, last_day=last)
 
 
 def list_filters(base: EnrollmentFilter) -> EnrollmentFilter:
@@ -67,14 +68,15 @@ def list_filters(base: EnrollmentFilter) -> EnrollmentFilter:
     with st.container(horizontal=True, vertical_alignment="center"):
         search = st.text_input(
             "Search by part of a name or e-mail",
-            key="q",
-            bind="query-params",
+            key="q",  # not in the address: what is typed here names persons
+            value=st.session_state.get("kept_search", ""),
             placeholder="Part of a name or e-mail",
             icon=":material/search:",
             width=260,
             label_visibility="collapsed",
             type="search",
         )
+        st.session_state["kept_search"] = search or ""
         statuses = st.pills(
             "Status",
             ENROLLMENT_STATUS,
@@ -102,7 +104,25 @@ def list_filters(base: EnrollmentFilter) -> EnrollmentFilter:
         statuses=tuple(statuses or ()),
         level=None if level == ALL_LEVELS else level,
         first_day=base.first_day,
+        last_day=base.last_day,
     )
+
+
+def dates() -> tuple[date | None, date | None]:
+    """Draw the choice of a first and a last day, and return what is chosen so far."""
+    today = now().date()
+    chosen = st.date_input(
+        "First and last day",
+        value=(today - timedelta(days=90), today),
+        max_value=today,
+        key="dates",
+        bind="query-params",
+        format="YYYY-MM-DD",
+        width=240,
+        label_visibility="collapsed",
+    )
+    days = list(chosen) if isinstance(chosen, tuple) else [chosen]
+    return (days[0] if days else None), (days[1] if len(days) > 1 else None)
 
 
 def first_day(period: str | None) -> date | None:
@@ -111,9 +131,16 @@ def first_day(period: str | None) -> date | None:
     return now().date() - timedelta(days=days) if days else None
 
 
+def told(period: str | None, wanted: EnrollmentFilter) -> str:
+    """The period in words."""
+    if period == "Dates" and wanted.first_day:
+        return f"{day(wanted.first_day)} to {day(wanted.last_day)}"
+    return period or "1 year"
+
+
 def clear_filters() -> None:
     """Put every filter back."""
-    for name in FILTERS:
+    for name in (*FILTERS, "q", "kept_search"):
         st.session_state.pop(name, None)
     st.query_params.clear()
     st.session_state["period"] = "All time"
@@ -121,8 +148,14 @@ def clear_filters() -> None:
 
 def figures(wanted: EnrollmentFilter, period: str) -> None:
     """Draw the funnel and the trend of what is chosen."""
-    scope = {"first_day": wanted.first_day, "program_id": wanted.program_id, "cohort_id": wanted.cohort_id}
-    found, trend = read(STAFF, queries.funnel, **scope), read(STAFF, queries.monthly_trend, **scope)
+    scope = {
+        "first_day": wanted.first_day,
+        "last_day": wanted.last_day,
+        "program_id": wanted.program_id,
+        "cohort_id": wanted.cohort_id,
+    }
+    with states.loading(height=330):
+        found, trend = read(STAFF, queries.funnel, **scope), read(STAFF, queries.monthly_trend, **scope)
     grid = st.grid(2, min_column_width=340)
     with grid.cell(), st.container(border=True, height="stretch"):
         st.subheader("From visitor to enrollment", anchor=False, help=FUNNEL_HELP)
@@ -139,7 +172,7 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
             anchor=False,
             help="Enrollments by the month in which they began (UTC), live. The last month is not complete.",
         )
-        st.caption(f"{period} · by program · the last month is not complete")
+        st.caption(f"{period} · by program · the current month is not complete")
         if trend.months:
             charts.show(
                 charts.trend_chart(trend),
@@ -177,7 +210,8 @@ def completed_line(wanted: EnrollmentFilter) -> str:
 
 def listing(wanted: EnrollmentFilter) -> None:
     """Draw the list: title with its number, order, contacts; then one page."""
-    total = read(STAFF, queries.enrollment_total, wanted)
+    with states.loading(height=400):
+        total = read(STAFF, queries.enrollment_total, wanted)
     with st.container(horizontal=True, vertical_alignment="center"):
         count = f"More than {total.count:,}" if total.capped else f"{total.count:,}"
         st.subheader(f"{count} enrollment{'' if total.count == 1 else 's'}", anchor=False, width="stretch")
@@ -323,7 +357,7 @@ def page(moment: datetime) -> None:
         st.title("Enrollments", anchor=False)
         st.caption(f"{'Counts only' if STAFF.role == 'admin' else 'All programs'} · status as of {moment:%H:%M} UTC")
     base = filter_row(known)
-    figures(base, st.session_state.get("period") or "1 year")
+    figures(base, told(st.session_state.get("period"), base))
     if STAFF.role == "admin":
         st.caption("The list of enrollments is open to program staff; admins see no person.")
         return

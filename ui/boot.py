@@ -1,7 +1,10 @@
 """What has to be true before the dashboard opens: safe settings, a migrated database, a role that can be bound."""
 
 import gc
+import importlib
+import logging
 
+import plotly.graph_objects as go
 from streamlit import config
 
 from core import db
@@ -17,17 +20,38 @@ REQUIRED = {
     "client.toolbarMode": "minimal",
     "client.allowedOrigins": [],
     "browser.gatherUsageStats": False,
+    "runner.postScriptGC": False,
 }
 
 
 def open_house() -> None:
     """Check everything and warm up. Raises AdminError with a sentence for whoever starts the dashboard."""
+    _set_up_logs()
     check_config()
     db.prepare()
     db.check_role()
+    _warm_up()
     # What was imported until here lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+
+
+def _warm_up() -> None:
+    """Import what the first session would import in the middle of a click, and let plotly build its validators once."""
+    importlib.import_module("ui.charts")
+    importlib.import_module("streamlit.dataframe_util")
+    go.Figure([go.Bar(x=[1], y=[1]), go.Scatter(x=[1], y=[1])]).to_json()
+
+
+def _set_up_logs() -> None:
+    """Our own lines go to standard error; requests are not logged at all: addresses hold ids and filters."""
+    ours = logging.getLogger("resocode")
+    if not ours.handlers:
+        ours.addHandler(logging.StreamHandler())
+        ours.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
+    logging.getLogger("uvicorn.access").disabled = True
 
 
 def check_config() -> None:

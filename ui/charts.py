@@ -1,7 +1,12 @@
-"""Charts: pre-aggregated figures only, one base layout, told apart by pattern and not by color alone."""
+"""Charts: pre-aggregated figures only, one base layout, told apart by pattern and not by color alone.
+
+pandas is imported here, whole and first: plotly looks it up among the loaded modules, and fails on one that another
+thread is still importing (seen: the second click of the first session of a process).
+"""
 
 from collections.abc import Sequence
 
+import pandas  # noqa: F401 - see above; ui/boot.py imports this module before the first session
 import plotly.graph_objects as go
 import streamlit as st
 

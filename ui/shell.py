@@ -4,7 +4,6 @@ Pages are registered by absolute path, so that this file has no sibling ``pages/
 known to everyone, those of other roles hidden: an address of theirs leads to a refusal that says why, not to "not found".
 """
 
-import logging
 from typing import Literal
 
 import streamlit as st
@@ -68,5 +67,4 @@ def main() -> None:
         signin.sign_in_page()
 
 
-logging.getLogger("resocode").setLevel(logging.INFO)
 main()

@@ -4,6 +4,7 @@ import logging
 import secrets
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import streamlit as st
@@ -30,6 +31,11 @@ def state(
         if button:
             st.button(button, key=key, on_click=act)
         st.space("small")
+
+
+def loading(*, height: int) -> AbstractContextManager[object]:
+    """Hold the place of what is being read, once that takes longer than a moment."""
+    return st.skeleton(height=height)
 
 
 def nothing_found(heading: str, sentence: str, *, clear: Callable[[], None]) -> None:

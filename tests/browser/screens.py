@@ -24,7 +24,7 @@ PATHS = {
     "enrollments": ("paula", "/enrollments?period=1+year"),
     "enrollments-admin": ("ada", "/enrollments?period=1+year"),
     "enrollments-hostile": ("paula", "/enrollments?period=All+time&sort=By+name"),
-    "enrollments-nothing-found": ("paula", "/enrollments?q=nobody+at+all"),
+    "enrollments-nothing-found": ("paula", "/enrollments?level=advanced&status=withdrawn&period=30+days"),
     "refused": ("ines", "/enrollments"),
     "student-missing": ("paula", "/student?id=none"),
 }

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from sqlalchemy import Connection, text
@@ -159,3 +160,61 @@ def test_a_session_in_two_tabs_ends_in_both() -> None:
     second.run()
     assert "Sign in to Resocode Admin" in words(second)
     assert "Your session has ended" in words(second)
+
+
+def test_a_choice_of_days_has_a_first_and_a_last(page: AppTest) -> None:
+    from datetime import timedelta
+
+    from tests.cast import NOW
+
+    page.segmented_control(key="period").set_value("Dates").run()
+    assert len(students(page)) == 3
+    page.date_input(key="dates").set_value((NOW.date() - timedelta(days=79), NOW.date())).run()
+    assert "No enrollment matches" in words(page)
+    page.date_input(key="dates").set_value((NOW.date() - timedelta(days=80), NOW.date() - timedelta(days=80))).run()
+    assert len(students(page)) == 3
+
+
+def test_a_session_that_was_idle_ends_with_a_sentence(page: AppTest, owner: Connection) -> None:
+    owner.execute(text("update staff.session set seen_at = seen_at - interval '16 minutes'"))
+    owner.commit()
+    page.run()
+    assert "Your session has ended. Sign in again" in words(page)
+    assert not page.dataframe
+
+
+def test_no_outcome_can_be_learned_from_anything_that_program_staff_see(owner: Connection) -> None:
+    """Every outcome, score and progress is turned around: what Paula sees must not change by a letter."""
+
+    views = [
+        {},
+        {"sort": "Oldest first"},
+        {"sort": "By name"},
+        {"status": "active"},
+        {"status": "ended"},
+        {"status": "withdrawn"},
+        {"cohort": "Python 26"},
+        {"level": "beginner", "mail": "Not confirmed"},
+    ]
+
+    def everything() -> list[str]:
+        shown = [words(opened("paula", "overview"))]
+        shown += [words(opened("paula", "enrollments", period="All time", **view)) for view in views]
+        shown += [words(opened("paula", "student", id=str(id_of(name)))) for name in ("asha", "ben", "cleo")]
+        return [re.sub(r"\d\d:\d\d UTC", "", each) for each in shown]
+
+    before = everything()
+    for statement in (
+        "update platform.result set kind = 'fail', decided_at = decided_at - interval '9 days'",
+        "update platform.module_progress set status = 'failed', score = 3, active_at = null",
+        "update platform.submission set status = 'failed', score = 3, submitted_at = submitted_at - interval '9 days'",
+        "delete from platform.certificate",
+        "delete from platform.usage_event",
+        "delete from platform.code_review",
+    ):
+        owner.execute(text(statement))
+    owner.commit()
+    assert everything() == before
+    owner.execute(text("update platform.enrollment set status = 'ended' where student_id = :id"), {"id": id_of("asha")})
+    owner.commit()
+    assert everything() != before, "the comparison notices what program staff may see"

@@ -16,6 +16,7 @@ UNSAFE = {
     "client.toolbarMode": "developer",
     "client.allowedOrigins": ["https://elsewhere.example"],
     "browser.gatherUsageStats": True,
+    "runner.postScriptGC": True,
 }
 
 
@@ -53,3 +54,16 @@ def test_demo_mode_and_a_server_exclude_each_other(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DATABASE_URL", "postgresql://x@y/z")
     with pytest.raises(SettingsError, match="embedded database only"):
         settings()
+
+
+def test_what_a_click_would_import_is_there_before_the_first_session() -> None:
+    """plotly fails on a pandas that another thread is still importing: seen at the second click of a fresh process."""
+    import subprocess
+    import sys
+
+    from core.settings import ROOT
+
+    check = "import sys; from ui import boot; boot._warm_up(); assert {'pandas', 'ui.charts'} <= set(sys.modules)"
+    first = "import sys, ui.charts; names = list(sys.modules); assert names.index('pandas') < names.index('plotly.graph_objects')"
+    for code in (check, first):
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
