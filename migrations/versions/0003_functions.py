@@ -209,7 +209,9 @@ create function platform.enrollment_filter(
         || case when p_text is null then '' else ' and lower(s.name) || '' '' || lower(s.email) like $1' end
         || case when p_program is null then '' else ' and e.program_id = $2' end
         || case when p_cohort is null then '' else ' and e.cohort_id = $3' end
-        || case when p_status is null then '' else ' and e.status = any ($4)' end
+        || case when p_status is null then ''
+                when cardinality(p_status) = 1 then ' and e.status = ($4)[1]' -- so that the index gives the order
+                else ' and e.status = any ($4)' end
         || case when p_level is null then '' else ' and s.experience_level = $5' end
         || case when p_unconfirmed then ' and e.confirmed_at is null' else '' end
         || case when p_from is null then '' else ' and e.enrolled_at >= $6' end
