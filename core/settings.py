@@ -6,12 +6,20 @@ Every name stands in ``docs/runbook.md``; a test compares. Nothing here reads th
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
+from urllib.parse import urlsplit
 
 from core.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
+PLACEHOLDERS = ("kind", "id")
+LOCAL = ("localhost", "127.0.0.1", "::1")
+TEMPLATE_RULE = (
+    "It must begin with https:// (http:// on this machine only) and hold {kind} and {id} behind the host and no other "
+    "placeholder, like https://platform.example/{kind}/{id}."
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,7 @@ class Settings:
     """What the environment says.
 
     ``database_url``, ``owner_url`` and ``worker_url`` are None with the embedded PostgreSQL, which keeps them itself.
+    ``platform_url`` is the template of the platform's own pages (core.links), or None: then no page links there.
     """
 
     home: Path
@@ -50,7 +59,7 @@ def settings() -> Settings:
         https=_switch("RESOCODE_HTTPS"),
         host=os.environ.get("RESOCODE_HOST") or "127.0.0.1",
         port=_port("RESOCODE_PORT", 8501),
-        platform_url=os.environ.get("RESOCODE_PLATFORM_URL") or None,
+        platform_url=_platform_url("RESOCODE_PLATFORM_URL"),
     )
     if found.demo and not found.embedded:
         raise SettingsError("Demo mode works on the embedded database only. Unset RESOCODE_DEMO or DATABASE_URL.")
@@ -65,6 +74,30 @@ def _url(name: str) -> str | None:
     if not found or scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise SettingsError(f"{name} must begin with postgresql:// (PostgreSQL 15 or newer).", name=name)
     return f"postgresql+psycopg://{rest}"
+
+
+def _platform_url(name: str) -> str | None:
+    """The template of addresses like ``https://platform.example/{kind}/{id}``, checked as far as it can be at the start."""
+    value = os.environ.get(name)
+    if not value:
+        return None
+    try:
+        fields = [
+            (field, spec, conversion) for _, field, spec, conversion in Formatter().parse(value) if field is not None
+        ]
+        address = urlsplit(value)
+        known = all(field in PLACEHOLDERS and not spec and not conversion for field, spec, conversion in fields)
+        safe = address.scheme == "https" or (address.scheme == "http" and address.hostname in LOCAL)
+        port_is_a_number = address.port is None or address.port > 0
+    except ValueError as error:
+        raise SettingsError(f"{name} is not an address. {TEMPLATE_RULE}", name=name) from error
+    host_is_fixed = bool(address.hostname) and not set(address.netloc) & set("{}@")
+    typed = all(char.isprintable() and char not in ' <>"\\^`|' for char in value)
+    if not (
+        known and safe and port_is_a_number and host_is_fixed and typed and {f[0] for f in fields} == set(PLACEHOLDERS)
+    ):
+        raise SettingsError(f"{name} cannot be used. {TEMPLATE_RULE}", name=name)
+    return value
 
 
 def _switch(name: str) -> bool:

@@ -10,11 +10,11 @@ from core.errors import BadInput
 from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS
 from core.queries import PAGE_SIZE, SHORTEST_SEARCH, SORTS, Catalog, Cursor, EnrollmentFilter, EnrollmentRow
 from core.settings import ROOT
-from ui import charts, guards, states
+from ui import charts, export, guards, links, states
 from ui.actions import act
 from ui.cached import catalog, read
 from ui.clock import now
-from ui.tables import csv_bytes, day, status_column
+from ui.tables import day, status_column
 
 STAFF = guards.require("program_staff", "admin", what="Enrollments")
 STUDENT = ROOT / "pages" / "student.py"
@@ -22,6 +22,7 @@ PERIODS = {"30 days": 30, "12 weeks": 84, "1 year": 365, "All time": None, "Date
 ALL_PROGRAMS, ALL_COHORTS, ALL_LEVELS = "All programs", "All cohorts", "All levels"
 ORDERS = {label: name for name, label in SORTS.items()}
 MAIL = ("Any mail", "Not confirmed")
+HEADER = ("Student", "Contact (masked)", "Program", "Cohort", "Status", "Experience", "Enrolled", "Cohort starts")
 FILTERS = ("program", "cohort", "status", "level", "mail", "period", "dates", "sort")
 
 
@@ -208,8 +209,8 @@ def completed_line(wanted: EnrollmentFilter) -> str:
     return f"Completed: about {figure.percent}% of those whose cohort ended · week of {day(figure.week)[:-5]}"
 
 
-def listing(wanted: EnrollmentFilter) -> None:
-    """Draw the list: title with its number, order, contacts; then one page."""
+def listing(wanted: EnrollmentFilter) -> tuple[EnrollmentRow, ...]:
+    """Draw the list: title with its number, order, contacts; then one page. Return its rows."""
     with states.loading(height=400):
         total = read(STAFF, queries.enrollment_total, wanted)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -231,13 +232,14 @@ def listing(wanted: EnrollmentFilter) -> None:
             "No enrollment matches these filters. Widen the period or clear the filters.",
             clear=clear_filters,
         )
-        return
+        return ()
     sort = ORDERS[order]
     cursors = cursors_of((wanted, sort))
     found = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors[-1])
     contacts = revealed(found.rows) if reveal else {}
     table(found.rows, contacts, page=len(cursors))
     footer(found, cursors, total.count)
+    return found.rows
 
 
 def cursors_of(view: tuple[EnrollmentFilter, str]) -> list[Cursor | None]:
@@ -267,6 +269,7 @@ def table(rows: tuple[EnrollmentRow, ...], contacts: dict[uuid.UUID, str], *, pa
             "Experience": [row.level for row in rows],
             "Enrolled": [day(row.enrolled_at) for row in rows],
             "Cohort starts": [day(row.starts_on) for row in rows],
+            **links.column([row.link for row in rows]),
         },
         hide_index=True,
         row_height=36,
@@ -274,7 +277,7 @@ def table(rows: tuple[EnrollmentRow, ...], contacts: dict[uuid.UUID, str], *, pa
         on_select="rerun",
         selection_mode="single-row",
         key=f"enrollments_{page}_{hash(rows) % 10**8}",
-        column_config={"Status": status_column(ENROLLMENT_STATUS)},
+        column_config={"Status": status_column(ENROLLMENT_STATUS), **links.config()},
         alt=f"Table of {len(rows)} enrollments with student, masked contact, cohort, status and dates.",
     )
     if chosen["selection"]["rows"]:
@@ -308,45 +311,18 @@ def turn_back() -> None:
     st.session_state["cursors"].pop()
 
 
-def export_button(wanted: EnrollmentFilter) -> None:
-    """Offer the page that is shown as a file: contacts masked, one link, once."""
-    with st.popover("Export CSV", icon=":material/download:"):
-        st.markdown(
-            "The rows of this page, contacts masked. The export is recorded; the link works once, for you, within 15 minutes.",
-            width=320,
-        )
-        if st.button("Make the file", key="make_file"):
-            st.session_state["file_link"] = exported(wanted)
-        if link := st.session_state.pop("file_link", None):
-            st.link_button("Download enrollments.csv", link, type="primary", icon=":material/download:")
-
-
-def exported(wanted: EnrollmentFilter) -> str:
-    """Make the file of the page that is shown and return its one-time address."""
-    sort = ORDERS.get(st.session_state.get("sort", ""), "newest")
-    rows = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors_of((wanted, sort))[-1]).rows
-    header = ("Student", "Contact (masked)", "Program", "Cohort", "Status", "Experience", "Enrolled", "Cohort starts")
-    lines = [
-        (
-            r.student,
-            r.contact,
-            r.program,
-            r.cohort,
-            r.status,
-            r.level,
-            f"{r.enrolled_at:%Y-%m-%d}",
-            r.starts_on.isoformat(),
-        )
-        for r in rows
-    ]
-    secret = act(
-        privacy_actions.export_list,
-        what="enrollments",
-        name="enrollments.csv",
-        content=csv_bytes(header, lines),
-        rows=len(rows),
+def export_row(row: EnrollmentRow) -> tuple[object, ...]:
+    """One line of the file."""
+    return (
+        row.student,
+        row.contact,
+        row.program,
+        row.cohort,
+        row.status,
+        row.level,
+        row.enrolled_at.date(),
+        row.starts_on,
     )
-    return f"files/{secret}"
 
 
 def page(moment: datetime) -> None:
@@ -363,12 +339,12 @@ def page(moment: datetime) -> None:
         return
     wanted = list_filters(base)
     try:
-        listing(wanted)
+        shown = listing(wanted)
     except BadInput as error:
         st.warning(error.sentence)
         return
     with top:
-        export_button(wanted)
+        export.offer("enrollments", HEADER, map(export_row, shown))
 
 
 page(now())

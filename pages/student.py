@@ -9,7 +9,7 @@ from core.errors import NotFound
 from core.models.platform import ENROLLMENT_STATUS
 from core.settings import ROOT
 from core.words import isolated
-from ui import guards, states
+from ui import guards, links, states
 from ui.actions import act
 from ui.cached import read
 from ui.tables import day, status_column
@@ -44,6 +44,7 @@ def contact(card: queries.StudentCard) -> None:
             found = act(privacy_actions.reveal_contacts, student_ids=[card.id], purpose="student page")
             address = found.get(card.id, card.contact)
         st.text(address)
+        links.button(card.link)
 
 
 def enrollments(card: queries.StudentCard) -> None:

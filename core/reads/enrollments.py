@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from core.links import platform_link
 from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS, Cohort, Enrollment, GroupFigure, Program, Student
 from core.words import clean, masked_email
 
@@ -51,7 +52,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class EnrollmentRow:
-    """One line of the table. ``contact`` is masked."""
+    """One line of the table. ``contact`` is masked; ``link`` leads to the student on the platform, if it knows them."""
 
     id: uuid.UUID
     student_id: uuid.UUID
@@ -63,6 +64,7 @@ class EnrollmentRow:
     level: str
     enrolled_at: datetime
     starts_on: date
+    link: str | None
 
 
 @dataclass(frozen=True)
@@ -253,15 +255,7 @@ def _period(first_day: date | None, last_day: date | None) -> dict[str, object]:
 def _rows(session: Session, ids: list[uuid.UUID]) -> list[EnrollmentRow]:
     """The rows behind the proposed ids, in their order: row-level security decides here what is seen."""
     listed = (
-        select(
-            Enrollment,
-            Student.name,
-            Student.email,
-            Student.experience_level,
-            Program.title,
-            Cohort.title,
-            Cohort.starts_on,
-        )
+        select(Enrollment, Student, Program.title, Cohort.title, Cohort.starts_on)
         .join(Student, Student.id == Enrollment.student_id)
         .join(Program, Program.id == Enrollment.program_id)
         .join(Cohort, Cohort.id == Enrollment.cohort_id)
@@ -269,9 +263,19 @@ def _rows(session: Session, ids: list[uuid.UUID]) -> list[EnrollmentRow]:
     )
     seen = {
         e.id: EnrollmentRow(
-            e.id, e.student_id, name, masked_email(email), program, cohort, e.status, level, e.enrolled_at, starts_on
+            e.id,
+            e.student_id,
+            s.name,
+            masked_email(s.email),
+            program,
+            cohort,
+            e.status,
+            s.experience_level,
+            e.enrolled_at,
+            starts_on,
+            platform_link("student", s.source, s.source_key),
         )
-        for e, name, email, level, program, cohort, starts_on in session.execute(listed)
+        for e, s, program, cohort, starts_on in session.execute(listed)
     }
     return [seen[each] for each in ids if each in seen]
 

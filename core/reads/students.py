@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
+from core.links import platform_link
 from core.models.platform import Cohort, Enrollment, Program, Student
 from core.words import masked_email
 
@@ -28,7 +29,7 @@ class StudentEnrollment:
 
 @dataclass(frozen=True)
 class StudentCard:
-    """Identity (contact masked) and enrollments, newest first."""
+    """Identity (contact masked) and enrollments, newest first; ``link`` leads to the platform's own page, if it has one."""
 
     id: uuid.UUID
     name: str
@@ -37,6 +38,7 @@ class StudentCard:
     account_status: str
     registered_at: datetime
     closed_at: datetime | None
+    link: str | None
     enrollments: tuple[StudentEnrollment, ...]
 
 
@@ -53,6 +55,7 @@ def student_card(session: Session, student_id: uuid.UUID) -> StudentCard:
         found.account_status,
         found.registered_at,
         found.closed_at,
+        platform_link("student", found.source, found.source_key),
         tuple(_enrollments(session, student_id)),
     )
 

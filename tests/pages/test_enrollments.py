@@ -97,7 +97,7 @@ def test_revealing_shows_whole_addresses_and_records_each_person_once(page: AppT
 
 def test_the_export_is_what_is_shown_masked_and_recorded(page: AppTest, owner: Connection) -> None:
     page.text_input(key="q").set_value("asha").run()
-    page.button(key="make_file").click().run()
+    page.button(key="make_file_enrollments").click().run()
     assert not page.exception
     stored = owner.execute(text("select name, session_id from staff.file_link")).one()
     assert stored.name == "enrollments.csv"
@@ -218,3 +218,19 @@ def test_no_outcome_can_be_learned_from_anything_that_program_staff_see(owner: C
     owner.execute(text("update platform.enrollment set status = 'ended' where student_id = :id"), {"id": id_of("asha")})
     owner.commit()
     assert everything() != before, "the comparison notices what program staff may see"
+
+
+def test_rows_of_the_platform_link_to_its_pages(owner: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner.execute(
+        text("update platform.student set source = 'mongodb', source_key = 'a/1' where id = :id"), {"id": id_of("asha")}
+    )
+    owner.commit()
+    assert "Platform" not in opened("paula", "enrollments").dataframe[0].value
+    monkeypatch.setenv("RESOCODE_PLATFORM_URL", "https://platform.example/{kind}/{id}")
+    shown = opened("paula", "enrollments").dataframe[0].value
+    links = dict(zip(shown["Student"], shown["Platform"], strict=True))
+    assert links["Asha Example"] == "https://platform.example/student/a%2F1"
+    assert not links["Ben Example"]
+    for name, count in (("asha", 1), ("ben", 0)):
+        page = opened("paula", "student", id=str(id_of(name)))
+        assert len([e for e in page.get("link_button") if e.url.startswith("https://platform.example/")]) == count

@@ -1,0 +1,29 @@
+"""Addresses of the platform's own pages, by the template of ``RESOCODE_PLATFORM_URL``.
+
+Only a row that came from the platform has a page there: one that an office spreadsheet or an open dataset brought has
+not. What is filled in is quoted, so that no key can lead to another place than the one the template names.
+"""
+
+from typing import Literal
+from urllib.parse import quote
+
+from core.settings import settings
+
+Kind = Literal["student", "visitor", "cohort", "program", "submission", "certificate"]
+PLATFORM_SOURCES = ("mongodb", "seed")  # the seed plays the platform in a demonstration
+
+
+def configured() -> bool:
+    """Return whether the pages of the platform have a known address."""
+    return settings().platform_url is not None
+
+
+def platform_link(kind: Kind, source: str, key: str | None) -> str | None:
+    """Return the address of one page of the platform; None without a template, or for a row the platform does not know.
+
+    ``key`` is the row's own key there (``source_key``; a certificate's number).
+    """
+    template = settings().platform_url
+    if template is None or source not in PLATFORM_SOURCES or not key or key in (".", ".."):
+        return None
+    return template.format(kind=kind, id=quote(key, safe=""))

@@ -1,0 +1,55 @@
+"""The CSV of a table as it is shown: the rows of this page, contacts masked, no formulas, recorded, one link for one opening.
+
+Every table offers it the same way: ``export.offer("enrollments", HEADER, rows)`` beside its title. ``what`` is a code: it
+names the file and the line in the audit, so it never holds anything about a person.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+
+import streamlit as st
+
+from core import privacy_actions
+from ui.actions import act
+from ui.tables import csv_bytes
+
+
+def offer(
+    what: str, header: Sequence[str], rows: Iterable[Sequence[object]], *, note: str = "The rows of this page"
+) -> None:
+    """Draw the button that makes a file of ``rows``; nothing when there are none. ``note`` says which rows they are."""
+    lines = [[plain(cell) for cell in row] for row in rows]
+    if not lines:
+        return
+    with st.popover("Export CSV", icon=":material/download:", key=f"export_{what}"):
+        st.markdown(
+            f"{note}, contacts masked. The export is recorded; the link works once, for you, within 15 minutes.",
+            width=320,
+        )
+        if st.button("Make the file", key=f"make_file_{what}"):
+            st.session_state[f"file_link_{what}"] = made(what, header, lines)
+        if link := st.session_state.pop(f"file_link_{what}", None):
+            st.link_button(f"Download {what}.csv", link, type="primary", icon=":material/download:")
+
+
+def made(what: str, header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """Make the file, recorded, and return its one-time address."""
+    secret = act(
+        privacy_actions.export_list,
+        what=what,
+        name=f"{what}.csv",
+        content=csv_bytes(header, lines),
+        rows=len(lines),
+    )
+    return f"files/{secret}"
+
+
+def plain(cell: object) -> object:
+    """Return a cell as a file holds it: days in ISO, several words as one, nothing for nothing."""
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d %H:%M}"
+    if isinstance(cell, date):
+        return cell.isoformat()
+    if isinstance(cell, list | tuple):
+        return ", ".join(map(str, cell))
+    return "" if cell is None else cell
