@@ -228,9 +228,10 @@ def test_rows_of_the_platform_link_to_its_pages(owner: Connection, monkeypatch: 
     assert "Platform" not in opened("paula", "enrollments").dataframe[0].value
     monkeypatch.setenv("RESOCODE_PLATFORM_URL", "https://platform.example/{kind}/{id}")
     shown = opened("paula", "enrollments").dataframe[0].value
-    links = dict(zip(shown["Student"], shown["Platform"], strict=True))
-    assert links["Asha Example"] == "https://platform.example/student/a%2F1"
-    assert not links["Ben Example"]
+    links = {
+        name: link for name, link in zip(shown["Student"], shown["Platform"], strict=True) if isinstance(link, str)
+    }
+    assert links == {"Asha Example": "https://platform.example/student/a%2F1"}
     for name, count in (("asha", 1), ("ben", 0)):
         page = opened("paula", "student", id=str(id_of(name)))
         assert len([e for e in page.get("link_button") if e.url.startswith("https://platform.example/")]) == count
