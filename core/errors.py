@@ -26,6 +26,10 @@ class Refused(AdminError):
     """The acting staff member may not do or see this; the attempt is recorded by the caller."""
 
 
+class NotFresh(Refused):
+    """The last proof of who acts is too old for a dangerous verb: ask for password and code again, then repeat."""
+
+
 class NotFound(AdminError):
     """There is no such thing, or it is not visible to the person who asks: both give the same answer."""
 

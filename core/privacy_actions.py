@@ -1,6 +1,6 @@
 """The front door for changes. No ``select`` here: each verb lives in ``core/privacy/`` and is told here.
 
-Sessions   sign_in, redeem_ticket, live_session, sign_out
+Sessions   sign_in, redeem_ticket, live_session, confirm_identity, is_fresh, demand_fresh, sign_out
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list
 People     reveal_contacts, record_view, record_refusal, export_list
 Files      open_file, file_exists, drop_expired_files
@@ -14,7 +14,17 @@ transaction. None of them commits.
 from core.policy import publish_first_version
 from core.privacy.contacts import export_list, record_refusal, record_view, reveal_contacts
 from core.privacy.files import drop_expired_files, file_exists, open_file
-from core.privacy.sessions import SignedIn, Staff, live_session, redeem_ticket, sign_in, sign_out
+from core.privacy.sessions import (
+    SignedIn,
+    Staff,
+    confirm_identity,
+    demand_fresh,
+    is_fresh,
+    live_session,
+    redeem_ticket,
+    sign_in,
+    sign_out,
+)
 from core.privacy.snapshots import take_group_figures
 from core.privacy.staffing import add_staff, assign, assignments, change_role, disable_staff, enable_staff, staff_list
 
@@ -25,11 +35,14 @@ __all__ = [
     "assign",
     "assignments",
     "change_role",
+    "confirm_identity",
+    "demand_fresh",
     "disable_staff",
     "drop_expired_files",
     "enable_staff",
     "export_list",
     "file_exists",
+    "is_fresh",
     "live_session",
     "open_file",
     "publish_first_version",

@@ -66,7 +66,8 @@ class Gate:
 
 
 async def exchange_cookie(request: Request) -> Response:
-    """POST /auth/cookie: a single-use ticket for the HttpOnly cookie; an empty ticket takes the cookie away."""
+    """POST /auth/cookie: a single-use ticket for the HttpOnly cookie. An empty ticket takes a dead cookie away; a live
+    one (another tab got it meanwhile) stays, and 205 says that the page is worth loading again."""
     if not _same_origin(request.headers) or request.headers.get("content-type") != "application/json":
         return PlainTextResponse("Refused.\n", status_code=403)
     try:
@@ -74,7 +75,8 @@ async def exchange_cookie(request: Request) -> Response:
     except (ValueError, KeyError, TypeError):
         return PlainTextResponse("A ticket is needed.\n", status_code=400)
     if ticket == "":
-        return _without_cookie()
+        alive = await run_in_threadpool(_staff, request.headers)
+        return Response(status_code=205) if alive else _without_cookie()
     cookie = await run_in_threadpool(_redeemed, str(ticket))
     if cookie is None:
         return PlainTextResponse("This ticket was used or is too old.\n", status_code=410)

@@ -56,10 +56,11 @@ def require(*roles: str, what: str) -> Staff:
 
 
 def remember(token: str, ticket: str | None = None) -> None:
-    """Keep a new session in this tab, with the connection on which it began."""
-    st.session_state["token"] = token
+    """Keep a new session in this tab, with the connection on which it began. The token last: a run that is interrupted
+    before it keeps the session it had."""
     st.session_state["ticket"] = ticket
     st.session_state["connection"] = _header("sec-websocket-key")
+    st.session_state["token"] = token
 
 
 def forget(notice: str = "") -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.privacy_actions import Staff
 from core.settings import ROOT
-from ui import guards, signin, states, theme
+from ui import confirm, guards, signin, states, theme
 
 EVERYONE = tuple(guards.ROLE_NAMES)
 SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
@@ -43,7 +43,9 @@ def show(page: st.Page, staff: Staff) -> None:
     """Run a page inside the frame; whatever it raises becomes one of our states."""
     st.logo(theme.wordmark(), size="medium")
     signin.account_menu(staff)
-    signin.finish(staff)  # before the page, which may stop the run
+    with st.sidebar:
+        signin.finish(staff)  # before the page, which may stop the run
+    confirm.tell()
     with st.container(width=1280):
         try:
             page.run()

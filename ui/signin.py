@@ -20,11 +20,13 @@ from ui.clock import now
 FAILED = "That did not work. Check e-mail and password, or wait 5 minutes after several tries."
 
 # The only script of ours. It hands the single-use ticket to POST /auth/cookie, which answers with an HttpOnly cookie that
-# no script can read; with an empty ticket it has a dead cookie taken away. Reviewed: constant but for the ticket, which is
-# URL-safe base64.
+# no script can read; with an empty ticket it has a dead cookie taken away. When the browser holds a newer, live one by now
+# (another tab signed in, or confirmed a password), the answer is 205, and the page loads again with it. Reviewed: constant
+# but for the ticket, which is URL-safe base64.
 EXCHANGE = """<script>
 fetch("./auth/cookie", {method: "POST", credentials: "same-origin",
-  headers: {"Content-Type": "application/json"}, body: JSON.stringify({ticket: "%s"})});
+  headers: {"Content-Type": "application/json"}, body: JSON.stringify({ticket: "%s"})})
+  .then(answer => { if (answer.status === 205) location.reload(); });
 </script>"""
 
 
@@ -113,8 +115,7 @@ def finish(staff: privacy_actions.Staff) -> None:
     """Exchange the ticket for the cookie, as long as the database says that it is still to be done."""
     ticket = st.session_state.get("ticket")
     if ticket and staff.cookie_hash is None:
-        with st.sidebar:
-            _exchange(ticket)
+        _exchange(ticket)
 
 
 def _exchange(ticket: str) -> None:

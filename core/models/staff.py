@@ -3,7 +3,7 @@
 import uuid
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, Date, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Base, Id
@@ -21,7 +21,8 @@ _SHORT = about(reaches="", erasure=Erasure.NONE)
 
 
 class StaffMember(Base):
-    """Someone who may sign in. ``password_hash`` is bcrypt over a keyed hash (core.privacy.passwords); None: no password yet."""
+    """Someone who may sign in. ``password_hash`` is bcrypt over a keyed hash (core.privacy.passwords); None: no password yet.
+    ``totp_secret`` is encrypted (core.privacy.totp); ``totp_step`` is the last half minute whose one-time code was used."""
 
     __tablename__ = "staff_member"
     __table_args__ = (
@@ -38,11 +39,15 @@ class StaffMember(Base):
     created_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
     disabled_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
     demo: Mapped[bool] = mapped_column(server_default="false", info=technical())
+    totp_secret: Mapped[bytes | None] = mapped_column(info=label(Category.STAFF))
+    totp_since: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+    totp_step: Mapped[int | None] = mapped_column(BigInteger, info=technical())
 
 
 class StaffSession(Base):
     """One sign-in. Only SHA-256 hashes of its secrets are kept: of the token that the tab holds in its server-side state,
-    of the cookie that brings a reload back, and of the ticket that is exchanged for the cookie once."""
+    of the cookie that brings a reload back, and of the ticket that is exchanged for the cookie once. ``confirmed_at`` is
+    the last full proof of who this is: the sign-in, or a later confirmation before something dangerous."""
 
     __tablename__ = "session"
     __table_args__ = ({"schema": SCHEMA, "info": _SHORT},)
@@ -57,6 +62,7 @@ class StaffSession(Base):
     ticket_expires_at: Mapped[datetime | None] = mapped_column(info=technical())
     ticket_used_at: Mapped[datetime | None] = mapped_column(info=technical())
     started_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    confirmed_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
     seen_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
     expires_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
     ended_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))

@@ -38,6 +38,8 @@ class Action(StrEnum):
     SIGNED_IN = "signed in"
     SIGN_IN_FAILED = "sign-in failed"
     SIGNED_OUT = "signed out"
+    IDENTITY_CONFIRMED = "identity confirmed"
+    CONFIRMATION_FAILED = "confirmation failed"
     SESSION_REFUSED = "session refused"
     REFUSED = "refused"
     PERSON_VIEWED = "person viewed"

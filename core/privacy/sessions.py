@@ -11,12 +11,14 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core import keys
 from core.db import identify
+from core.errors import NotFresh
 from core.models.base import uuid7
 from core.privacy import passwords
 from core.privacy.audit import Action, append
@@ -24,6 +26,7 @@ from core.privacy.audit import Action, append
 LONGEST_SESSION = timedelta(hours=8)
 LONGEST_IDLE = timedelta(minutes=15)  # kept by staff.touch_session
 TICKET_LIFE = timedelta(seconds=60)
+FRESH = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Staff:
     cookie_hash: bytes | None
     started_at: datetime
     expires_at: datetime
+    confirmed_at: datetime
+    second_factor: bool
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,13 @@ class SignedIn:
     ticket: str
 
 
-def sign_in(session: Session, *, email: str, password: str, now: datetime) -> SignedIn | None:
-    """Check a name and a password; open a session, or return None (one answer for every failure).
+def sign_in(session: Session, *, email: str, password: str, now: datetime, code: str | None = None) -> SignedIn | None:
+    """Check a name, a password and, where one is set up, a one-time code; open a session, or return None (one answer for every failure).
 
     The failure is counted before the password is looked at, and written to the audit: do not roll back.
     """
-    name_hash = keys.current("passwords").digest("name", _printable(keys.normalized_email(email)))
-    asked = {"hash": name_hash, "now": now}
-    attempt = session.execute(text("select * from staff.begin_attempt(:hash, :now)"), asked).one()
-    found = session.execute(text("select * from staff.candidate(:email)"), {"email": _printable(email.strip())}).first()
-    right = passwords.matches(password, found.password_hash if found else None)
-    if not (attempt.allowed and right and found):
-        reason = "wrong" if attempt.allowed else "throttled"
-        append(session, Action.SIGN_IN_FAILED, now=now, reason=reason)
-        return None
-    session.execute(text("select staff.forget_failures(:hash)"), asked)
-    return _open(session, staff_id=found.id, now=now)
+    staff_id = _proven(session, email=email, password=password, code=code, now=now, failed=Action.SIGN_IN_FAILED)
+    return _open(session, staff_id=staff_id, now=now) if staff_id else None
 
 
 def redeem_ticket(session: Session, *, ticket: str, now: datetime) -> str | None:
@@ -82,7 +78,36 @@ def live_session(session: Session, *, secret: str, now: datetime) -> Staff | Non
     if row is None:
         return None
     return Staff(row.session_id, row.staff_id, row.name, row.email, row.role, row.demo, row.cookie_hash,
-                 row.started_at, row.expires_at)  # fmt: skip
+                 row.started_at, row.expires_at, row.confirmed_at, row.second_factor)  # fmt: skip
+
+
+def is_fresh(by: Staff, now: datetime) -> bool:
+    """Return whether ``by`` proved who they are within the last five minutes (OWASP ASVS 5.0, 7.5.3)."""
+    return now - by.confirmed_at <= FRESH
+
+
+def demand_fresh(by: Staff, now: datetime) -> None:
+    """Raise NotFresh unless ``by`` proved who they are within the last five minutes. First line of every dangerous verb."""
+    if not is_fresh(by, now):
+        raise NotFresh("Confirm with your password first: the last time was more than 5 minutes ago.")
+
+
+def confirm_identity(session: Session, *, password: str, code: str | None, by: Staff, now: datetime) -> SignedIn | None:
+    """Check the password (and the one-time code, if ``by`` has one) again; return the renewed secrets, or None.
+
+    The session goes on with a new token and, through the new ticket, a new cookie: whoever holds a copy of the old ones is
+    out before the confirmation could serve them (OWASP ASVS 5.0, 7.2.4). A failure counts against the same throttling
+    as a failed sign-in and is written to the audit: do not roll back.
+    """
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    if not _proven(session, email=by.email, password=password, code=code, now=now, failed=Action.CONFIRMATION_FAILED):
+        return None
+    made = SignedIn(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+    renewed = {"now": now, "token": digest(made.token), "ticket": digest(made.ticket), "until": now + TICKET_LIFE}
+    if not session.scalar(text("select staff.confirm_session(:now, :token, :ticket, :until)"), renewed):
+        return None
+    append(session, Action.IDENTITY_CONFIRMED, now=now)
+    return made
 
 
 def sign_out(session: Session, *, by: Staff, now: datetime) -> None:
@@ -96,6 +121,22 @@ def sign_out(session: Session, *, by: Staff, now: datetime) -> None:
 def digest(secret: str) -> bytes:
     """Return what the database keeps of a secret. 256 random bits need no salt and no slow hash."""
     return hashlib.sha256(_printable(secret).encode()).digest()
+
+
+def _proven(
+    session: Session, *, email: str, password: str, code: str | None, now: datetime, failed: Action
+) -> uuid.UUID | None:
+    """Return whose e-mail, password and code these are; otherwise None, counted and written to the audit."""
+    name_hash = keys.current("passwords").digest("name", _printable(keys.normalized_email(email)))
+    asked = {"hash": name_hash, "now": now}
+    attempt = session.execute(text("select * from staff.begin_attempt(:hash, :now)"), asked).one()
+    found = session.execute(text("select * from staff.candidate(:email)"), {"email": _printable(email.strip())}).first()
+    right = passwords.matches(password, found.password_hash if found else None)
+    if not (attempt.allowed and right and found):
+        append(session, failed, now=now, reason="wrong" if attempt.allowed else "throttled")
+        return None
+    session.execute(text("select staff.forget_failures(:hash)"), asked)
+    return cast(uuid.UUID, found.id)
 
 
 def _open(session: Session, *, staff_id: uuid.UUID, now: datetime) -> SignedIn:

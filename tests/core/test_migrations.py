@@ -31,7 +31,9 @@ def test_a_server_that_is_behind_is_refused_and_migrated_on_demand(database: str
     with pytest.raises(DatabaseError, match="python -m core migrate"):
         db.prepare()
     with db.engine("owner").begin() as connection:
-        connection.execute(text("update platform.alembic_version set version_num = '0003'"))
+        connection.execute(
+            text("update platform.alembic_version set version_num = :newest"), {"newest": db.migrations().newest}
+        )
     assert db.prepare().up_to_date
 
 

@@ -1,11 +1,12 @@
 """Sign-in, sessions and throttling. Time is an argument throughout."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from core import db, privacy_actions
+from core.errors import NotFresh, Refused
 from core.privacy_actions import SignedIn
 from tests.cast import NOW, PASSWORD, email_of, id_of
 
@@ -189,3 +190,72 @@ def test_disabling_and_a_change_of_role_end_every_session(change: str) -> None:
             privacy_actions.change_role(session, email=email_of("ines"), role="auditor", now=NOW)
     assert not alive(made.token)
     assert alive(bystander.token)
+
+
+def known(secret: str, now: datetime = NOW) -> privacy_actions.Staff:
+    with db.transaction() as session:
+        staff = privacy_actions.live_session(session, secret=secret, now=now)
+    assert staff
+    return staff
+
+
+def confirm(
+    staff: privacy_actions.Staff, password: str = PASSWORD, now: datetime = NOW
+) -> privacy_actions.SignedIn | None:
+    with db.transaction() as session:
+        return privacy_actions.confirm_identity(session, password=password, code=None, by=staff, now=now)
+
+
+def test_the_proof_of_identity_is_fresh_for_five_minutes() -> None:
+    made = enter()
+    assert made
+    staff = known(made.token)
+    assert staff.confirmed_at == staff.started_at == NOW
+    privacy_actions.demand_fresh(staff, NOW + timedelta(minutes=4, seconds=59))
+    with pytest.raises(NotFresh, match="5 minutes"):
+        privacy_actions.demand_fresh(staff, NOW + timedelta(minutes=5, seconds=1))
+    assert issubclass(NotFresh, Refused)
+
+
+def test_a_confirmation_renews_the_proof_and_every_secret() -> None:
+    made = enter()
+    assert made
+    later = NOW + timedelta(minutes=10)
+    with db.transaction() as session:
+        cookie = privacy_actions.redeem_ticket(session, ticket=made.ticket, now=NOW)
+    assert cookie
+    staff = known(made.token, later)
+    renewed = confirm(staff, now=later)
+    assert renewed
+    assert known(renewed.token, later).confirmed_at == later
+    assert known(renewed.token, later).session_id == staff.session_id
+    assert known(renewed.token, later).started_at == NOW and known(renewed.token, later).expires_at == staff.expires_at
+    assert not alive(made.token, later) and not alive(cookie, later), "a copy of the old secrets is worth nothing"
+    with db.transaction() as session:
+        assert privacy_actions.redeem_ticket(session, ticket=made.ticket, now=later) is None
+        cookie = privacy_actions.redeem_ticket(session, ticket=renewed.ticket, now=later)
+    assert cookie and alive(cookie, later)
+    assert actions() == ["signed in", "identity confirmed"]
+
+
+def test_a_wrong_confirmation_counts_like_a_wrong_sign_in() -> None:
+    made = enter()
+    assert made
+    staff = known(made.token)
+    for _ in range(5):
+        assert confirm(staff, password="wrong") is None
+    assert confirm(staff) is None, "the sixth is not even looked at"
+    assert enter() is None
+    assert known(made.token).confirmed_at == NOW, "nothing was confirmed"
+    assert actions()[1:] == ["confirmation failed"] * 6 + ["sign-in failed"]
+    assert confirm(staff, now=NOW + timedelta(seconds=31)) is not None
+
+
+def test_a_session_that_ended_is_not_confirmed() -> None:
+    made = enter()
+    assert made
+    staff = known(made.token)
+    with db.transaction() as session:
+        privacy_actions.sign_out(session, by=staff, now=NOW)
+    assert confirm(staff) is None
+    assert not alive(made.token)

@@ -1,0 +1,212 @@
+"""The dialog in front of every dangerous verb: consequence, reason, typed word, and who acts proves it again.
+
+Danger: one wrong click, or a tab left open, does what nobody can undo. Principle: three different things are needed (a fresh
+proof of identity, a typed word, a reason), and the harmless button stands first. Mechanism: the dialog opens from a flag
+in the tab's state; what was typed is checked when the red button is pressed, never before, and a mistake leaves it open
+with everything that was typed. A right password renews the session's secrets; the flag falls in the verb's own
+transaction, so that a second press finds the dialog closed.
+
+    if st.button(":red[:material/delete_forever: Erase early]"):
+        confirm.open_danger("erase early")
+    confirm.danger_dialog("erase early", title="Erase R-2041 early", consequence="…", word="R-2041", button="Erase early",
+                          verb=privacy_actions.erase_early, arguments={"request_id": …}, done="…")
+"""
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+from sqlalchemy.orm import Session
+
+from core import db, privacy_actions
+from core.errors import AdminError, NotFresh, Refused
+from core.privacy_actions import SignedIn, Staff
+from ui import guards, signin
+from ui.actions import act
+from ui.clock import now
+from ui.tables import literal
+
+OPEN, PROBLEM, DONE = "danger_open", "danger_problem", "danger_done"
+WRONG = "That did not work. Check the password{}, or wait a little after several tries. {}"
+
+
+def open_danger(key: str) -> None:
+    """Open the dialog with this key at the next call of :func:`danger_dialog`."""
+    st.session_state[OPEN] = key
+    st.session_state.pop(PROBLEM, None)
+
+
+def close_danger() -> None:
+    """Close whichever dialog is open; nothing was changed."""
+    st.session_state.pop(OPEN, None)
+    st.session_state.pop(PROBLEM, None)
+
+
+def danger_dialog(
+    key: str,
+    *,
+    title: str,
+    consequence: str,
+    word: str,
+    button: str,
+    verb: Callable[..., Any],
+    arguments: Mapping[str, Any] | None = None,
+    fields: Callable[[], Mapping[str, Any]] | None = None,
+    reasons: Sequence[str] | None = (),
+    facts: str = "",
+    before: str = "",
+    keep: str = "Cancel",
+    nothing: str = "Nothing was changed.",
+    done: str = "",
+    then: Callable[[Any], None] | None = None,
+    icon: str = "warning",
+) -> None:
+    """Draw the dialog if it is open, and run ``verb(session, by=…, now=…, reason=…, **arguments)`` once it is confirmed.
+
+    ``title`` and ``button`` are verb and object. ``consequence``, ``facts`` (a bordered box: plan, policy version) and
+    ``before`` (who acted before) are markdown: names go through ui.tables.literal. ``word`` must be typed to the letter.
+    ``reasons``: codes to choose from; empty: a free text is asked for; None: the verb takes no reason. ``fields`` draws
+    more widgets in the form and returns further arguments. ``keep`` names the harmless button. ``done`` is told after
+    success, ``then`` gets what the verb returned.
+    """
+    if st.session_state.get(OPEN) != key:
+        return
+
+    @st.dialog(title, width="medium", icon=f":material/{icon}:", on_dismiss=close_danger)
+    def dialog() -> None:
+        staff = guards.signed_in()
+        if staff is None:
+            st.rerun()
+        signin.finish(staff)
+        st.markdown(consequence)
+        if facts:
+            with st.container(border=True):
+                st.markdown(facts)
+        with st.form(f"danger_{key}", border=False, enter_to_submit=False):
+            reason = _reason(reasons)
+            more = dict(fields()) if fields else {}
+            typed = st.text_input(f"Type **{literal(word)}** to confirm", autocomplete="off", max_chars=200)
+            password, code = _proof(staff)
+            if before:
+                st.caption(f":material/group: {before}")
+            problem = st.session_state.get(PROBLEM)
+            if problem:
+                st.error(literal(problem))
+            with st.container(horizontal=True, horizontal_alignment="right"):
+                kept = st.form_submit_button(keep)
+                pressed = st.form_submit_button(f":red[:material/{icon}: {button}]")
+        if kept:
+            close_danger()
+            st.rerun()
+        if pressed:
+            if reasons is not None:
+                more["reason"] = (reason or "").strip()
+            mistake = _mistake(reasons is not None, reason, typed, word, nothing) or _unproven(
+                staff, password, code, nothing
+            )
+            answer = None if mistake else _run(key, verb, {**(arguments or {}), **more}, done)
+            if isinstance(answer, _Problem):
+                mistake = answer.sentence
+            elif not mistake and then:
+                then(answer)
+            st.session_state[PROBLEM] = mistake
+            st.rerun()
+
+    dialog()
+
+
+def tell() -> None:
+    """Say what was done by the dialog of the run before."""
+    done = st.session_state.pop(DONE, "")
+    if done:
+        st.toast(literal(done), icon=":material/check_circle:")
+
+
+class _Problem:
+    """Why the verb did not happen."""
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+
+
+def _reason(reasons: Sequence[str] | None) -> str | None:
+    if reasons is None:
+        return ""
+    if reasons:
+        return st.selectbox("Reason", reasons, index=None, placeholder="Choose a reason")
+    return st.text_area("Reason", max_chars=500, height=68)
+
+
+def _proof(staff: Staff) -> tuple[str, str]:
+    """Ask for password and code, unless the last proof is fresh."""
+    if privacy_actions.is_fresh(staff, now()):
+        return "", ""
+    password = st.text_input("Your password", type="password", autocomplete="current-password", max_chars=200,
+                             help="You signed in, or confirmed, more than 5 minutes ago.")  # fmt: skip
+    code = (
+        st.text_input("Code from your authenticator app", autocomplete="one-time-code", max_chars=20)
+        if staff.second_factor
+        else ""
+    )
+    return password, code
+
+
+def _mistake(needs_reason: bool, reason: str | None, typed: str, word: str, nothing: str) -> str:
+    if needs_reason and not (reason or "").strip():
+        return f"{nothing} A reason is needed; it is kept with the record."
+    if _plain(typed) != _plain(word):
+        return f'{nothing} You typed "{typed.strip()}"; it should be "{word}".'
+    return ""
+
+
+def _plain(typed: str) -> str:
+    return unicodedata.normalize("NFC", typed).strip()
+
+
+def _unproven(staff: Staff, password: str, code: str, nothing: str) -> str:
+    """Prove again who acts, where the last proof is not fresh; say why that failed."""
+    if privacy_actions.is_fresh(staff, now()):
+        return ""
+    if not password:
+        return f"{nothing} Your password is needed: the last time was more than 5 minutes ago."
+    if act(_confirmed, password=password, code=code or None):
+        return ""
+    return WRONG.format(" and code" if staff.second_factor else "", nothing)
+
+
+def _confirmed(session: Session, *, by: Staff, now: datetime, password: str, code: str | None) -> SignedIn | None:
+    """Confirm, and keep the renewed secrets before the commit: an interrupted run rolls both back."""
+    made = privacy_actions.confirm_identity(session, password=password, code=code, by=by, now=now)
+    if made:
+        guards.remember(made.token, made.ticket)
+    return made
+
+
+def _run(key: str, verb: Callable[..., Any], arguments: Mapping[str, Any], done: str) -> Any:
+    """Run the verb and let the flag fall in one transaction; what was refused is recorded."""
+
+    def once(session: Session, *, by: Staff, now: datetime) -> Any:
+        answer = verb(session, by=by, now=now, **arguments)
+        st.session_state.pop(OPEN, None)
+        if done:
+            st.session_state[DONE] = done
+        return answer
+
+    try:
+        return act(once)
+    except NotFresh as error:
+        return _Problem(error.sentence)
+    except Refused as error:
+        _record(key)
+        return _Problem(error.sentence)
+    except AdminError as error:
+        return _Problem(error.sentence)
+
+
+def _record(key: str) -> None:
+    staff = guards.signed_in()
+    if staff is not None:
+        with db.transaction() as session:
+            privacy_actions.record_refusal(session, what=key.partition(":")[0], by=staff, now=now())
