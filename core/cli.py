@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,13 +23,13 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core import db, demo, keys, policy, privacy_actions, queries, roles
+from core import db, demo, keys, privacy_actions, queries, roles
 from core.errors import AdminError, BadInput, SettingsError
 from core.importers.oulad import import_oulad
 from core.importers.seed import seed as load_seed
 from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
-from core.privacy import audit
+from core.privacy import audit, audit_export
 from core.settings import ROOT, settings
 
 app = typer.Typer(
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 staff_app = typer.Typer(help="Staff accounts, roles and assignments.", no_args_is_help=True)
 import_app = typer.Typer(help="Bring records in.", no_args_is_help=True)
-audit_app = typer.Typer(help="The audit: verify it, sign its present end.", no_args_is_help=True)
+audit_app = typer.Typer(help="The audit: verify it, export it, sign its present end.", no_args_is_help=True)
 keys_app = typer.Typer(help="Secret keys.", no_args_is_help=True)
 policy_app = typer.Typer(help="The privacy policy as data.", no_args_is_help=True)
 for name, sub in (
@@ -85,8 +86,14 @@ def serve(
         refresh_statuses(session, _now())
         privacy_actions.take_group_figures(session, now=_now())
         privacy_actions.drop_expired_files(session, now=_now())
-        sign_ins = demo.ensure_demo_staff(session, now=_now()) if known.demo or demo_mode else []
-        audit.checkpoint(session, now=_now())
+    with worker() as session:
+        sound = privacy_actions.check_audit(session, now=_now()).sound
+    if not sound:
+        out.print("[bold red]The audit does not verify: guarded actions are closed.[/bold red] See docs/runbook.md.")
+    sign_ins = _demo_sign_ins(sound) if known.demo or demo_mode else []
+    if sound:
+        with worker() as session:
+            privacy_actions.sign_audit(session, now=_now())
     _announce(host, port, sign_ins)
     _run_server(host, port)
 
@@ -139,7 +146,7 @@ def init(
     db.prepare(migrate_if_behind=True)
     db.check_role()
     with worker() as session:
-        version = policy.publish_first_version(session, now=_now())
+        version = privacy_actions.publish_first_version(session, now=_now())
         if admin_email:
             name, password = admin_name or admin_email.partition("@")[0], _password()
             privacy_actions.add_staff(
@@ -243,20 +250,95 @@ def import_oulad_command(
 
 
 @audit_app.command("verify")
-def audit_verify() -> None:
-    """Recompute the whole chain and compare it with the signed checkpoints. Exit status 1 when something is wrong."""
+def audit_verify(
+    file: Annotated[
+        Path | None, typer.Option(help="An exported file instead: needs neither database nor keys.", exists=True)
+    ] = None,
+) -> None:
+    """Recompute the whole chain and compare it with the signed checkpoints. Exit status 1 when something is wrong.
+
+    What is found decides whether guarded actions are open.
+    """
+    if file is not None:
+        return _verify_file(file)
     with worker() as session:
-        found = audit.verify(session)
+        found = privacy_actions.check_audit(session, now=_now())
     if not found.sound:
-        raise AdminError(f"The audit is broken: {found.problem}. Do not change anything; see docs/runbook.md.")
+        raise AdminError(
+            f"The audit is broken: {found.problem}. Guarded actions are closed. Do not change anything; see docs/runbook.md."
+        )
     out.print(f"The audit is sound: {found.lines:,} lines, {found.checkpoints} signed checkpoints.")
+
+
+def _verify_file(file: Path) -> None:
+    found = audit_export.verify_file(file)
+    if found.problem:
+        raise AdminError(f"{file.name} is not as it was written: {found.problem}.")
+    gaps = f"{found.gaps} gaps left by its filter" if found.gaps else "no gaps"
+    out.print(f"{file.name} proves itself: {found.lines:,} lines, {gaps}, {found.checkpoints} signed checkpoints.")
+    for key in found.keys:
+        out.print(f"Signed by the key {key}")
+
+
+@audit_app.command("export")
+def audit_export_command(
+    file: Annotated[Path, typer.Argument(help="Where to write: .jsonl (with signed checkpoints) or .csv.")],
+    action: Annotated[str, typer.Option(help="Only lines of this kind, like 'person viewed'.")] = "",
+    actor: Annotated[str, typer.Option(help="Only lines of one staff member (e-mail), 'system' or 'nobody'.")] = "",
+    subject: Annotated[str, typer.Option(help="Only lines about this id.")] = "",
+    since: Annotated[datetime | None, typer.Option(help="First day (UTC).", formats=["%Y-%m-%d"])] = None,
+    until: Annotated[datetime | None, typer.Option(help="Last day (UTC).", formats=["%Y-%m-%d"])] = None,
+) -> None:
+    """Write lines of the audit into a file that proves itself (`audit verify --file`)."""
+    if file.suffix not in (".jsonl", ".csv"):
+        raise BadInput("The file's name must end in .jsonl or .csv.")
+    with worker() as session:
+        wanted = _audit_filter(session, action, actor, subject, since, until)
+        lines = (
+            audit_export.export_csv(session, wanted)
+            if file.suffix == ".csv"
+            else audit_export.export_jsonl(session, wanted, now=_now())
+        )
+        _write_private(file, lines)
+        found = audit_export.verify_file(file)
+        privacy_actions.record_audit_export(session, rows=found.lines, now=_now())
+    out.print(f"{found.lines:,} lines in {file}.")
+
+
+def _write_private(file: Path, lines: Iterator[str]) -> None:
+    """Write line by line into a file that only its owner can read."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
+        opened.writelines(line + "\n" for line in lines)
+
+
+def _audit_filter(
+    session: Session, action: str, actor: str, subject: str, since: datetime | None, until: datetime | None
+) -> queries.AuditFilter:
+    kinds = [str(each) for each in audit.Action]
+    if action and action not in kinds:
+        raise BadInput(f"{action!r} is no kind of line. Choose one of: {', '.join(kinds)}.")
+    try:
+        subject_id = uuid.UUID(subject) if subject else None
+    except ValueError as error:
+        raise BadInput(f"{subject!r} is no id.") from error
+    named = privacy_actions.staff_id(session, email=actor) if "@" in actor else None
+    if actor and named is None and actor not in ("system", "nobody"):
+        raise BadInput("--actor takes an e-mail address of staff, 'system' or 'nobody'.")
+    days = (since.date() if since else None, until.date() if until else None)
+    return queries.AuditFilter(action, "" if named else actor, named, subject_id, *days)
+
+
+@audit_app.command("events")
+def audit_events() -> None:
+    """Print the table of docs/audit.md: every kind of line, when it is written, with which details."""
+    typer.echo(audit_export.table_of_events(), nl=False)
 
 
 @audit_app.command("checkpoint")
 def audit_checkpoint() -> None:
     """Sign the present end of the audit into <home>/audit/checkpoints.jsonl; copy that file elsewhere."""
     with worker() as session:
-        made = audit.checkpoint(session, now=_now())
+        made = privacy_actions.sign_audit(session, now=_now())
     out.print(f"Signed: {made.size:,} lines." if made else "Nothing was added since the last checkpoint.")
 
 
@@ -270,7 +352,7 @@ def keys_create() -> None:
 def policy_load() -> None:
     """Publish version one of the policy unless it is there."""
     with worker() as session:
-        out.print(f"Policy {policy.publish_first_version(session, now=_now())} is in the database.")
+        out.print(f"Policy {privacy_actions.publish_first_version(session, now=_now())} is in the database.")
 
 
 @contextmanager
@@ -278,7 +360,8 @@ def worker() -> Iterator[Session]:
     """A prepared database and one transaction as the worker role; version one of the policy is there."""
     db.prepare()
     with db.transaction("worker") as session:
-        policy.publish_first_version(session, now=_now())
+        privacy_actions.publish_first_version(session, now=_now())
+    with db.transaction("worker") as session:
         yield session
 
 
@@ -304,6 +387,12 @@ def _password() -> str:
     """From standard input only: an argument would stay in the shell's history and in the list of processes."""
     typed = str(typer.prompt("Password", hide_input=True)) if sys.stdin.isatty() else sys.stdin.readline()
     return typed.rstrip("\n")
+
+
+def _demo_sign_ins(sound: bool) -> list[demo.DemoSignIn]:
+    """Make what is missing; while the audit is broken nobody new is let in, and those who are there still are."""
+    with worker() as session:
+        return demo.ensure_demo_staff(session, now=_now()) if sound else demo.sign_ins()
 
 
 def _check_port(host: str, port: int) -> None:

@@ -53,7 +53,12 @@ def ensure_demo_staff(session: Session, *, now: datetime) -> list[DemoSignIn]:
         if email not in known:
             privacy_actions.add_staff(session, email=email, name=name, role=role, password=password, now=now, demo=True)
     _assign_running(session, now)
-    return [DemoSignIn(role, f"{local}@demo.example", password) for _, role, local in PEOPLE]
+    return sign_ins()
+
+
+def sign_ins() -> list[DemoSignIn]:
+    """Return the sign-ins of all demo accounts of this home."""
+    return [DemoSignIn(role, f"{local}@demo.example", _password()) for _, role, local in PEOPLE]
 
 
 def _password() -> str:

@@ -4,11 +4,24 @@ Enrollments   enrollment_page, enrollment_total, catalog, funnel, monthly_trend,
 Students      student_card
 Overview      program_day, taught_cohorts, promise_counts, house
 Operations    status
+Audit         audit_page, audit_total, audit_state, colleagues
 
 A read takes a ``Session`` that says who asks (core.db.transaction), never commits, and returns frozen rows. To add one:
 a function in ``core/reads/<topic>.py``, its line here, and a row in the matrix of ``tests/core/test_matrix.py``.
 """
 
+from core.models.audit_filter import AuditFilter
+from core.reads.audit import (
+    AuditLine,
+    AuditPage,
+    AuditState,
+    AuditTotal,
+    Colleague,
+    audit_page,
+    audit_state,
+    audit_total,
+    colleagues,
+)
 from core.reads.enrollments import (
     PAGE_SIZE,
     SHORTEST_SEARCH,
@@ -49,9 +62,15 @@ __all__ = [
     "PAGE_SIZE",
     "SHORTEST_SEARCH",
     "SORTS",
+    "AuditFilter",
+    "AuditLine",
+    "AuditPage",
+    "AuditState",
+    "AuditTotal",
     "Catalog",
     "CohortChoice",
     "CohortStart",
+    "Colleague",
     "CompletedFigure",
     "Counts",
     "Cursor",
@@ -69,7 +88,11 @@ __all__ = [
     "Total",
     "Trend",
     "Week",
+    "audit_page",
+    "audit_state",
+    "audit_total",
     "catalog",
+    "colleagues",
     "completed_figure",
     "enrollment_page",
     "enrollment_total",

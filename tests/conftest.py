@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from core import db, embedded, keys, policy, privacy_actions
+from core.privacy import audit
 from core.privacy_actions import Staff
 from core.roles import LOGIN_ROLES, create_roles
 from tests import cast
@@ -116,6 +117,7 @@ def clone(cluster: embedded.Cluster, template: str, patch: pytest.MonkeyPatch, h
         admin.execute(f"create database {name} template {template}")
         admin.execute("select pg_advisory_unlock(1)")
         point_at(patch, cluster, name, home)
+        patch.setattr(audit, "_folder", lambda: home / "audit" / name)  # a log of one's own has checkpoints of its own
         st.cache_data.clear()
         yield name
         db.release()

@@ -56,6 +56,12 @@ def test_the_front_doors_tell_all_they_offer() -> None:
         assert [name for name in verbs if name not in (door.__doc__ or "")] == []
 
 
+def test_the_table_of_audit_lines_is_up_to_date() -> None:
+    from core.privacy.audit_export import table_of_events
+
+    assert DOCS["audit.md"] == table_of_events(), "run: python -m core audit events > docs/audit.md"
+
+
 def test_links_between_the_docs_lead_somewhere() -> None:
     for folder, files in (
         (ROOT, [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]),

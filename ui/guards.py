@@ -83,7 +83,10 @@ def _of_tab() -> Staff | None:
         return None
     with db.transaction() as session:
         staff = privacy_actions.live_session(session, secret=token, now=now())
-    return staff if staff and _same_browser(staff) else None
+        if staff and not _same_browser(staff):
+            privacy_actions.refuse_session(session, by=staff, now=now())
+            return None
+    return staff
 
 
 def _of_cookie() -> Staff | None:

@@ -4,7 +4,7 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Date, ForeignKey, Index, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Date, ForeignKey, Identity, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -99,6 +99,8 @@ class AuditEvent(Base):
     __table_args__ = (
         Index("ix_audit_event_subject", "subject_id", "seq"),
         Index("ix_audit_event_actor", "actor_id", "seq"),
+        Index("ix_audit_event_action", "action", "seq"),
+        Index("ix_audit_event_at", "at"),
         {"schema": SCHEMA, "info": _RECORD},
     )
 
@@ -113,6 +115,25 @@ class AuditEvent(Base):
     details: Mapped[str] = mapped_column(info=technical())
     previous: Mapped[bytes] = mapped_column(info=technical())
     hash: Mapped[bytes] = mapped_column(info=technical())
+
+
+class AuditCheck(Base):
+    """One verification of the whole audit. ``problem`` is "" when it was sound; the row with the highest number decides (a clock may jump) whether guarded
+    actions are open. ``head`` is the hash of the last good line, ``signed_at`` the time of the newest of the ``checkpoints`` found in
+    ``place``."""
+
+    __tablename__ = "audit_check"
+    __table_args__ = ({"schema": SCHEMA, "info": _NOBODY},)
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True, info=technical())
+    checked_at: Mapped[datetime] = mapped_column(info=technical())
+    lines: Mapped[int] = mapped_column(BigInteger, info=technical())
+    head: Mapped[bytes] = mapped_column(info=technical())
+    broken_at: Mapped[int | None] = mapped_column(BigInteger, info=technical())
+    problem: Mapped[str] = mapped_column(info=technical())
+    checkpoints: Mapped[int] = mapped_column(info=technical())
+    signed_at: Mapped[datetime | None] = mapped_column(info=technical())
+    place: Mapped[str] = mapped_column(info=technical())
 
 
 class PolicyVersion(Base):

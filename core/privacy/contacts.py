@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 from core.db import identify
 from core.errors import Refused
 from core.models.platform import Student
-from core.privacy.audit import Action, append, append_view
+from core.privacy.audit import Action, append, append_view, guarded
 from core.privacy.files import add_file
 from core.privacy.sessions import Staff
 
 CSV = "text/csv; charset=utf-8"
 MAY_REVEAL = ("program_staff",)
+MAY_READ_AUDIT = ("privacy_officer", "auditor")
 MOST_AT_ONCE = 50
 
 
@@ -46,6 +47,7 @@ def record_refusal(session: Session, *, what: str, by: Staff, now: datetime) -> 
     append(session, Action.REFUSED, now=now, what=what, role=by.role)
 
 
+@guarded
 def export_list(session: Session, *, what: str, name: str, content: bytes, rows: int, by: Staff, now: datetime) -> str:
     """Let a list leave the dashboard as a CSV through a one-time link; return the secret of the link.
 
@@ -54,4 +56,17 @@ def export_list(session: Session, *, what: str, name: str, content: bytes, rows:
     identify(session, staff_id=by.id, session_id=by.session_id)
     secret = add_file(session, session_id=by.session_id, name=name, media_type=CSV, content=content, now=now)
     append(session, Action.LIST_EXPORTED, now=now, what=what, rows=rows)
+    return secret
+
+
+def export_audit(session: Session, *, content: bytes, rows: int, by: Staff, now: datetime) -> str:
+    """Let lines of the audit leave as a CSV; open while the audit does not verify, because they are the evidence then.
+
+    Raises Refused for a role that the audit is not open to.
+    """
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    if by.role not in MAY_READ_AUDIT:
+        raise Refused("The audit opens to privacy officers and auditors.", role=by.role)
+    secret = add_file(session, session_id=by.session_id, name="audit.csv", media_type=CSV, content=content, now=now)
+    append(session, Action.LIST_EXPORTED, now=now, what="audit", rows=rows)
     return secret

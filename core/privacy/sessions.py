@@ -118,6 +118,12 @@ def sign_out(session: Session, *, by: Staff, now: datetime) -> None:
         append(session, Action.SIGNED_OUT, now=now)
 
 
+def refuse_session(session: Session, *, by: Staff, now: datetime) -> None:
+    """Record that a tab showed a live token without the cookie of its browser; the caller empties the tab."""
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    append(session, Action.SESSION_REFUSED, now=now)
+
+
 def digest(secret: str) -> bytes:
     """Return what the database keeps of a secret. 256 random bits need no salt and no slow hash."""
     return hashlib.sha256(_printable(secret).encode()).digest()

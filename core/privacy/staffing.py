@@ -1,5 +1,7 @@
 """Staff accounts, roles and assignments. Every change ends the sessions it concerns and writes one line to the audit.
 
+Whatever gives somebody more rights is closed while the audit does not verify; closing an account never is.
+
 These run as the worker role (the command line today); the caller opens the transaction.
 """
 
@@ -14,7 +16,7 @@ from core.errors import BadInput, NotFound
 from core.models.platform import Cohort
 from core.models.staff import ROLES, TEACHING_ROLES, Assignment, StaffMember, StaffSession
 from core.privacy import passwords
-from core.privacy.audit import Action, append
+from core.privacy.audit import Action, append, guarded
 from core.words import clean
 
 
@@ -37,6 +39,7 @@ class AssignedCohort:
     cohort: str
 
 
+@guarded
 def add_staff(
     session: Session, *, email: str, name: str, role: str, password: str, now: datetime, demo: bool = False
 ) -> uuid.UUID:
@@ -62,6 +65,7 @@ def disable_staff(session: Session, *, email: str, now: datetime) -> None:
     append(session, Action.STAFF_DISABLED, now=now, subject_kind="staff", subject_id=member.id)
 
 
+@guarded
 def enable_staff(session: Session, *, email: str, now: datetime) -> None:
     """Open a disabled account again."""
     member = _member(session, email)
@@ -69,6 +73,7 @@ def enable_staff(session: Session, *, email: str, now: datetime) -> None:
     append(session, Action.STAFF_ENABLED, now=now, subject_kind="staff", subject_id=member.id)
 
 
+@guarded
 def change_role(session: Session, *, email: str, role: str, now: datetime) -> None:
     """Give an account another role; its sessions end, its assignments rest unless the new role teaches."""
     member = _member(session, email)
@@ -77,6 +82,7 @@ def change_role(session: Session, *, email: str, role: str, now: datetime) -> No
     append(session, Action.ROLE_CHANGED, now=now, subject_kind="staff", subject_id=member.id, before=before, after=role)
 
 
+@guarded
 def assign(session: Session, *, email: str, cohort: str, starts_on: date, ends_on: date | None, now: datetime) -> None:
     """Open the learning data of a cohort (by its code) to an instructor or mentor, from day to day, both included."""
     member = _member(session, email)
@@ -104,6 +110,11 @@ def assignments(session: Session) -> list[AssignedCohort]:
         .order_by(StaffMember.email, Cohort.code)
     )
     return [AssignedCohort(*row) for row in session.execute(listed)]
+
+
+def staff_id(session: Session, *, email: str) -> uuid.UUID:
+    """Return the id of an account. Raises NotFound when there is none."""
+    return _member(session, email).id
 
 
 def staff_list(session: Session, *, today: date) -> list[StaffRow]:

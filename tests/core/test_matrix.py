@@ -46,6 +46,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.request": {"omar": 2},
     "privacy.policy_version": dict.fromkeys(EVERYONE, 1),
     "privacy.audit_event": {},
+    "privacy.audit_check": dict.fromkeys(EVERYONE, 1),
     "staff.staff_member": {**dict.fromkeys(EVERYONE, 1), "ada": len(cast.STAFF)},
     "staff.session": {},
     "staff.assignment": {"ines": 2, "marek": 1, "ada": 4},
@@ -54,7 +55,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "staff.worker_heartbeat": {},
 }
 KEY = {"platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
-       "privacy.audit_event": "seq", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
+       "privacy.audit_event": "seq", "privacy.audit_check": "checked_at", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
        "platform.student_profile": "student_id", "platform.visitor_device": "visitor_id"}  # fmt: skip
 
 

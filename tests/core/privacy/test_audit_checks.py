@@ -1,0 +1,131 @@
+"""While the audit does not verify, nothing dangerous is done: in core, on every screen, and until it verifies again."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from core import db, privacy_actions, queries
+from core.errors import DatabaseError, Refused
+from core.privacy import audit
+from tests.cast import NOW, email_of, id_of
+from tests.core.privacy.test_audit import signed, write
+
+pytestmark = pytest.mark.usefixtures("house")
+
+GUARDED = {"export_list", "add_staff", "enable_staff", "change_role", "assign"}
+
+
+def guarded_verbs() -> list[str]:
+    return [name for name in privacy_actions.__all__ if getattr(getattr(privacy_actions, name), "guarded", False)]
+
+
+def tamper(owner: Connection, statement: str) -> None:
+    owner.execute(text("alter table privacy.audit_event disable trigger all"))
+    owner.execute(text(statement))
+    owner.commit()
+
+
+def checked(folder: Path | None = None, *, minutes: int = 1) -> audit.Verification:
+    with db.transaction("worker") as session:
+        return audit.check(session, now=NOW + timedelta(minutes=minutes), folder=folder)
+
+
+@pytest.fixture
+def broken(owner: Connection) -> None:
+    """A log of which one line was changed, and the check that found it."""
+    write(5)
+    tamper(owner, "update privacy.audit_event set action = 'signed out' where seq = 3")
+    assert checked().broken_at == 3
+
+
+def test_what_gives_rights_or_lets_data_out_is_guarded() -> None:
+    assert set(guarded_verbs()) >= GUARDED
+
+
+@pytest.mark.parametrize("verb", guarded_verbs())
+@pytest.mark.usefixtures("broken")
+def test_a_guarded_verb_is_refused_before_it_looks_at_anything(verb: str) -> None:
+    with pytest.raises(Refused, match="audit does not verify"), db.transaction("worker") as session:
+        getattr(privacy_actions, verb)(session)
+
+
+@pytest.mark.usefixtures("broken")
+def test_views_and_closing_an_account_stay_possible(owner: Connection) -> None:
+    with db.transaction(staff_id=id_of("paula")) as session:
+        assert queries.student_card(session, id_of("asha"))
+        audit.append_view(session, person_kind="student", person_ids=[id_of("asha")], purpose="page", now=NOW)
+    with db.transaction("worker") as session:
+        privacy_actions.disable_staff(session, email=email_of("ines"), now=NOW)
+    assert owner.scalar(text("select disabled_at from staff.staff_member where id = :id"), {"id": id_of("ines")})
+
+
+def test_mending_the_line_opens_them_again(broken: None, owner: Connection) -> None:
+    tamper(owner, "update privacy.audit_event set action = 'refused' where seq = 3")
+    assert checked(minutes=2).sound
+    with db.transaction("worker") as session:
+        audit.demand_sound(session)
+        assert not queries.audit_state(session).broken
+
+
+def test_a_cut_tail_is_found_by_the_last_check_where_no_checkpoint_saw_it(owner: Connection) -> None:
+    write(5)
+    assert checked().sound
+    tamper(owner, "delete from privacy.audit_event where seq = 5")
+    found = checked(minutes=2)
+    assert (found.broken_at, found.problem) == (5, "the log has 4 lines, the last check saw 5")
+
+
+def test_a_tail_rewritten_with_its_hashes_is_found_by_the_last_check(owner: Connection) -> None:
+    write(5)
+    assert checked().sound
+    tamper(
+        owner,
+        "update privacy.audit_event set details = '{}', hash = privacy.audit_hash(previous, seq, at, actor, actor_id,"
+        " session_id, action, subject_kind, subject_id, '{}') where seq = 5",
+    )
+    assert checked(minutes=2).broken_at == 5
+
+
+def test_checkpoints_that_disappeared_are_missed(tmp_path: Path) -> None:
+    write(3)
+    signed(tmp_path)
+    assert checked(tmp_path).sound
+    (tmp_path / "checkpoints.jsonl").unlink()
+    assert checked(tmp_path, minutes=2).problem == "0 signed checkpoints are left of 1"
+    assert checked(tmp_path / "another machine", minutes=3).sound, "each machine has its own file"
+
+
+def test_nothing_false_is_signed(owner: Connection, tmp_path: Path) -> None:
+    write(3)
+    signed(tmp_path)
+    write(3)
+    tamper(owner, "update privacy.audit_event set details = '{}' where seq = 5")
+    with pytest.raises(DatabaseError, match="line 5 was changed"):
+        signed(tmp_path)
+    tamper(owner, "delete from privacy.audit_event where seq > 2")
+    with pytest.raises(DatabaseError, match="cut"):
+        signed(tmp_path)
+    assert len(audit.checkpoints(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "owner"])
+@pytest.mark.parametrize("verb", ["update privacy.audit_check set problem = ''", "delete from privacy.audit_check"])
+def test_nobody_who_signs_in_takes_a_check_back(role: str, verb: str, broken: None) -> None:
+    with db.engine(role).begin() as connection:
+        connection.execute(text("select set_config('app.staff_id', :id, true)"), {"id": str(id_of("ada"))})
+        try:
+            assert connection.execute(text(verb)).rowcount == 0
+        except DBAPIError as error:
+            assert "permission denied" in str(error)
+    with db.transaction("worker") as session:
+        assert queries.audit_state(session).broken
+
+
+def test_a_check_that_is_overdue_says_so() -> None:
+    with db.transaction("worker") as session:
+        state = queries.audit_state(session)
+    assert not state.stale(NOW + timedelta(hours=25))
+    assert state.stale(NOW + timedelta(hours=27))

@@ -1,0 +1,165 @@
+"""Every kind of line is written exactly once by its verb, with the details that docs/audit.md names."""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import pytest
+from sqlalchemy import Connection, text
+
+from core import db, privacy_actions
+from core.importers.seed import seed
+from core.privacy.audit import Action
+from core.privacy_actions import Staff
+from tests.cast import NOW, PASSWORD, email_of, id_of
+from tests.conftest import sign_in
+from ui.clock import now
+
+pytestmark = pytest.mark.usefixtures("house")
+
+
+@dataclass
+class Scene:
+    """What a verb may need: everything as the superuser, and somebody who is signed in."""
+
+    owner: Connection
+
+    def staff(self, name: str) -> Staff:
+        return sign_in(name)[1]
+
+
+def as_worker(verb: Callable[..., object], **arguments: object) -> None:
+    with db.transaction("worker") as session:
+        verb(session, now=NOW, **arguments)
+
+
+def as_app(verb: Callable[..., object], by: Staff, **arguments: object) -> object:
+    with db.transaction() as session:
+        return verb(session, by=by, now=now(), **arguments)
+
+
+def fail_to_sign_in(_scene: Scene) -> None:
+    with db.transaction() as session:
+        assert (
+            privacy_actions.sign_in(session, email=email_of("paula"), password="wrong " + PASSWORD, now=now()) is None
+        )
+
+
+def open_a_file(scene: Scene) -> None:
+    by = scene.staff("paula")
+    secret = as_app(privacy_actions.export_list, by, what="enrollments", name="e.csv", content=b"x", rows=1)
+    for _ in range(2):
+        with db.transaction(staff_id=by.id, session_id=by.session_id) as session:
+            assert privacy_actions.open_file(session, token=str(secret), now=now())
+
+
+def publish(scene: Scene) -> None:
+    scene.owner.execute(text("delete from privacy.policy_version"))
+    scene.owner.commit()
+    as_worker(privacy_actions.publish_first_version)
+    as_worker(privacy_actions.publish_first_version)
+
+
+def import_seed(scene: Scene) -> None:
+    scene.owner.execute(text("update platform.program set code = 'CAST-' || code"))
+    scene.owner.commit()
+    as_worker(seed)
+
+
+def enable(_scene: Scene) -> None:
+    as_worker(privacy_actions.disable_staff, email=email_of("ines"))
+    as_worker(privacy_actions.enable_staff, email=email_of("ines"))
+
+
+def break_the_log(scene: Scene) -> None:
+    fail_to_sign_in(scene)
+    scene.owner.execute(text("alter table privacy.audit_event disable trigger all"))
+    scene.owner.execute(text('update privacy.audit_event set details = \'{"reason":"x"}\' where seq = 1'))
+    scene.owner.commit()
+    as_worker(privacy_actions.check_audit)
+    as_worker(privacy_actions.check_audit)
+
+
+def mend_the_log(scene: Scene) -> None:
+    break_the_log(scene)
+    scene.owner.execute(text('update privacy.audit_event set details = \'{"reason":"wrong"}\' where seq = 1'))
+    scene.owner.commit()
+    as_worker(privacy_actions.check_audit)
+    as_worker(privacy_actions.check_audit)
+
+
+VERBS: dict[Action, Callable[[Scene], object]] = {
+    Action.SIGNED_IN: lambda scene: scene.staff("paula"),
+    Action.SIGN_IN_FAILED: fail_to_sign_in,
+    Action.IDENTITY_CONFIRMED: lambda scene: as_app(
+        privacy_actions.confirm_identity, scene.staff("paula"), password=PASSWORD, code=None
+    ),
+    Action.CONFIRMATION_FAILED: lambda scene: as_app(
+        privacy_actions.confirm_identity, scene.staff("paula"), password="wrong " + PASSWORD, code=None
+    ),
+    Action.SIGNED_OUT: lambda scene: as_app(privacy_actions.sign_out, scene.staff("paula")),
+    Action.SESSION_REFUSED: lambda scene: as_app(privacy_actions.refuse_session, scene.staff("paula")),
+    Action.REFUSED: lambda scene: as_app(privacy_actions.record_refusal, scene.staff("paula"), what="Audit"),
+    Action.PERSON_VIEWED: lambda scene: as_app(
+        privacy_actions.record_view, scene.staff("paula"), student_id=id_of("asha"), purpose="student page"
+    ),
+    Action.LIST_EXPORTED: lambda scene: as_app(
+        privacy_actions.export_list, scene.staff("paula"), what="enrollments", name="e.csv", content=b"x", rows=1
+    ),
+    Action.FILE_OPENED: open_a_file,
+    Action.STAFF_ADDED: lambda _scene: as_worker(
+        privacy_actions.add_staff, email="new@staff.example", name="New One", role="mentor", password=PASSWORD
+    ),
+    Action.STAFF_DISABLED: lambda _scene: as_worker(privacy_actions.disable_staff, email=email_of("ines")),
+    Action.STAFF_ENABLED: enable,
+    Action.ROLE_CHANGED: lambda _scene: as_worker(privacy_actions.change_role, email=email_of("ines"), role="mentor"),
+    Action.ASSIGNED: lambda _scene: as_worker(
+        privacy_actions.assign,
+        email=email_of("ines"),
+        cohort="CLOUD-26",
+        starts_on=date(2026, 1, 1),
+        ends_on=None,
+    ),
+    Action.IMPORTED: import_seed,
+    Action.POLICY_PUBLISHED: publish,
+    Action.AUDIT_BROKEN: break_the_log,
+    Action.AUDIT_SOUND: mend_the_log,
+}
+
+
+def test_every_kind_of_line_has_a_verb_here() -> None:
+    assert set(VERBS) == set(Action)
+
+
+@pytest.mark.parametrize("action", VERBS, ids=str)
+def test_it_is_written_exactly_once_with_the_details_that_the_docs_name(action: Action, owner: Connection) -> None:
+    VERBS[action](Scene(owner))
+    written = owner.execute(text("select details from privacy.audit_event where action = :a"), {"a": action}).all()
+    assert len(written) == 1
+    assert set(json.loads(written[0].details)) == set(action.details)
+
+
+def test_a_detail_that_the_docs_do_not_name_is_refused() -> None:
+    from core.privacy.audit import append
+
+    with pytest.raises(ValueError, match="no detail name"), db.transaction(staff_id=id_of("paula")) as session:
+        append(session, Action.SIGNED_OUT, now=NOW, name="Asha Example")
+
+
+def test_fifty_views_are_one_statement_and_fifty_lines(owner: Connection) -> None:
+    from sqlalchemy import event
+
+    from core.privacy.audit import append_view
+
+    people, statements = [uuid.uuid4() for _ in range(50)], []
+    with db.transaction(staff_id=id_of("paula"), session_id=id_of("one")) as session:
+        listener = lambda *arguments: statements.append(arguments[2])  # noqa: E731
+        event.listen(db.engine("app"), "before_cursor_execute", listener)
+        assert append_view(session, person_kind="student", person_ids=people, purpose="list", now=NOW) == 50
+        assert append_view(session, person_kind="student", person_ids=people, purpose="list", now=NOW) == 0
+        event.remove(db.engine("app"), "before_cursor_execute", listener)
+    assert len(statements) == 2
+    seen = owner.execute(text("select subject_id from privacy.audit_event where action = 'person viewed' order by seq"))
+    assert list(seen.scalars()) == people
