@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress, TaskID, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
@@ -25,6 +25,8 @@ from sqlalchemy.orm import Session
 
 from core import db, demo, keys, privacy_actions, queries, roles
 from core.errors import AdminError, BadInput, SettingsError
+from core.importers import generate as made_up
+from core.importers.made_up import Sizes
 from core.importers.oulad import import_oulad
 from core.importers.seed import seed as load_seed
 from core.importers.statuses import refresh_statuses
@@ -119,6 +121,35 @@ def seed() -> None:
     """Write the synthetic records of data/seed (again: nothing changes)."""
     with worker() as session:
         _seed(session)
+
+
+@app.command()
+def generate(
+    students: Annotated[int, typer.Option(help="How many students.")],
+    seed: Annotated[int, typer.Option(help="The same number makes the same records again.")] = 1,
+    visitors: Annotated[float, typer.Option(help="Visitors per student.")] = Sizes.visitors,
+    projects: Annotated[int, typer.Option(help="Modules of a program whose work is handed in.")] = Sizes.projects,
+    usage: Annotated[float, typer.Option(help="Usage events per enrollment in four months.")] = Sizes.usage,
+    mails: Annotated[float, typer.Option(help="Notices per student in four months.")] = Sizes.mails,
+    beside_real_records: Annotated[
+        bool, typer.Option(help="Allow it where real records are: nobody can take them out again.")
+    ] = False,
+) -> None:
+    """Make up realistic records of any size (a million students take some minutes). Again with the same numbers: nothing."""
+    sizes = Sizes(students, seed, visitors, projects, usage, mails)
+    with worker() as session:
+        new = made_up.prepare(session, sizes, now=_now(), beside_real_records=beside_real_records)
+    if not new:
+        out.print("These records are there already: nothing was added.")
+        return
+    with worker() as session, _progress() as advance:
+        written = made_up.generate(session, sizes, now=_now(), progress=advance)
+        privacy_actions.take_group_figures(session, now=_now())
+    _print_rows(written)
+    try:
+        db.vacuum(made_up.TABLES)
+    except SettingsError:
+        out.print("Statistics follow by autovacuum; with OWNER_DATABASE_URL they are there at once.")
 
 
 @app.command()
@@ -235,14 +266,7 @@ def import_oulad_command(
 ) -> None:
     """Load the Open University Learning Analytics Dataset (CC BY 4.0). Twice in a row changes nothing."""
     day = _day(shift_to)
-    with worker() as session, Progress(console=out, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def advance(file: str, done: int, whole: int) -> None:
-            if file not in tasks:
-                tasks[file] = bar.add_task(file, total=whole)
-            bar.update(tasks[file], completed=done)
-
+    with worker() as session, _progress() as advance:
         report = import_oulad(session, folder, now=_now(), shift_to=day, progress=advance)
         privacy_actions.take_group_figures(session, now=_now())
     for line in report.lines():
@@ -365,6 +389,20 @@ def worker() -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each thing that an import counts."""
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=out, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(what: str, done: int, whole: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=whole)
+            bar.update(tasks[what], completed=done)
+
+        yield advance
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -379,8 +417,12 @@ def _day(given: str) -> date | None:
 
 
 def _seed(session: Session) -> None:
-    for table, rows in load_seed(session, now=_now()).items():
-        out.print(f"  {table:<18}{rows:>8,}")
+    _print_rows(load_seed(session, now=_now()))
+
+
+def _print_rows(written: dict[str, int]) -> None:
+    for table, rows in written.items():
+        out.print(f"  {table:<18}{rows:>12,}")
 
 
 def _password() -> str:

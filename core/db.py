@@ -9,7 +9,7 @@ import json
 import secrets
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -123,6 +123,16 @@ def migrate() -> None:
         connection.execute(text("select pg_advisory_xact_lock(hashtext('resocode migrations'))"))
         configuration.attributes["connection"] = connection
         command.upgrade(configuration, "head")
+
+
+def vacuum(tables: Iterable[str]) -> None:
+    """Renew the statistics and the visibility map of tables ("schema.name") after a big load, as their owner.
+
+    Raises SettingsError when a server is set and OWNER_DATABASE_URL is not; autovacuum does the same in its own time.
+    """
+    with engine("owner").connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for table in tables:
+            connection.exec_driver_sql(f"vacuum (analyze) {table}")
 
 
 def migrations() -> Migrations:
