@@ -80,7 +80,7 @@ def generate(session: Session, sizes: Sizes, *, now: datetime, progress: Progres
                 written[name] = written.get(name, 0) + _write(cursor, each)
             if progress:
                 progress("students", written["student"], sizes.students)
-    append(session, Action.IMPORTED, now=now, source=SOURCE, rows=sum(written.values()), sizes=_mark(sizes))
+    append(session, Action.IMPORTED, now=now, source=SOURCE, rows=sum(written.values()))
     return written
 
 
