@@ -4,12 +4,15 @@ Every command migrates an empty database and none of them seeds, but ``serve --s
 """
 
 import json
+import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -23,7 +26,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core import db, demo, keys, privacy_actions, queries, roles
+from core import companion, db, demo, keys, leases, privacy_actions, queries, roles
 from core.errors import AdminError, BadInput, SettingsError
 from core.importers import generate as made_up
 from core.importers.made_up import Sizes
@@ -33,6 +36,7 @@ from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
 from core.privacy import audit, audit_export
 from core.settings import ROOT, settings
+from core.worker import Outcome, Worker, dry_run
 
 app = typer.Typer(
     help="Resocode Admin: the command line.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -74,8 +78,11 @@ def serve(
         bool, typer.Option("--demo", help="Make demo accounts and print them (embedded database only).")
     ] = False,
     seed: Annotated[str, typer.Option(help="auto: synthetic records into an empty database; none: nothing.")] = "none",
+    with_worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Run a worker beside the dashboard.")
+    ] = True,
 ) -> None:
-    """Run the database and the dashboard until Ctrl-C."""
+    """Run the database, the dashboard and a worker until Ctrl-C."""
     if demo_mode:
         os.environ["RESOCODE_DEMO"] = "1"
     known = settings()
@@ -85,9 +92,8 @@ def serve(
         if seed == "auto" and not session.scalar(select(func.count(Program.id))):
             out.print("First start: writing synthetic records …")
             _seed(session)
-        refresh_statuses(session, _now())
-        privacy_actions.take_group_figures(session, now=_now())
-        privacy_actions.drop_expired_files(session, now=_now())
+            refresh_statuses(session, _now())
+            privacy_actions.take_group_figures(session, now=_now())
     with worker() as session:
         sound = privacy_actions.check_audit(session, now=_now()).sound
     if not sound:
@@ -97,7 +103,40 @@ def serve(
         with worker() as session:
             privacy_actions.sign_audit(session, now=_now())
     _announce(host, port, sign_ins)
-    _run_server(host, port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again once it has closed
+    with companion.beside() if with_worker else nullcontext():
+        _run_server(host, port)
+
+
+@app.command("worker")
+def worker_command(
+    once: Annotated[bool, typer.Option("--once", help="Do what is due now, then end.")] = False,
+    only_say: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Give dead letters all their attempts again first.")] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Do what is due: weekly figures, statuses, months ahead, tidying, checkpoints. Several may run.
+
+    Ends after the job at hand on Ctrl-C or SIGTERM. With --once, exit status 1 when a job failed.
+    """
+    _log_to_stderr()
+    if only_say:
+        db.prepare()
+        for planned in dry_run(now=_now()):
+            out.print(f"{planned.kind:<22}{planned.key:<22}{planned.would}")
+        return
+    made = Worker(clock=_now)
+    _stop_on_signals(made.stopping)
+    if with_parent:
+        companion.leave_with_parent(made.stopping)
+    with worker() as session:
+        if retry:
+            out.print(f"{leases.retry(session, now=_now())} dead letters are tried again.")
+    with _beating(made):
+        if not once:
+            made.run()
+        elif failed := _report(made.catch_up()):
+            raise AdminError(f"{failed} jobs failed. See `python -m core status`.")
 
 
 @app.command()
@@ -105,14 +144,18 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     """Tell database, migrations, worker and counts, in all and by source."""
     state = db.prepare()
     with worker() as session:
-        found = queries.status(session)
+        found = queries.status(session, now=_now())
     if as_json:
         facts = {"database": found.server, "embedded": settings().embedded, "migration": asdict(state), **asdict(found)}
         typer.echo(json.dumps(facts, default=str, indent=2))
         return
     out.print(f"Database    PostgreSQL {found.server}, {'embedded' if settings().embedded else 'server'}")
     out.print(f"Migrations  {state.current} ({'up to date' if state.up_to_date else f'newest is {state.newest}'})")
-    out.print(f"Worker      {found.worker_seen or 'has not run yet'}")
+    out.print(f"Worker      {_worker_line(found.worker)}")
+    for dead in found.worker.dead:
+        out.print(
+            f"  failed    {dead.kind} {dead.key}: {dead.attempts} attempts, {dead.error} at {dead.failed_at:%F %H:%M} UTC"
+        )
     out.print(_counts_table(found))
 
 
@@ -188,7 +231,7 @@ def init(
 
 @app.command()
 def snapshot() -> None:
-    """Write this week's group figures, unless they are there (the worker will do this every Monday)."""
+    """Write this week's group figures, unless they are there (the worker does this every Monday)."""
     with worker() as session:
         refresh_statuses(session, _now())
         out.print(f"{privacy_actions.take_group_figures(session, now=_now())} figures written.")
@@ -462,6 +505,45 @@ def _shown(host: str) -> str:
     return "localhost" if host == "127.0.0.1" else host
 
 
+def _log_to_stderr() -> None:
+    ours = logging.getLogger("resocode")
+    if not ours.handlers:
+        ours.addHandler(logging.StreamHandler())
+        ours.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        ours.setLevel(logging.INFO)
+
+
+def _stop_on_signals(stopping: threading.Event) -> None:
+    """The first signal ends a worker after the job at hand, or after ten seconds; its transaction is then rolled back."""
+
+    def stop(_number: int, _frame: object) -> None:
+        stopping.set()
+        companion.leave_soon()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+@contextmanager
+def _beating(made: Worker) -> Iterator[None]:
+    stopped = threading.Event()
+    threading.Thread(target=made.beat_until_stopped, args=[stopped], name="heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
+
+
+def _report(outcomes: list[Outcome]) -> int:
+    """Print what became of each job; return how many failed."""
+    for each in outcomes:
+        told = ", ".join(f"{name} {number:,}" for name, number in each.counts.items()) or each.error
+        out.print(f"{each.kind:<22}{each.key:<22}{each.became:<8}{told}")
+    if not outcomes:
+        out.print("Nothing is due.")
+    return sum(each.became == "failed" for each in outcomes)
+
+
 def _run_server(host: str, port: int) -> None:
     """Serve in this process. uvicorn binds by host and port, so that Nagle's delay is off (research: 40 ms a click)."""
     import uvicorn
@@ -477,6 +559,14 @@ def _run_server(host: str, port: int) -> None:
         timeout_graceful_shutdown=2,
         server_header=False,
     )
+
+
+def _worker_line(state: queries.WorkerState) -> str:
+    if state.seen_at is None:
+        return "has never run"
+    running = f"{state.alive} alive" if state.alive else "none alive"
+    behind = f"; behind since {state.behind_since:%F %H:%M} UTC" if state.behind_since else ""
+    return f"{running}; last seen {state.seen_at:%F %H:%M:%S} UTC{behind}"
 
 
 def _counts_table(found: queries.Status) -> Table:

@@ -3,7 +3,7 @@
 Enrollments   enrollment_page, enrollment_total, catalog, funnel, monthly_trend, completed_figure
 Students      student_card
 Overview      program_day, taught_cohorts, promise_counts, house
-Operations    status
+Operations    status, worker_state
 Audit         audit_page, audit_total, audit_state, colleagues
 
 A read takes a ``Session`` that says who asks (core.db.transaction), never commits, and returns frozen rows. To add one:
@@ -43,7 +43,7 @@ from core.reads.enrollments import (
     funnel,
     monthly_trend,
 )
-from core.reads.operations import Counts, Status, status
+from core.reads.operations import Counts, DeadJob, KindOfJob, Status, WorkerState, status, worker_state
 from core.reads.overview import (
     CohortStart,
     House,
@@ -74,11 +74,13 @@ __all__ = [
     "CompletedFigure",
     "Counts",
     "Cursor",
+    "DeadJob",
     "EnrollmentFilter",
     "EnrollmentPage",
     "EnrollmentRow",
     "Funnel",
     "House",
+    "KindOfJob",
     "ProgramDay",
     "PromiseCounts",
     "Status",
@@ -88,6 +90,7 @@ __all__ = [
     "Total",
     "Trend",
     "Week",
+    "WorkerState",
     "audit_page",
     "audit_state",
     "audit_total",
@@ -104,4 +107,5 @@ __all__ = [
     "status",
     "student_card",
     "taught_cohorts",
+    "worker_state",
 ]

@@ -10,7 +10,7 @@ from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import charts, guards, states
+from ui import charts, guards, states, workers
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day, literal
@@ -232,8 +232,10 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
                 None,
             )
         )
-    needs(items)
+    machinery = read(staff, queries.worker_state, now=moment)
+    needs([*items, *workers.needs(machinery)])
     promise_figures(counts)
+    workers.line(machinery)
 
 
 def promises(staff: Staff, moment: datetime) -> PromiseCounts:
@@ -299,21 +301,14 @@ def admin(staff: Staff, moment: datetime) -> None:
                 None,
             )
         )
-    if found.worker_seen is None:
-        items.append(
-            (":gray[:material/help:]", "No worker has run yet", "Weekly figures and clean-up wait for it.", None)
-        )
-    needs(items)
+    machinery = read(staff, queries.worker_state, now=moment)
+    needs([*workers.needs(machinery), *items])
     with st.grid(4, min_column_width=190):
         st.metric("Staff accounts", found.enabled, border=True, help="Accounts that can sign in. Live.")
         st.metric("Disabled accounts", found.disabled, border=True, help="Accounts that cannot sign in. Live.")
         st.metric("Live sessions", found.sessions, border=True, help="Signed in and not ended. Live.")
-        st.metric(
-            "Worker",
-            f"{found.worker_seen:%H:%M}" if found.worker_seen else "–",
-            border=True,
-            help="Last heartbeat (UTC).",
-        )
+        workers.figure(machinery)
+    workers.table(machinery)
 
 
 def auditor(staff: Staff, moment: datetime) -> None:

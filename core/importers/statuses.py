@@ -15,6 +15,13 @@ _WITHDRAWN = text("""
             then greatest(c.starts_on::timestamp at time zone 'UTC', e.enrolled_at) end)
     from platform.result r join platform.cohort c on c.id = r.cohort_id
     where r.enrollment_id = e.id and r.kind = 'withdrawn' and e.status <> 'withdrawn' and r.decided_at <= :now""")
+_WITHDRAWN_DUE = """
+    select from platform.result r join platform.enrollment e on e.id = r.enrollment_id
+    where r.kind = 'withdrawn' and e.status <> 'withdrawn' and r.decided_at <= :now"""
+_MOVED_DUE = """
+    select from platform.cohort c join platform.enrollment e on e.cohort_id = c.id
+    where (e.status = 'registered' and c.starts_on <= :today) or (e.status = 'active' and c.ends_on < :today)"""
+_DUE = text(f"select exists ({_MOVED_DUE}) or exists ({_WITHDRAWN_DUE})")
 _MOVED = text("""
     update platform.enrollment e
     set status = case when c.ends_on < :today then 'ended' else 'active' end,
@@ -22,6 +29,11 @@ _MOVED = text("""
     from platform.cohort c
     where c.id = e.cohort_id and c.starts_on <= :today
       and (e.status = 'registered' or (e.status = 'active' and c.ends_on < :today))""")
+
+
+def statuses_are_due(session: Session, now: datetime) -> bool:
+    """Return whether :func:`refresh_statuses` would move anything."""
+    return bool(session.scalar(_DUE, {"now": now, "today": now.astimezone(UTC).date()}))
 
 
 def refresh_statuses(session: Session, now: datetime) -> int:

@@ -3,7 +3,8 @@
 import uuid
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, Date, ForeignKey, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, Date, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Base, Id
@@ -13,6 +14,7 @@ from core.models.platform import one_of
 SCHEMA = "staff"
 ROLES = ("program_staff", "instructor", "mentor", "privacy_officer", "admin", "auditor")
 TEACHING_ROLES = ("instructor", "mentor")
+JOB_STATES = ("waiting", "running", "done", "failed", "over")
 
 _STAFF = about(
     reaches="", erasure=Erasure.KEEP, reason="proof of who acted", until="3 years after the last day of work"
@@ -125,3 +127,33 @@ class WorkerHeartbeat(Base):
 
     worker: Mapped[str] = mapped_column(primary_key=True, info=technical())
     beat_at: Mapped[datetime] = mapped_column(info=technical())
+
+
+class WorkerJob(Base):
+    """A job of the workers: what of ``kind`` is due, for which ``key``; held by a lease and its ``fence`` (core.leases).
+
+    ``failed`` is a dead letter, ``over`` one that nobody needs any more. ``error`` is a code, ``result`` holds counts.
+    """
+
+    __tablename__ = "job"
+    __table_args__ = (
+        UniqueConstraint("kind", "key"),
+        one_of("state", JOB_STATES),
+        CheckConstraint("(state = 'running') = (lease_until is not null)", name="running_has_lease"),
+        Index("ix_job_open", "kind", "next_at", "key", postgresql_where=text("state in ('waiting', 'running')")),
+        {"schema": SCHEMA, "info": _SHORT},
+    )
+
+    id: Mapped[Id]
+    kind: Mapped[str] = mapped_column(info=technical())
+    key: Mapped[str] = mapped_column(info=technical())
+    state: Mapped[str] = mapped_column(server_default="waiting", info=technical())
+    attempts: Mapped[int] = mapped_column(server_default="0", info=technical())
+    next_at: Mapped[datetime] = mapped_column(info=technical())
+    lease_owner: Mapped[str | None] = mapped_column(info=technical())
+    lease_until: Mapped[datetime | None] = mapped_column(info=technical())
+    fence: Mapped[int] = mapped_column(BigInteger, server_default="0", info=technical())
+    error: Mapped[str | None] = mapped_column(info=technical())
+    result: Mapped[dict[str, int] | None] = mapped_column(JSONB, info=technical())
+    created_at: Mapped[datetime] = mapped_column(info=technical())
+    finished_at: Mapped[datetime | None] = mapped_column(info=technical())

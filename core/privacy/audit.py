@@ -240,6 +240,11 @@ def checkpoints(folder: Path | None = None) -> list[Checkpoint]:
     return [Checkpoint(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line]
 
 
+def unsigned(session: Session, *, folder: Path | None = None) -> int:
+    """Return how many lines were added since the last checkpoint of this machine."""
+    return size(session) - _last_signed((folder or _folder()) / "checkpoints.jsonl")
+
+
 def size(session: Session) -> int:
     """Return the number of lines."""
     return int(session.scalar(select(func.coalesce(func.max(AuditEvent.seq), 0))) or 0)
@@ -325,6 +330,16 @@ def _ends_at_least_with(session: Session, size: int, head: bytes) -> bool:
 
 def _folder() -> Path:
     return settings().home / "audit"
+
+
+def _last_signed(file: Path) -> int:
+    """The size in the last whole line of a file that grows for years: only its end is read."""
+    if not file.exists():
+        return 0
+    with file.open("rb") as log:
+        log.seek(max(0, file.stat().st_size - 4096))
+        lines = [line for line in log.read().split(b"\n")[:-1] if line.startswith(b"{")]
+    return int(json.loads(lines[-1])["size"]) if lines else 0
 
 
 def _place(folder: Path | None) -> str:

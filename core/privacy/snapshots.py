@@ -8,7 +8,7 @@ that are published, so that no difference stands for a hidden one. Not called an
 import uuid
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,11 @@ def take_group_figures(session: Session, *, now: datetime) -> int:
     ]
     written = insert(GroupFigure).values(rows).on_conflict_do_nothing().returning(GroupFigure.id)
     return len(session.execute(written).all())
+
+
+def figures_taken(session: Session, *, now: datetime) -> bool:
+    """Return whether this week's figures are there."""
+    return bool(session.scalar(select(exists().where(GroupFigure.week == monday(now)))))
 
 
 def monday(now: datetime) -> date:

@@ -8,7 +8,7 @@ from sqlalchemy import case, func, select, text
 from sqlalchemy.orm import Session
 
 from core.models.platform import Cohort, Enrollment, Program, Submission, Visitor
-from core.models.staff import Assignment, StaffMember, StaffSession, WorkerHeartbeat
+from core.models.staff import Assignment, StaffMember, StaffSession
 from core.policy import Parameters
 
 ANSWER_WORKING_DAYS = 2
@@ -100,7 +100,6 @@ class House:
     sessions: int
     demo_accounts: int
     running_without_teacher: tuple[str, ...]
-    worker_seen: datetime | None
 
 
 def program_day(session: Session, *, now: datetime) -> ProgramDay:
@@ -192,7 +191,6 @@ def house(session: Session, *, now: datetime) -> House:
         session.scalar(select(func.count(StaffSession.id)).where(live)) or 0,
         session.scalar(select(func.count(StaffMember.id)).where(StaffMember.demo, enabled)) or 0,
         tuple(session.scalars(select(Cohort.title).where(running).order_by(Cohort.title))),
-        session.scalar(select(func.max(WorkerHeartbeat.beat_at))),
     )
 
 

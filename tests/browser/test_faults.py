@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from core import embedded
 from core.settings import ROOT
-from tests.browser.conftest import environment, free_port, serving, sign_in, wait_for
+from tests.browser.conftest import Dashboard, environment, free_port, serving, sign_in, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -25,6 +25,11 @@ def servers(home: Path) -> list[psutil.Process]:
         if str(home) in words and ("guard" in words or "postgres" in words):
             found.append(process)
     return found
+
+
+def workers(dashboard: Dashboard) -> list[psutil.Process]:
+    """The worker beside a dashboard."""
+    return [child for child in psutil.Process(dashboard.process.pid).children() if "worker" in child.cmdline()]
 
 
 def test_the_database_goes_and_comes_back(page: Page, folder: Path) -> None:
@@ -47,18 +52,28 @@ def test_it_stops_cleanly_and_takes_the_database_with_it(folder: Path, how: sign
     home = folder / "home"
     with serving(home) as dashboard:
         assert servers(home)
+        wait_for(lambda: "alive" in dashboard.core("status"))
+        [beside] = workers(dashboard)
         dashboard.process.send_signal(how)
         assert dashboard.process.wait(20) in (0, -how)
+        assert not beside.is_running()
         wait_for(lambda: not servers(home))
     assert "Traceback" not in (home / "serve.log").read_text()
 
 
-def test_after_a_kill_the_guardian_stops_the_database(folder: Path) -> None:
+def test_after_a_kill_the_guardian_stops_the_database_and_the_worker_goes(folder: Path) -> None:
     home = folder / "home"
     with serving(home) as dashboard:
+        [beside] = workers(dashboard)
         os.kill(dashboard.process.pid, signal.SIGKILL)
         dashboard.process.wait(10)
         wait_for(lambda: not servers(home))
+        assert not beside.is_running() or beside.status() == psutil.STATUS_ZOMBIE  # nobody reaps it in a container
+
+
+def test_without_a_worker_there_is_none(folder: Path) -> None:
+    with serving(folder / "home", "--no-worker") as dashboard:
+        assert workers(dashboard) == []
 
 
 def test_a_port_in_use_is_a_sentence(folder: Path) -> None:

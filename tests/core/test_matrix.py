@@ -53,6 +53,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "staff.throttle": {},
     "staff.file_link": {},
     "staff.worker_heartbeat": {},
+    "staff.job": {},
 }
 KEY = {"platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
        "privacy.audit_event": "seq", "privacy.audit_check": "checked_at", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",

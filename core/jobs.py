@@ -1,0 +1,117 @@
+"""Everything the workers do, one line each.
+
+A job says what is *due* by looking at the data ("is this week's figure there?"), never at what was done or when it last
+ticked: a worker that was off for five days finds what is missing and does it. To add one: a function that returns keys, one
+that does the work for a key in the given transaction and returns counts, and a line in ``JOBS``.
+
+``due(session, now)`` changes nothing and returns *every* key that is due. ``run(session, key, now)`` may run again after a
+crash, and may find the work already done. For more work than one transaction should carry, do a part and leave the rest
+due: with ``again=NOW`` it is taken up at once. Keys and counts name no person.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core import privacy_actions
+from core.importers.statuses import refresh_statuses, statuses_are_due
+from core.privacy import audit, housekeeping, snapshots
+
+NOW = timedelta(0)
+DAY = timedelta(days=1)
+MONTHS_AHEAD = 3
+BY_MONTH = ("email_log", "usage_event")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One kind of work. The data are asked at most once per ``every``; a worker holds a key for ``lease`` at a time and
+    renews it while it lives, for ``longest`` at most; a key that is done is not taken up again within ``again``."""
+
+    kind: str
+    due: Callable[[Session, datetime], Sequence[str]]
+    run: Callable[[Session, str, datetime], Mapping[str, int]]
+    every: timedelta = timedelta(minutes=1)
+    lease: timedelta = timedelta(minutes=1)
+    longest: timedelta = timedelta(hours=1)
+    again: timedelta = timedelta(minutes=1)
+
+
+def _figures_due(session: Session, now: datetime) -> list[str]:
+    return [] if snapshots.figures_taken(session, now=now) else [snapshots.monday(now).isoformat()]
+
+
+def _take_figures(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return {"moved": refresh_statuses(session, now), "figures": privacy_actions.take_group_figures(session, now=now)}
+
+
+def _statuses_due(session: Session, now: datetime) -> list[str]:
+    return [now.date().isoformat()] if statuses_are_due(session, now) else []
+
+
+def _refresh_statuses(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return {"moved": refresh_statuses(session, now)}
+
+
+def _months_due(session: Session, now: datetime) -> list[str]:
+    missing = text("""
+        select t.name || ' ' || to_char(m, 'YYYY-MM') from unnest(cast(:tables as text[])) as t(name),
+            generate_series(date_trunc('month', cast(:today as timestamp)), cast(:today as timestamp) + :ahead * interval '1 month', '1 month') m
+        where to_regclass('platform.' || t.name || to_char(m, '"_"YYYY"_"MM')) is null order by 1""")
+    asked = {"tables": list(BY_MONTH), "today": now.date(), "ahead": MONTHS_AHEAD}
+    return list(session.scalars(missing, asked))
+
+
+def _make_month(session: Session, key: str, _now: datetime) -> dict[str, int]:
+    table, month = key.split()
+    made = text("select platform.make_months(:table, cast(:day as date), cast(:day as date))")
+    return {"made": session.scalar(made, {"table": table, "day": f"{month}-01"}) or 0}
+
+
+def _leftovers_due(session: Session, now: datetime) -> list[str]:
+    return housekeeping.leftovers(session, now=now)
+
+
+def _tidy(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"dropped": TIDY[key](session, now=now)}
+
+
+TIDY: dict[str, Callable[..., int]] = {
+    "files": privacy_actions.drop_expired_files,
+    "sessions": housekeeping.drop_ended_sessions,
+    "failures": housekeeping.drop_old_failures,
+    "heartbeats": housekeeping.drop_old_heartbeats,
+    "jobs": housekeeping.drop_old_jobs,
+}
+
+
+def _unsigned_lines(session: Session, now: datetime) -> list[str]:
+    return ["end of the audit"] if audit.unsigned(session) else []
+
+
+def _sign_audit(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    made = privacy_actions.sign_audit(session, now=now)
+    return {"lines": made.size if made else 0}
+
+
+def _check_due(session: Session, now: datetime) -> list[str]:
+    newest = audit.newest_check(session)
+    return [now.date().isoformat()] if newest is None or newest.checked_at <= now - DAY else []
+
+
+def _check_audit(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    found = privacy_actions.check_audit(session, now=now)
+    return {"lines": found.lines, "broken": not found.sound}
+
+
+JOBS: tuple[Job, ...] = (
+    Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
+    Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
+    Job("months ahead", _months_due, _make_month, every=timedelta(hours=1)),
+    Job("tidying", _leftovers_due, _tidy),
+    Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
+    Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),
+)
