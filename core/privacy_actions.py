@@ -12,6 +12,7 @@ Every verb is keyword-only, takes who acts (``by``) and when (``now``), and writ
 transaction. None of them commits. Dangerous ones are ``guarded``: closed while the audit does not verify.
 """
 
+from core.privacy.audit import Action
 from core.privacy.audit import check as check_audit
 from core.privacy.audit import checkpoint as sign_audit
 from core.privacy.audit_export import record_audit_export
@@ -43,6 +44,7 @@ from core.privacy.staffing import (
 )
 
 __all__ = [
+    "Action",
     "SignedIn",
     "Staff",
     "add_staff",

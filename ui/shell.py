@@ -8,14 +8,17 @@ from typing import Literal
 
 import streamlit as st
 
+from core import queries
 from core.privacy_actions import Staff
 from core.settings import ROOT
 from ui import confirm, guards, signin, states, theme
+from ui.cached import read
 
 EVERYONE = tuple(guards.ROLE_NAMES)
 SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     "": [("overview", "Today", "calendar_today", EVERYONE)],
     "People": [("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin"))],
+    "Proof": [("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin"))],
 }
 DETAILS = [("student", "Student", "person")]
 
@@ -48,6 +51,7 @@ def show(page: st.Page, staff: Staff) -> None:
     confirm.tell()
     with st.container(width=1280):
         try:
+            states.audit_banner(read(staff, queries.audit_state))
             page.run()
         except Exception as error:  # noqa: BLE001 - the last line before a person's screen
             states.failed(error)

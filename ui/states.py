@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core import db
 from core.errors import AdminError
+from core.queries import AuditState
 from core.settings import ROOT
 
 DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeout)
@@ -53,6 +54,16 @@ def refused(page: str, sentence: str) -> None:
     st.title(page, anchor=False)
     heading, text = f"{page} is not open to you", f"{sentence} This attempt was logged."
     state(heading, text, icon="lock", button="Back to Today", act=_go_home, key="go_home")
+
+
+def audit_banner(state: AuditState) -> None:
+    """Say on every screen that the audit does not verify, as long as it does not."""
+    if state.broken:
+        st.error(
+            "**The audit does not verify.** Guarded actions are closed until it does; looking things up is possible. An admin"
+            " finds the way on in the runbook.",
+            icon=":material/gpp_bad:",
+        )
 
 
 def failed(error: BaseException) -> None:

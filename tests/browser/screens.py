@@ -25,6 +25,8 @@ PATHS = {
     "enrollments-admin": ("ada", "/enrollments?period=1+year"),
     "enrollments-hostile": ("paula", "/enrollments?period=All+time&sort=By+name"),
     "enrollments-nothing-found": ("paula", "/enrollments?level=advanced&status=withdrawn&period=30+days"),
+    "audit": ("aiko", "/audit?period=All+time"),
+    "audit-admin": ("ada", "/audit"),
     "refused": ("ines", "/enrollments"),
     "student-missing": ("paula", "/student?id=none"),
 }

@@ -18,6 +18,7 @@ PAGES = {
     "overview": set(STAFF.values()),
     "enrollments": {"program_staff", "admin"},
     "student": {"program_staff"},
+    "audit": {"privacy_officer", "auditor", "admin"},
 }
 STUDENT_WORDS = ("Asha", "Ben", "Cleo", "students.example")
 
