@@ -39,13 +39,14 @@ def proof(state: AuditState, moment: datetime, lines: int | None) -> None:
             st.metric("Lines proved", state.lines, border=True, height="stretch", format="localized",
                       help="Lines that the last check found as they were written.")  # fmt: skip
         else:
-            st.metric("Lines", lines, lines - state.lines, delta_color="off", delta_description="since the last check",
+            st.metric("Lines", lines, lines - state.lines, delta_color="off", delta_arrow="off",
+                      delta_description="since the last check",
                       border=True, height="stretch", format="localized",
                       help="Lines in the log now. None is ever removed; the next check proves the new ones.")  # fmt: skip
         st.metric("Last check", ago(state.checked_at, moment), instant(state.checked_at), delta_color="off",
                   delta_arrow="off", border=True, height="stretch",
                   help="When the whole log was last recomputed. A check that is older than 26 hours is overdue.")  # fmt: skip
-        st.metric("Signed checkpoints", state.checkpoints, f"last {instant(state.signed_at)}", delta_color="off",
+        st.metric("Signed checkpoints", state.checkpoints, f"last on {instant(state.signed_at)}" if state.signed_at else "none yet", delta_color="off",
                   delta_arrow="off", border=True, height="stretch", format="localized",
                   help="Signed statements about the end of the log, kept outside the database; as of the last check.")  # fmt: skip
     if state.broken:
@@ -88,17 +89,17 @@ def filter_row(people: Sequence[Colleague], moment: datetime) -> tuple[AuditFilt
     """Draw the filters, bound to the address; return what they say, and what is wrong with them."""
     with st.container(horizontal=True, vertical_alignment="center"):
         action = st.selectbox(
-            "Kind of line", [EVERYTHING, *Action], key="action", bind="query-params", width=190,
+            "Kind of line", [EVERYTHING, *Action], key="action", bind="query-params", width=170,
             label_visibility="collapsed", format_func=str,
         )  # fmt: skip
         labels = labelled(people)
         actor = st.selectbox(
-            "Who", [EVERYBODY, *OTHERS, *labels], key="actor", bind="query-params", width=230,
+            "Who", [EVERYBODY, *OTHERS, *labels], key="actor", bind="query-params", width=190,
             label_visibility="collapsed",
         )  # fmt: skip
         typed = st.text_input(
-            "Id of a person, request or account", key="subject", bind="query-params", width=250, max_chars=60,
-            placeholder="Id of a person, request or account", label_visibility="collapsed",
+            "Id of a person, request or account", key="subject", bind="query-params", width=215, max_chars=60,
+            placeholder="Id of person or request", label_visibility="collapsed",
             icon=":material/fingerprint:",
         )  # fmt: skip
         period = st.segmented_control(
@@ -169,10 +170,12 @@ def listing(wanted: AuditFilter, names: dict[uuid.UUID, str], lines: int) -> Non
         return
     befores = pages_of(wanted)
     found = read(STAFF, queries.audit_page, wanted, before=befores[-1])
+    place = st.container()  # above the table: the last of fifty lines is below the screen
     chosen = table(found.lines, names, page=len(befores))
     footer(found, befores, f"More than {total.count:,}" if total.capped else f"{total.count:,}")
     if chosen is not None:
-        one(chosen, names)
+        with place:
+            one(chosen, names)
 
 
 def pages_of(wanted: AuditFilter) -> list[int | None]:
@@ -224,12 +227,18 @@ def about(line: AuditLine, names: dict[uuid.UUID, str]) -> str:
         return "–"
     if line.subject_kind == "staff" and line.subject_id in names:
         return names[line.subject_id]
-    return f"{line.subject_kind or ''} {str(line.subject_id)[:8]}…{str(line.subject_id)[-4:]}"
+    return f"{line.subject_kind or ''} {short(line.subject_id)}"
 
 
 def told(line: AuditLine) -> str:
     """The details in one line."""
-    return " · ".join(f"{name.replace('_', ' ')}: {value}" for name, value in line.details.items()) or "–"
+    return " · ".join(f"{name.replace('_', ' ')}: {short(value)}" for name, value in line.details.items()) or "–"
+
+
+def short(value: object) -> str:
+    """A detail in the table: an id by its ends."""
+    text = str(value)
+    return f"{text[:8]}…{text[-4:]}" if len(text) == 36 and text.count("-") == 4 else text.replace("_", " ")
 
 
 def footer(found: queries.AuditPage, befores: list[int | None], total: str) -> None:
@@ -274,7 +283,7 @@ def one(line: AuditLine, names: dict[uuid.UUID, str]) -> None:
                 },
                 indent=2, ensure_ascii=False,
             ),
-            language="json", wrap_lines=True,
+            language=None, wrap_lines=True,
         )  # fmt: skip
 
 
