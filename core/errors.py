@@ -36,3 +36,7 @@ class NotFound(AdminError):
 
 class BadInput(AdminError):
     """A person typed or uploaded something that cannot be used; nothing was changed."""
+
+
+class Stale(AdminError):
+    """Somebody changed this since the screen was drawn; nothing was changed now. Look at it again, then decide."""

@@ -4,6 +4,10 @@ Sessions   sign_in, redeem_ticket, live_session, refuse_session, confirm_identit
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list, staff_id
 People     reveal_contacts, record_view, record_refusal, export_list
 Audit      check_audit, sign_audit, export_audit, record_audit_export
+Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
+           extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
+Deletion   close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account, send_back
+Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
 Files      open_file, file_exists, drop_expired_files
 Figures    take_group_figures
 Policy     publish_first_version
@@ -12,13 +16,54 @@ Every verb is keyword-only, takes who acts (``by``) and when (``now``), and writ
 transaction. None of them commits. Dangerous ones are ``guarded``: closed while the audit does not verify.
 """
 
+from core.privacy.acting import Receipt
 from core.privacy.audit import Action
 from core.privacy.audit import check as check_audit
 from core.privacy.audit import checkpoint as sign_audit
 from core.privacy.audit_export import record_audit_export
 from core.privacy.contacts import export_audit, export_list, record_refusal, record_view, reveal_contacts
+from core.privacy.deletion import (
+    APPROVALS,
+    REACTIVATIONS,
+    SEND_BACKS,
+    BulkReceipt,
+    PlanShown,
+    approve_deletion,
+    approve_deletions,
+    ask_early,
+    close_account,
+    open_plan,
+    reactivate_account,
+    send_back,
+)
 from core.privacy.files import drop_expired_files, file_exists, open_file
+from core.privacy.letters import KINDS as LETTER_KINDS
+from core.privacy.letters import PLACEHOLDERS, Letter, Wording, draft_letter, edit_wording, wording, write_letter
+from core.privacy.outbox import LetterReceipt, cancel_letter, confirm_step, mark_sent_by_hand
 from core.privacy.publication import publish_first_version
+from core.privacy.requests import (
+    ANSWERS,
+    EXTENSIONS,
+    IDENTITY_METHODS,
+    PAUSES,
+    REFUSALS,
+    RESUMES,
+    WITHDRAWALS,
+    Filed,
+    add_note,
+    answer_request,
+    ask_identity,
+    extend_answer,
+    file_request,
+    link_subject,
+    pause_clock,
+    record_identity,
+    record_request_view,
+    refuse_request,
+    resume_clock,
+    take_request,
+    withdraw_request,
+)
 from core.privacy.sessions import (
     SignedIn,
     Staff,
@@ -44,36 +89,82 @@ from core.privacy.staffing import (
 )
 
 __all__ = [
+    "ANSWERS",
+    "APPROVALS",
+    "EXTENSIONS",
+    "IDENTITY_METHODS",
+    "LETTER_KINDS",
+    "PAUSES",
+    "PLACEHOLDERS",
+    "REACTIVATIONS",
+    "REFUSALS",
+    "RESUMES",
+    "SEND_BACKS",
+    "WITHDRAWALS",
     "Action",
+    "BulkReceipt",
+    "Filed",
+    "Letter",
+    "LetterReceipt",
+    "PlanShown",
+    "Receipt",
     "SignedIn",
     "Staff",
+    "Wording",
+    "add_note",
     "add_staff",
+    "answer_request",
+    "approve_deletion",
+    "approve_deletions",
+    "ask_early",
+    "ask_identity",
     "assign",
     "assignments",
+    "cancel_letter",
     "change_role",
     "check_audit",
+    "close_account",
     "confirm_identity",
+    "confirm_step",
     "demand_fresh",
     "disable_staff",
+    "draft_letter",
     "drop_expired_files",
+    "edit_wording",
     "enable_staff",
     "export_audit",
     "export_list",
+    "extend_answer",
     "file_exists",
+    "file_request",
     "is_fresh",
+    "link_subject",
     "live_session",
+    "mark_sent_by_hand",
     "open_file",
+    "open_plan",
+    "pause_clock",
     "publish_first_version",
+    "reactivate_account",
     "record_audit_export",
+    "record_identity",
     "record_refusal",
+    "record_request_view",
     "record_view",
     "redeem_ticket",
+    "refuse_request",
     "refuse_session",
+    "resume_clock",
     "reveal_contacts",
+    "send_back",
     "sign_audit",
     "sign_in",
     "sign_out",
     "staff_id",
     "staff_list",
     "take_group_figures",
+    "take_request",
+    "withdraw_request",
+    "wording",
+    "write_letter",
 ]

@@ -21,6 +21,24 @@ def clean(text: str, *, what: str, longest: int = LONGEST_LINE) -> str:
     return trimmed
 
 
+def clean_text(text: str, *, what: str, longest: int) -> str:
+    """Return a text of several lines trimmed and in NFC, with line ends as ``\\n``.
+
+    Raises BadInput like :func:`clean`; line ends and tabs are fine here. Nothing is cut: a text that is too long is refused
+    whole, so that whoever typed it can shorten it.
+    """
+    lined = text.replace("\r\n", "\n").replace("\r", "\n")
+    if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t" for char in lined):
+        raise BadInput(f"{what} holds a character that cannot be used. Remove it and try again.", what=what)
+    trimmed = unicodedata.normalize("NFC", lined).strip()
+    if len(trimmed) > longest:
+        raise BadInput(
+            f"{what} is {len(trimmed):,} characters long; {longest:,} are possible. Nothing was saved or cut.",
+            what=what,
+        )
+    return trimmed
+
+
 def isolated(text: str) -> str:
     """Return a name wrapped so that its writing direction cannot disturb the words around it (U+2068 … U+2069)."""
     return f"\u2068{text}\u2069" if any(unicodedata.bidirectional(char) in _TURNING for char in text) else text

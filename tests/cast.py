@@ -1,7 +1,7 @@
 """The cast that all tests share, and the one instant at which they play.
 
 Staff: Paula (program staff), Ines (instructor of Python, formerly of Java), Marek (mentor of Cloud), Omar (privacy
-officer), Ada (admin), Aiko (auditor), Dora (an instructor whose account is disabled, still assigned to Python).
+officer; Olga and Oskar are officers too, for what needs a second and a third person), Ada (admin), Aiko (auditor), Dora (an instructor whose account is disabled, still assigned to Python).
 
 Students: Asha (Python, active, open request, learning records of every kind), Ben (Cloud, the bystander: whatever a test
 does to others, his rows stay), Cleo (Java, whose assignment to Ines has ended). Visitors: Vera (no request), Viktor.
@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 from core import keys, policy
 from core.models import platform as p
 from core.models import privacy as v
+from core.models import requests as q
 from core.models import staff as s
+from core.policy.clock import add_months
 from core.privacy import passwords, snapshots
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -27,11 +29,13 @@ STAFF = {
     "ines": "instructor",
     "marek": "mentor",
     "omar": "privacy_officer",
+    "olga": "privacy_officer",
+    "oskar": "privacy_officer",
     "ada": "admin",
     "aiko": "auditor",
     "dora": "instructor",
 }
-ROLES = {name: role for name, role in STAFF.items() if name != "dora"}
+ROLES = {name: role for name, role in STAFF.items() if name not in ("dora", "olga", "oskar")}
 STUDENTS = ("asha", "ben", "cleo")
 COHORT_OF = {"asha": "python", "ben": "cloud", "cleo": "java"}
 
@@ -181,10 +185,15 @@ def _visitors(session: Session) -> None:
 
 
 def _requests(session: Session) -> None:
-    _add(session, v.Request, id=id_of("asha request"), kind="access", student_id=id_of("asha"), state="open",
-         received_at=NOW - timedelta(days=40), due_at=NOW - timedelta(days=9), source="cast")  # fmt: skip
-    _add(session, v.Request, id=id_of("ben request"), kind="access", student_id=id_of("ben"), state="closed",
-         received_at=NOW - timedelta(days=90), due_at=NOW - timedelta(days=60), closed_at=NOW - timedelta(days=70), source="cast")  # fmt: skip
+    """Asha's access request is open and late, Ben's is answered. Filed long ago, by an import."""
+    for name, state, days in (("asha", "received", 40), ("ben", "answered", 90)):
+        received = NOW - timedelta(days=days)
+        done = received + timedelta(days=20) if state == "answered" else None
+        request, version = id_of(f"{name} request"), policy.in_force(session, NOW).version
+        _add(session, q.Request, id=request, kind="access", student_id=id_of(name), state=state, policy_version=version,
+             received_at=received, due_at=add_months(received, 1), answered_at=done, closed_at=done, moved_at=received,
+             source="cast")  # fmt: skip
+        _add(session, q.RequestClock, request_id=request, version=1, what="start", at=received)
 
 
 def snapshot(connection: Connection, name: str) -> dict[str, list[tuple[Any, ...]]]:

@@ -20,8 +20,12 @@ from core.importers.loading import Record, load, make_months, records, stable_id
 from core.importers.statuses import refresh_statuses
 from core.models import platform as p
 from core.models import privacy as v
+from core.models import requests as q
 from core.models.base import Base
+from core.policy import in_force
+from core.policy.clock import add_months
 from core.privacy.audit import Action, append
+from core.privacy.deletion import put_up_plans
 from core.settings import ROOT
 
 SOURCE = "seed"
@@ -46,10 +50,13 @@ FILES: tuple[tuple[str, type[Base]], ...] = (
     ("email_log", p.EmailLog),
     ("subscriptions", p.Subscription),
     ("payments", p.Payment),
-    ("requests", v.Request),
+    ("requests", q.Request),
+    ("request_clocks", q.RequestClock),
+    ("request_moves", q.RequestMove),
+    ("request_texts", q.RequestText),
 )
 BY_MONTH = {"usage_event": "at", "email_log": "sent_at"}
-REFERENCES = ("program", "cohort", "module", "student", "enrollment", "submission", "visitor", "guardian")
+REFERENCES = ("program", "cohort", "module", "student", "enrollment", "submission", "visitor", "guardian", "request")
 
 
 def seed(session: Session, *, now: datetime) -> dict[str, int]:
@@ -57,6 +64,7 @@ def seed(session: Session, *, now: datetime) -> dict[str, int]:
     base = _base(session, now)
     written = {name: _load_file(session, name, model, base) for name, model in FILES}
     refresh_statuses(session, now)
+    put_up_plans(session, source=SOURCE, now=now)
     if any(written.values()):
         append(session, Action.IMPORTED, now=now, source=SOURCE, rows=sum(written.values()))
     return written
@@ -74,6 +82,8 @@ def _load_file(session: Session, name: str, model: type[Base], base: date) -> in
     rows = [_row(record, kind, base) for record in _records(name)]
     if kind in ("student", "visitor"):
         _add_hashes(rows)
+    if kind in MISSING_CELLS:
+        MISSING_CELLS[kind](session, rows)
     if kind in BY_MONTH:
         make_months(session, kind, [row[BY_MONTH[kind]].date() for row in rows])
     columns = list(rows[0])
@@ -110,6 +120,29 @@ def _add_hashes(rows: list[dict[str, Any]]) -> None:
     hashes: Callable[[str, str], tuple[bytes, bytes]] = keys.person_hashes()
     for row in rows:
         row["email_hash"], row["provider_hash"] = hashes(row["email"], f"{SOURCE}:{row['source_key']}")
+
+
+def _complete_requests(session: Session, rows: list[dict[str, Any]]) -> None:
+    """The answer is due some months after receipt: calendar months, which a number of days cannot say."""
+    rules = in_force(session, max(row["filed_at"] for row in rows))
+    for row in rows:
+        row["due_at"] = add_months(row["received_at"], rules.answer_months + int(row["extended_months"]))
+        row["policy_version"], row["moved_at"] = rules.version, row["filed_at"]
+
+
+def _fill_empty(column: str) -> Callable[[Session, list[dict[str, Any]]], None]:
+    def fill(_session: Session, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row[column] = row[column] or ""
+
+    return fill
+
+
+MISSING_CELLS: dict[str, Callable[[Session, list[dict[str, Any]]], None]] = {
+    "request": _complete_requests,
+    "request_clock": _fill_empty("reason"),
+    "request_move": _fill_empty("from_state"),
+}
 
 
 def _records(name: str) -> list[Record]:

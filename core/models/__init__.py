@@ -4,7 +4,7 @@
 read through :func:`core.models.data_map.data_map`.
 """
 
-from core.models import platform, privacy, staff
+from core.models import platform, privacy, requests, staff
 from core.models.base import Base
 
-__all__ = ["Base", "platform", "privacy", "staff"]
+__all__ = ["Base", "platform", "privacy", "requests", "staff"]

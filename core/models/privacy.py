@@ -1,10 +1,10 @@
-"""What the promises need: consent, requests, the audit and the policy in force."""
+"""What the promises need: consent, the audit and the policy in force. Requests stand in core/models/requests.py."""
 
 import uuid
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Date, ForeignKey, Identity, Index, text
+from sqlalchemy import BigInteger, Boolean, Date, ForeignKey, Identity, Index
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,7 +13,6 @@ from core.models.labels import Category, Erasure, about, label, outside, technic
 from core.models.platform import one_of
 
 SCHEMA = "privacy"
-REQUEST_KINDS = ("access", "export", "correct", "delete", "restrict", "opt_out", "object")
 
 _STUDENT_ROW = about(reaches="student_id", erasure=Erasure.ROW)
 _RECORD = about(
@@ -57,35 +56,6 @@ class Consent(Base):
     state: Mapped[str] = mapped_column(info=outside(_AGE, "parental consent"))
     verified_at: Mapped[datetime | None] = mapped_column(info=outside(_AGE, "consent verified"))
     verified_by: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
-    )
-    source: Mapped[Source]
-
-
-class Request(Base):
-    """What a student or visitor asked for. An open one gives a privacy officer the identity it needs, no more."""
-
-    __tablename__ = "request"
-    __table_args__ = (
-        one_of("kind", REQUEST_KINDS),
-        CheckConstraint("num_nonnulls(student_id, visitor_id) <= 1", name="one_subject"),
-        Index("ix_request_open", "received_at", postgresql_where=text("closed_at is null")),
-        {"schema": SCHEMA, "info": _RECORD},
-    )
-
-    id: Mapped[Id]
-    kind: Mapped[str] = mapped_column(info=outside("answers a right of clause 7", "request"))
-    student_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("platform.student.id"), index=True, info=label(Category.NOBODY, erasure=Erasure.BLANK)
-    )
-    visitor_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("platform.visitor.id"), index=True, info=label(Category.NOBODY, erasure=Erasure.BLANK)
-    )
-    state: Mapped[str] = mapped_column(info=outside("answers a right of clause 7", "state of the request"))
-    received_at: Mapped[datetime] = mapped_column(info=outside("answers a right of clause 7", "request received"))
-    due_at: Mapped[datetime] = mapped_column(info=outside("answers a right of clause 7", "answer due"))
-    closed_at: Mapped[datetime | None] = mapped_column(info=outside("answers a right of clause 7", "request closed"))
-    filed_by: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
     )
     source: Mapped[Source]

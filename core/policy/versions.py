@@ -40,6 +40,19 @@ def in_force(session: Session, at: datetime) -> Parameters:
     return _parameters(row.version, row.document)
 
 
+def pinned(session: Session, version: str | None, at: datetime) -> Parameters:
+    """Return the parameters of a named version, for a request that was filed under it; without a name, those in force.
+
+    Raises NotFound when there is no such version.
+    """
+    if version is None:
+        return in_force(session, at)
+    row = session.get(PolicyVersion, version)
+    if row is None:
+        raise NotFound(f"There is no version {version} of the policy.", version=version)
+    return _parameters(row.version, row.document)
+
+
 def publish_first_version(session: Session, *, now: datetime) -> str:
     """Write version one from ``data/policy/`` unless it is there; return its name."""
     document = yaml.safe_load(FIRST_VERSION.read_text(encoding="utf-8"))

@@ -72,6 +72,63 @@ class Action(StrEnum):
     ASSIGNED = "cohort assigned", "The learning data of a cohort was opened to an account.", "cohort"
     IMPORTED = "records imported", "Records were brought in.", "source", "rows"
     POLICY_PUBLISHED = "policy published", "A version of the privacy policy was put in force.", "version"
+    REQUEST_FILED = (
+        "request filed",
+        "Somebody here wrote down what a person asked for.",
+        "kind",
+        "channel",
+        "requester",
+        "known",
+    )
+    REQUEST_REPEATED = (
+        "request filed again",
+        "The same was asked again while it is open; the words were kept with it.",
+        "kind",
+    )
+    REQUEST_TAKEN = "request taken", "An officer became the owner of a request."
+    SUBJECT_LINKED = "subject of a request found", "An officer said who an unknown person is.", "person"
+    IDENTITY_ASKED = "identity asked for", "The person was asked to prove who they are; the clock rests."
+    IDENTITY_CHECKED = "identity checked", "An officer recorded how identity was checked.", "method", "outcome"
+    CLOCK_PAUSED = "clock paused", "The clock of a request rests while identity is checked.", "reason"
+    CLOCK_RESUMED = "clock resumed", "The clock of a request runs on.", "reason"
+    ANSWER_EXTENDED = (
+        "answer extended",
+        "The answer is due later, once, and the person is told why.",
+        "months",
+        "reason",
+    )
+    NOTE_ADDED = "note added", "A note was kept with a request."
+    REQUEST_REFUSED = "request refused", "A request was refused, with reasons.", "reason"
+    REQUEST_WITHDRAWN = "request withdrawn", "A request is not wanted any more.", "reason"
+    REQUEST_ANSWERED = "request answered", "A request was answered by hand, with evidence.", "outcome"
+    ACCOUNT_CLOSED = (
+        "account closed",
+        "An account was closed for a deletion (account: false, a visitor has none), and its plan waits for approval.",
+        "plan",
+        "account",
+    )
+    ACCOUNT_REACTIVATED = (
+        "account reactivated",
+        "A closed account was opened again; its deletion is canceled.",
+        "reason",
+    )
+    PLAN_OPENED = "plan opened", "An officer was shown a plan of deletion: once per person and plan.", "plan"
+    PLAN_CHANGED = "plan changed", "A plan is not what was shown any more; it goes back to approval.", "plan"
+    DELETION_APPROVED = (
+        "deletion approved",
+        "An officer approved a plan of deletion; given and needed count the approvals.",
+        "plan",
+        "reason",
+        "given",
+        "needed",
+    )
+    EARLY_ASKED = "early deletion asked for", "The grace period is to be waived, in the student's words.", "plan"
+    APPROVAL_TAKEN_BACK = "approval taken back", "An approved deletion waits for approval again.", "reason"
+    LETTER_WRITTEN = "letter written", "A letter was put into the outbox by hand.", "kind"
+    LETTER_SENT = "letter sent", "A letter left, by mail or by hand; its address is forgotten.", "kind", "how"
+    LETTER_CANCELED = "letter canceled", "A letter that waited was taken out of the outbox.", "kind"
+    WORDING_CHANGED = "wording changed", "A letter's wording got a new version.", "kind", "version"
+    STEP_CONFIRMED = "step elsewhere confirmed", "Somebody said that a step at a processor was done.", "step"
     AUDIT_BROKEN = (
         "audit found broken",
         "A check found the audit not as it was written; guarded actions closed.",

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from core.models.platform import Cohort, Enrollment, Program, Result, Student, Submission
-from core.models.privacy import Request
+from core.models.requests import Request
 from core.models.staff import WorkerHeartbeat, WorkerJob
 
 ALIVE = timedelta(minutes=1)

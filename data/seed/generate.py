@@ -103,7 +103,7 @@ def make_students(many: int) -> list[str]:
     for number, name in enumerate(people(many), start=1):
         key = f"s{number:03}"
         known.append(key)
-        closed = {60: 1, 61: 29, 62: 30, 63: 31}.get(number)
+        closed = {60: 1, 61: 29, 62: 30, 63: 31, 76: 3, 77: 10}.get(number)
         add("students", key=key, name=name, email=f"student{number:03}@example.org", experience_level=random_.choice(LEVELS),
             account_status="closed" if closed else "open", registered_at=-700 + number, closed_at=-closed + 0.4 if closed else "")  # fmt: skip
         if number % 3 == 0:
@@ -295,13 +295,97 @@ def make_mail(students: list[str]) -> None:
             outcome="sent", sent_at=-70 - number % 40 + 0.3)  # fmt: skip
 
 
+# kind, whom, day of receipt, state, and what else is known; the closings of s076 and s077 stand in make_students
+REQUESTS: tuple[tuple[str, str, float, str, dict[str, Any]], ...] = (
+    ("access", "s070", -40, "received", {}),
+    ("delete", "s071", -26, "verified", {"verified": -20}),
+    ("export", "s072", -5, "received", {}),
+    ("correct", "s073", -120, "answered", {"verified": -118, "closed": -110, "outcome": "done by hand"}),
+    ("opt_out", "s074", -80, "answered", {"closed": -78, "outcome": "done by hand"}),
+    ("delete", "s075", -200, "reactivated", {"verified": -199, "account": -198, "closed": -180,
+                                             "outcome": "the student changed their mind"}),
+    ("restrict", "s078", -6, "checking", {"asked": -3, "channel": "letter"}),
+    ("object", "v002", -2, "received", {"channel": "form"}),
+    ("delete", "s076", -8, "to approve", {"verified": -5, "account": -3}),
+    ("delete", "s077", -14, "waiting", {"verified": -12, "account": -10, "approved": -9}),
+    ("access", "", -1, "received", {"contact": "Somebody New\nsomebody.new@example.net", "channel": "letter"}),
+    ("access", "s079", -60, "refused", {"asked": -58, "closed": -45, "outcome": "identity not confirmed"}),
+    ("delete", "v003", -12, "received", {"requester": "agent"}),
+    ("export", "s080", -35, "verified", {"verified": -33, "extended": -20}),
+    ("correct", "s081", -50, "withdrawn", {"closed": -49, "outcome": "by the person"}),
+    ("delete", "s003", -20, "received", {"channel": "phone", "requester": "parent"}),
+    ("access", "s082", -29, "verified", {"verified": -27}),
+)  # fmt: skip
+WORDS = {
+    "delete": "Please delete my account and everything that you have about me.",
+    "access": "Which data of mine do you hold, and who else has it?",
+    "export": "I would like my data as a file.",
+    "correct": "My name is spelled wrong on the certificate.",
+    "restrict": "Please use my data for nothing until we have settled this.",
+    "object": "I object to being called about courses.",
+}
+
+
 def make_requests() -> None:
-    """Two open, one of them overdue, one due soon; the others closed."""
-    rows = (("access", "s070", -40, ""), ("delete", "s071", -26, ""), ("export", "s072", -5, ""), ("correct", "s073", -120, -110),
-            ("opt_out", "s074", -80, -78), ("delete", "s075", -200, -168))  # fmt: skip
-    for number, (kind, student, received, closed) in enumerate(rows, start=1):
-        add("requests", key=f"r{number}", kind=kind, student=student, visitor="", state="closed" if closed else "open",
-            received_at=received + 0.5, due_at=received + 31, closed_at=closed)  # fmt: skip
+    """A full desk: every state but those of the erasure, one overdue, some due soon, one nobody knows, one on the phone."""
+    for number, (kind, whom, received, state, more) in enumerate(REQUESTS, start=1):
+        key, moved = f"r{number}", received + 0.5
+        student, visitor = whom if whom[:1] == "s" else "", whom if whom[:1] == "v" else ""
+        asked, verified, account = more.get("asked", ""), more.get("verified", ""), more.get("account", "")
+        closed, answered = more.get("closed", ""), more.get("closed", account)
+        add("requests", key=key, kind=kind, student=student, visitor=visitor, channel=more.get("channel", "e-mail"),
+            requester=more.get("requester", "subject"), state=state,
+            version=1 + sum(step in more for step in ("asked", "verified", "extended", "account", "approved", "closed")), received_at=received + 0.4, filed_at=moved,
+            answered_at=answered if answered == "" else answered + 0.4, closed_at=closed if closed == "" else closed + 0.4,
+            identity="confirmed" if verified else "asked" if asked else "not checked",
+            identity_method="answered from the known address" if verified else "", identity_at=verified,
+            paused_at=asked if state == "checking" else "", extended_months=2 if more.get("extended") else 0,
+            account_closed_at=account if account == "" else account + 0.4, grace_ends_at=account if account == "" else account + 30.4,
+            outcome=more.get("outcome", ""))  # fmt: skip
+        make_history(key, student, visitor, moved, kind, more, state)
+
+
+def make_history(
+    key: str, student: str, visitor: str, moved: float, kind: str, more: dict[str, Any], state: str
+) -> None:
+    """The clock's events, the moves and the words of one request."""
+    add(
+        "request_clocks",
+        key=f"{key}-1",
+        request=key,
+        version=1,
+        what="start",
+        at=moved - 0.1,
+        reason="received",
+        months="",
+    )
+    add("request_moves", key=f"{key}-1", request=key, version=1, from_state="", to_state="received", moved_at=moved)
+    version, before = 1, "received"
+    steps = (("asked", "checking", "pause"), ("verified", "verified", ""), ("extended", "", "extend"),
+             ("account", "to approve", "stop"), ("approved", "waiting", ""), ("closed", state, "stop"))  # fmt: skip
+    for name, to, tick in steps:
+        if name not in more:
+            continue
+        version, at = version + 1, more[name] + (0.4 if name in ("account", "closed") else 0)
+        if to:
+            add(
+                "request_moves",
+                key=f"{key}-{version}",
+                request=key,
+                version=version,
+                from_state=before,
+                to_state=to,
+                moved_at=at,
+            )
+            before = to
+        if tick and not (name == "closed" and "account" in more):
+            add("request_clocks", key=f"{key}-{version}", request=key, version=version, what=tick, at=at,
+                reason="complex" if tick == "extend" else "", months=2 if tick == "extend" else "")  # fmt: skip
+    what = {"words": WORDS.get(kind, ""), "contact": more.get("contact", "")}
+    for name, body in what.items():
+        if body:
+            add("request_texts", key=f"{key}-{name}", request=key, student=student, visitor=visitor, what=name, body=body,
+                written_at=moved)  # fmt: skip
 
 
 def write() -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.importers.seed import FILES, FOLDER, seed
 from core.models import Base
+from core.models.requests import REQUEST_KINDS
 from tests.cast import NOW
 
 TODAY = NOW.date()
@@ -120,11 +121,17 @@ def test_ages_stand_in_the_consent_record_in_every_kind(seeded: Session) -> None
     assert scalar(seeded, f"{count} adult is null and birth_date is null") >= 1
 
 
-def test_requests_are_open_overdue_and_closed(seeded: Session) -> None:
+def test_the_desk_is_full(seeded: Session) -> None:
     count = "select count(*) from privacy.request where "
-    assert scalar(seeded, "select count(*) from privacy.request") == 6
-    assert scalar(seeded, f"{count} closed_at is null and due_at < :now") == 1
-    assert scalar(seeded, f"{count} closed_at is null and due_at >= :now") == 2
+    states = set(seeded.scalars(text("select distinct state from privacy.request")))
+    assert states == {"received", "checking", "verified", "to approve", "waiting", "answered", "refused", "withdrawn",
+                      "reactivated"}  # fmt: skip
+    assert set(seeded.scalars(text("select distinct kind from privacy.request"))) == set(REQUEST_KINDS)
+    assert scalar(seeded, f"{count} closed_at is null and answered_at is null and due_at < :now") == 1
+    assert scalar(seeded, f"{count} num_nonnulls(student_id, visitor_id) = 0") == 1
+    assert scalar(seeded, f"{count} state in ('to approve', 'waiting') and plan_fingerprint is null") == 0
+    closed = "join platform.student s on s.id = r.student_id where r.state in ('to approve', 'waiting')"
+    assert scalar(seeded, f"select count(*) from privacy.request r {closed} and s.closed_at = r.account_closed_at") == 2
 
 
 def test_closed_accounts_stand_on_both_sides_of_the_grace_period(seeded: Session) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, text
 from core import db, privacy_actions
 from core.importers.seed import seed
 from core.privacy.audit import Action
-from core.privacy_actions import Staff
+from core.privacy_actions import Filed, Staff
 from tests.cast import NOW, PASSWORD, email_of, id_of
 from tests.conftest import sign_in
+from tests.core.privacy import house_of_requests as requests
 from ui.clock import now
 
 pytestmark = pytest.mark.usefixtures("house")
@@ -56,6 +57,7 @@ def open_a_file(scene: Scene) -> None:
 
 
 def publish(scene: Scene) -> None:
+    scene.owner.execute(text("set session_replication_role = replica"))
     scene.owner.execute(text("delete from privacy.policy_version"))
     scene.owner.commit()
     as_worker(privacy_actions.publish_first_version)
@@ -90,6 +92,117 @@ def mend_the_log(scene: Scene) -> None:
     as_worker(privacy_actions.check_audit)
 
 
+def ask(kind: str = "access") -> Filed:
+    filed = requests.file(kind)
+    requests.act("ask_identity", "omar", **requests.on(filed))
+    return filed
+
+
+def resume(_scene: Scene) -> None:
+    requests.act("resume_clock", "omar", reason="the person answered", **requests.on(ask()))
+
+
+def pause(_scene: Scene) -> None:
+    filed = ask()
+    requests.act("resume_clock", "omar", reason="the person answered", **requests.on(filed))
+    requests.act("pause_clock", "omar", reason="proof was not enough", **requests.on(filed))
+
+
+def letter(verb: str) -> None:
+    ask()
+    [(letter_id,)] = requests.rows("select id from privacy.outbox")
+    for _ in range(2):
+        requests.act(verb, "omar", letter_id=letter_id)
+
+
+def write_a_letter(_scene: Scene) -> None:
+    filed, key = requests.file(), uuid.uuid4()
+    for _ in range(2):
+        requests.act("write_letter", "omar", request_id=filed.request_id, kind="acknowledgement", subject="Hello",
+                     body="We have it.", form_key=key)  # fmt: skip
+
+
+def note(_scene: Scene) -> None:
+    filed, key = requests.file(), uuid.uuid4()
+    for _ in range(2):
+        requests.act("add_note", "omar", request_id=filed.request_id, form_key=key, note="Called.")
+
+
+def file_again(_scene: Scene) -> None:
+    requests.file(words="Please.", student_id=id_of("cleo"))
+    requests.file(words="Please.", student_id=id_of("cleo"))
+
+
+def change_the_plan(scene: Scene) -> None:
+    filed = requests.closed()
+    shown = requests.act("open_plan", "olga", request_id=filed.request_id)
+    scene.owner.execute(text("set session_replication_role = replica"))
+    scene.owner.execute(text("update privacy.deletion_plan set fingerprint = 'old'"))
+    scene.owner.execute(text("update privacy.plan_view set fingerprint = 'old'"))
+    scene.owner.execute(text("update privacy.request set plan_fingerprint = 'old' where kind = 'delete'"))
+    scene.owner.commit()
+    given = {"fingerprint": "old", "confirmation": filed.number, "reason": "plan is right"}
+    done = requests.act("approve_deletion", "olga", **given, **requests.on(filed))
+    assert (done.what, done.state) == ("plan changed", "to approve")
+    assert requests.row(filed.request_id)["plan_fingerprint"] == shown.fingerprint
+
+
+def confirm_a_step(_scene: Scene) -> None:
+    requests.closed()
+    step = requests.rows("select id from privacy.propagation where what = 'sign-in off'")[0][0]
+    for _ in range(2):
+        requests.act("confirm_step", "omar", step_id=step)
+
+
+def on_request(verb: str, filed: Callable[[], Filed], **given: object) -> Callable[[Scene], object]:
+    """A verb on a request, clicked twice."""
+
+    def twice(_scene: Scene) -> None:
+        where = requests.on(filed())
+        for _ in range(2):
+            requests.act(verb, "omar", **where, **given)
+
+    return twice
+
+
+REQUEST_VERBS: dict[Action, Callable[[Scene], object]] = {
+    Action.REQUEST_FILED: lambda _scene: requests.file(),
+    Action.REQUEST_REPEATED: file_again,
+    Action.REQUEST_TAKEN: on_request("take_request", requests.file),
+    Action.SUBJECT_LINKED: on_request(
+        "link_subject", lambda: requests.file(name="Somebody"), email=email_of("cleo").upper()
+    ),
+    Action.IDENTITY_ASKED: on_request("ask_identity", requests.file),
+    Action.IDENTITY_CHECKED: on_request("record_identity", requests.file, method="known in person", confirmed=True),
+    Action.CLOCK_PAUSED: pause,
+    Action.CLOCK_RESUMED: resume,
+    Action.ANSWER_EXTENDED: on_request("extend_answer", requests.file, months=2, reason="complex"),
+    Action.NOTE_ADDED: note,
+    Action.REQUEST_REFUSED: on_request(
+        "refuse_request", requests.file, reason="manifestly unfounded", words="Because."
+    ),
+    Action.REQUEST_WITHDRAWN: on_request("withdraw_request", requests.file, reason="by the person"),
+    Action.REQUEST_ANSWERED: on_request(
+        "answer_request", lambda: requests.verified("access"), outcome="sent by hand", evidence="Letter of today."
+    ),
+    Action.ACCOUNT_CLOSED: on_request("close_account", requests.verified),
+    Action.ACCOUNT_REACTIVATED: on_request("reactivate_account", requests.closed, reason="closed by mistake"),
+    Action.PLAN_OPENED: lambda _scene: [
+        requests.act("open_plan", "olga", request_id=filed.request_id) for filed in [requests.closed()] * 2
+    ],
+    Action.PLAN_CHANGED: change_the_plan,
+    Action.DELETION_APPROVED: lambda _scene: requests.waiting(),
+    Action.EARLY_ASKED: on_request("ask_early", requests.closed, words="At once, please."),
+    Action.APPROVAL_TAKEN_BACK: on_request("send_back", requests.waiting, reason="approved by mistake"),
+    Action.LETTER_WRITTEN: write_a_letter,
+    Action.LETTER_SENT: lambda _scene: letter("mark_sent_by_hand"),
+    Action.LETTER_CANCELED: lambda _scene: letter("cancel_letter"),
+    Action.WORDING_CHANGED: lambda _scene: [
+        requests.act("edit_wording", "omar", kind="refusal", subject="No, {name}", body="{reason} {words}")
+        for _ in "12"
+    ],
+    Action.STEP_CONFIRMED: confirm_a_step,
+}
 VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.SIGNED_IN: lambda scene: scene.staff("paula"),
     Action.SIGN_IN_FAILED: fail_to_sign_in,
@@ -126,6 +239,7 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.POLICY_PUBLISHED: publish,
     Action.AUDIT_BROKEN: break_the_log,
     Action.AUDIT_SOUND: mend_the_log,
+    **REQUEST_VERBS,
 }
 
 

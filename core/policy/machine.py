@@ -1,0 +1,123 @@
+"""The states of a request in words, and what comes next for whom.
+
+Which moves exist is data (``privacy.transition``); the database holds them. Here stands only what a screen says about them:
+the next thing to do, for this member of staff, and why not if not.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+KIND_WORDS = {
+    "access": "access",
+    "export": "export",
+    "correct": "correction",
+    "delete": "deletion",
+    "restrict": "restriction",
+    "opt_out": "opt-out",
+    "object": "objection",
+}
+STATE_WORDS = {
+    "received": "Received",
+    "checking": "Identity asked for",
+    "verified": "Identity confirmed",
+    "to approve": "Account closed, to approve",
+    "waiting": "Approved, grace period",
+    "erasing": "Erasing",
+    "answered": "Answered",
+    "refused": "Refused",
+    "withdrawn": "Withdrawn",
+    "reactivated": "Reactivated",
+    "erased": "Erased",
+}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the next action depends on. ``me``: who looks; ``involved``: who filed it, owns it or closed the account;
+    ``alone``: the company declared a single officer, and there is one."""
+
+    kind: str
+    state: str
+    known: bool
+    is_student: bool
+    paused: bool
+    me: uuid.UUID | None
+    officer: bool
+    own_record: bool
+    subject_gone: bool = False
+    involved: frozenset[uuid.UUID] = frozenset()
+    approved_by: frozenset[uuid.UUID] = frozenset()
+    approvals_needed: int = 1
+    plan_seen: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class NextAction:
+    """The one thing to do next. ``code`` names a verb or a wait; ``why_not`` is "" when whoever looks may do it now."""
+
+    code: str
+    words: str
+    why_not: str = ""
+
+    @property
+    def mine(self) -> bool:
+        """Whether whoever looks can do it now."""
+        return not self.why_not and self.code not in WAITS
+
+
+WAITS = ("wait for the person", "wait for the grace period", "wait for the worker", "nothing")
+
+
+def next_action(now: Situation) -> NextAction:
+    """Return what comes next, for whoever looks."""
+    code, words = _next(now)
+    if code in WAITS:
+        return NextAction(code, words)
+    return NextAction(code, words, _why_not(now, code))
+
+
+def number(number: int) -> str:
+    """Return the number of a request as people say and type it: ``R-2041``."""
+    return f"R-{number}"
+
+
+def _next(now: Situation) -> tuple[str, str]:
+    if now.state in ("received", "checking") and not now.known:
+        return "link_subject", "Find out who this is"
+    if now.state == "received":
+        if now.kind == "opt_out":
+            return "answer_request", "Switch marketing off and answer"
+        return "record_identity", "Check the identity, or ask for it"
+    if now.state == "checking":
+        if now.paused:
+            return "wait for the person", "Wait for the person to prove who they are"
+        return "record_identity", "Decide about the identity"
+    if now.state == "verified":
+        if now.kind != "delete":
+            return "answer_request", "Answer the request"
+        return ("close_account", "Close the account") if now.is_student else ("close_account", "Prepare the deletion")
+    if now.state == "to approve":
+        return (
+            ("approve_deletion", "Approve the deletion")
+            if now.plan_seen
+            else ("open_plan", "Open the plan, then approve it")
+        )
+    if now.state == "waiting":
+        return "wait for the grace period", "Nothing to do until the grace period ends"
+    if now.state == "erasing":
+        return "wait for the worker", "The worker erases"
+    return "nothing", "Done"
+
+
+def _why_not(now: Situation, code: str) -> str:
+    if not now.officer:
+        return "Privacy officers work on requests."
+    if now.own_record:
+        return "This is your own record; another officer decides."
+    if code in ("approve_deletion", "open_plan"):
+        if now.me in now.approved_by:
+            return "You have approved; another officer's approval is missing."
+        if now.me in now.involved and not now.alone:
+            return "You filed this request, own it or closed the account; a second person approves."
+    return ""

@@ -1,0 +1,284 @@
+"""Letters: wordings that a person can edit, filled in safely, put into the outbox once.
+
+Danger: a letter with somebody else's name, with a placeholder left in it, or sent twice. Principle: placeholders are a fixed list,
+filled in one pass, so that a name in braces stays a name; every letter has a key that exists once. Mechanism: the newest
+row of ``letter_template`` counts, version 0 is :data:`SHIPPED`; :func:`queue` writes a row of ``outbox``.
+"""
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
+
+from core.errors import BadInput, NotFound
+from core.models.base import uuid7
+from core.models.labels import Processor
+from core.models.requests import LONGEST_TEXT, LetterTemplate, Outbox, Request
+from core.policy.machine import KIND_WORDS, number
+from core.privacy.acting import MISSING, Case, Receipt, clock, hold_officer, subject
+from core.privacy.audit import Action, append
+from core.privacy.sessions import Staff
+from core.words import clean, clean_text
+
+PLACEHOLDERS = {
+    "name": "the person's name",
+    "number": "number of the request, like R-2041",
+    "kind": "what was asked for",
+    "received": "day of receipt",
+    "due": "day on which the answer is due",
+    "erased_on": "day on which a closed account is erased, or –",
+    "reason": "the reason that was chosen",
+    "words": "your own words",
+    "recipients": "who else held the data and was told",
+}
+REMINDER_DAYS = (23, 29)
+_COURT = "You can complain to a data protection authority, and you can go to court. Neither depends on the other."
+SHIPPED: dict[str, tuple[str, str]] = {
+    "acknowledgement": (
+        "We have received your request {number}",
+        "Dear {name},\n\nwe received your request for {kind} on {received}. You will have our answer by {due}.\n\n{words}\n\n"
+        "Your number is {number}.",
+    ),
+    "identity": (
+        "Request {number}: please confirm that it is you",
+        "Dear {name},\n\nbefore we act on your request for {kind}, we have to be sure that it comes from you. Please answer this"
+        " mail from the address that we know, or sign in on the platform. We do not need a copy of a document.\n\n{words}\n\n"
+        "Until we hear from you, the time for our answer rests.",
+    ),
+    "extension": (
+        "Request {number}: we need more time",
+        "Dear {name},\n\nyour request for {kind} of {received} takes longer than a month ({reason}). You will have our answer by"
+        " {due}.\n\n{words}\n\n" + _COURT,
+    ),
+    "refusal": (
+        "Request {number}: our answer",
+        "Dear {name},\n\nwe cannot do what you asked for on {received} ({kind}). The reason: {reason}.\n\n{words}\n\n"
+        + _COURT,
+    ),
+    "closing": (
+        "Your account is closed and will be erased on {erased_on}",
+        "Dear {name},\n\nas you asked ({number}), your account is closed. Until {erased_on} you can have it back: tell us, or use"
+        " the link on the sign-in page. After that everything is erased, but what the law makes us keep (payments).\n\n{words}",
+    ),
+    "reminder": (
+        "Your account will be erased on {erased_on}",
+        "Dear {name},\n\nyour closed account will be erased on {erased_on} ({number}). If you want to keep it, tell us before"
+        " that day; everything is still there. If not, you need to do nothing.",
+    ),
+    "reactivated": (
+        "Your account is open again",
+        "Dear {name},\n\nyour account is open again and everything is as it was. The deletion {number} is canceled.\n\n{words}",
+    ),
+    "answer": (
+        "Request {number}: done",
+        "Dear {name},\n\nwhat you asked for on {received} ({kind}) is done: {reason}.\n\n{words}\n\n" + _COURT,
+    ),
+    "completion": (
+        "Your data is erased ({number})",
+        "Dear {name},\n\nwhat we held about you is erased. We told: {recipients}.\n\n{words}\n\n" + _COURT,
+    ),
+}
+KINDS = tuple(SHIPPED)
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_0-9]*)\}")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A wording of one kind of letter; version 0 is the one that comes with the product."""
+
+    kind: str
+    version: int
+    subject: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A letter filled in. ``address`` is None when none is known: it can be copied, and sent by hand."""
+
+    kind: str
+    version: int
+    address: str | None
+    subject: str
+    body: str
+
+
+def wording(session: Session, kind: str) -> Wording:
+    """Return the wording of a kind of letter that counts now. Raises BadInput for a kind that is not there."""
+    if kind not in SHIPPED:
+        raise BadInput(f"There is no letter {kind!r}. Choose one of: {', '.join(KINDS)}.", kind=kind)
+    newest = select(LetterTemplate).where(LetterTemplate.kind == kind).order_by(LetterTemplate.version.desc()).limit(1)
+    row = session.scalars(newest).first()
+    return Wording(kind, row.version, row.subject, row.body) if row else Wording(kind, 0, *SHIPPED[kind])
+
+
+def edit_wording(session: Session, *, kind: str, subject: str, body: str, by: Staff, now: datetime) -> Wording:
+    """Write a new version of a wording; letters that wait already keep theirs.
+
+    Raises BadInput for a placeholder that is not in PLACEHOLDERS (the sentence lists them), or an empty part.
+    """
+    hold_officer(session, by)
+    before = wording(session, kind)
+    subject, body = clean(subject, what="The subject"), clean_text(body, what="The letter", longest=LONGEST_TEXT)
+    if not subject or not body:
+        raise BadInput("A letter needs a subject and a text.")
+    unknown = sorted({f"{{{name}}}" for name in _PLACEHOLDER.findall(subject + body) if name not in PLACEHOLDERS})
+    if unknown:
+        possible = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        raise BadInput(f"{', '.join(unknown)} cannot be filled in. Possible are {possible}.", unknown=unknown)
+    if (subject, body) == (before.subject, before.body):
+        return before
+    row = LetterTemplate(
+        kind=kind, version=before.version + 1, subject=subject, body=body, written_at=now, written_by=by.id
+    )
+    session.add(row)
+    session.flush()
+    append(session, Action.WORDING_CHANGED, now=now, kind=kind, version=row.version)
+    return Wording(kind, row.version, subject, body)
+
+
+def draft_letter(
+    session: Session, *, request_id: uuid.UUID, kind: str, words: str = "", by: Staff, now: datetime
+) -> Letter:
+    """Return a letter of an open request filled in, to look at or to copy; nothing is written or sent."""
+    hold_officer(session, by)
+    request = session.get(Request, request_id)
+    if request is None:
+        raise NotFound(MISSING, request_id=request_id)
+    return _filled(session, request, kind, words=words, reason=request.outcome or "", now=now)
+
+
+def write_letter(
+    session: Session,
+    *,
+    request_id: uuid.UUID,
+    kind: str,
+    subject: str,
+    body: str,
+    form_key: uuid.UUID,
+    by: Staff,
+    now: datetime,
+) -> Receipt:
+    """Put a letter, as it was edited on the screen, into the outbox. The same ``form_key`` twice writes it once.
+
+    Raises BadInput when a part is empty or cannot be kept, NotFound for the request.
+    """
+    hold_officer(session, by)
+    request = session.get(Request, request_id)
+    if request is None:
+        raise NotFound(MISSING, request_id=request_id)
+    subject, body = clean(subject, what="The subject"), clean_text(body, what="The letter", longest=LONGEST_TEXT)
+    if not subject or not body:
+        raise BadInput("A letter needs a subject and a text.")
+    filled = _filled(session, request, kind, words="", reason="", now=now)
+    letter = Letter(kind, filled.version, filled.address, subject, body)
+    new = _put(session, request, letter, f"form:{form_key}", by=by, now=now, not_before=now)
+    if new:
+        append(session, Action.LETTER_WRITTEN, now=now, subject_kind="request", subject_id=request_id, kind=kind)
+    sentence = "The letter waits in the outbox."
+    return Receipt(
+        request.id, number(request.number), "write_letter", request.state, request.version, sentence, not new
+    )
+
+
+def queue(
+    session: Session,
+    case: Case,
+    kind: str,
+    *,
+    now: datetime,
+    words: str = "",
+    reason: str = "",
+    not_before: datetime | None = None,
+    key: str = "",
+) -> bool:
+    """Put a letter of a case into the outbox, as part of a verb (whose audit line tells it). Return whether it is new.
+
+    ``key`` tells letters of one kind apart; without it the request's version does.
+    """
+    request = case.request
+    cleaned = clean_text(words, what="The text", longest=LONGEST_TEXT)
+    letter = _filled(session, request, kind, words=cleaned, reason=reason, now=now)
+    dedupe = f"{request.id}:{kind}:{key or request.version}"
+    return _put(session, request, letter, dedupe, by=case.by, now=now, not_before=not_before or now)
+
+
+def queue_closing(session: Session, case: Case, *, closed_at: datetime, now: datetime, words: str = "") -> None:
+    """Put the letter about a closed account and the reminders of days 23 and 29 into the outbox, those that lie ahead.
+
+    When the grace period is over already (an account that the student closed long ago), nothing is announced.
+    """
+    request = case.request
+    if request.grace_ends_at is None or request.grace_ends_at <= now:
+        return
+    queue(session, case, "closing", now=now, words=words, key=closed_at.isoformat())
+    for day in REMINDER_DAYS:
+        when = closed_at + day * timedelta(hours=24)
+        if when >= now and when < request.grace_ends_at:
+            queue(session, case, "reminder", now=now, not_before=when, key=f"{closed_at.isoformat()}:{day}")
+
+
+def cancel_waiting(
+    session: Session, case: Case, *, now: datetime, kinds: tuple[str, ...] = ("closing", "reminder")
+) -> int:
+    """Cancel letters of a case that wait and would not be true any more; return how many."""
+    waiting = update(Outbox).where(
+        Outbox.request_id == case.request.id, Outbox.state == "waiting", Outbox.kind.in_(kinds)
+    )
+    canceled = waiting.values(state="canceled", address=None).returning(Outbox.id)
+    return len(session.execute(canceled.execution_options(synchronize_session=False)).all())
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """Return a wording with its placeholders filled in, in one pass: what is filled in is not looked at again."""
+    filled = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
+    return re.sub(r"\n{3,}", "\n\n", filled).strip()
+
+
+def _filled(session: Session, request: Request, kind: str, *, words: str, reason: str, now: datetime) -> Letter:
+    found, person = wording(session, kind), subject(session, request)
+    values = {
+        "name": person.name if person else "Sir or Madam",
+        "number": number(request.number),
+        "kind": KIND_WORDS[request.kind],
+        "received": _day(request.received_at),
+        "due": _day(clock(session, request).due(now)),
+        "erased_on": _day(request.grace_ends_at),
+        "reason": reason,
+        "words": words,
+        "recipients": ", ".join(Processor),
+    }
+    one_line = " ".join(fill(found.subject, values).split())
+    return Letter(kind, found.version, person.email if person else None, one_line, fill(found.body, values))
+
+
+def _put(
+    session: Session,
+    request: Request,
+    letter: Letter,
+    dedupe_key: str,
+    *,
+    by: Staff | None,
+    now: datetime,
+    not_before: datetime,
+) -> bool:
+    row = {"id": uuid7(), "key": dedupe_key, "request": request.id, "student": request.student_id,
+           "visitor": request.visitor_id, "kind": letter.kind, "version": letter.version, "address": letter.address,
+           "subject": letter.subject, "body": letter.body, "before": not_before, "now": now,
+           "by": by.id if by else None}  # fmt: skip
+    return bool(session.execute(text(PUT), row).first())
+
+
+def _day(at: datetime | None) -> str:
+    return f"{at:%-d %B %Y}" if at else "–"
+
+
+PUT = """
+    insert into privacy.outbox (id, dedupe_key, request_id, student_id, visitor_id, kind, template_version, address, subject,
+        body, not_before, written_at, written_by)
+    values (:id, :key, :request, :student, :visitor, :kind, :version, :address, :subject, :body, :before, :now, :by)
+    on conflict (dedupe_key) do nothing returning id
+"""

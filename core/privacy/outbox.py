@@ -1,0 +1,88 @@
+"""The outbox: letters that wait, are sent by mail or by hand, or are canceled.
+
+Danger: a letter that is sent twice, or never, while the screen says it was. Principle: a letter counts as sent when the
+server took it, or when a person says that they sent it; the address is forgotten in that moment. Mechanism: one row per
+letter with a key that exists once.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from core.errors import BadInput, NotFound
+from core.models.requests import Outbox, Propagation
+from core.privacy.acting import hold_officer
+from core.privacy.audit import Action, append
+from core.privacy.sessions import Staff
+
+
+@dataclass(frozen=True)
+class LetterReceipt:
+    """What became of a letter; ``again`` is True when a click was repeated."""
+
+    letter_id: uuid.UUID
+    state: str
+    sentence: str
+    again: bool = False
+
+
+def mark_sent_by_hand(session: Session, *, letter_id: uuid.UUID, by: Staff, now: datetime) -> LetterReceipt:
+    """Record that ``by`` sent a waiting letter by hand; its address is forgotten. Raises BadInput before its day."""
+    letter = _letter(session, letter_id, by)
+    if letter.state == "sent":
+        return LetterReceipt(letter.id, letter.state, "That letter is sent already.", again=True)
+    if letter.state == "canceled":
+        raise BadInput("This letter was canceled; it would not be true any more.")
+    if letter.not_before > now:
+        raise BadInput(f"This letter is due on {letter.not_before:%-d %B %Y}, not before.")
+    letter.state, letter.address, letter.sent_at, letter.sent_by, letter.sent_how = "sent", None, now, by.id, "by hand"
+    session.flush()
+    append(
+        session,
+        Action.LETTER_SENT,
+        now=now,
+        subject_kind="letter",
+        subject_id=letter.id,
+        kind=letter.kind,
+        how="by hand",
+    )
+    return LetterReceipt(letter.id, "sent", "Recorded as sent by hand.")
+
+
+def cancel_letter(session: Session, *, letter_id: uuid.UUID, by: Staff, now: datetime) -> LetterReceipt:
+    """Take a letter that was not sent out of the outbox."""
+    letter = _letter(session, letter_id, by)
+    if letter.state == "canceled":
+        return LetterReceipt(letter.id, letter.state, "That letter is canceled already.", again=True)
+    if letter.state == "sent":
+        raise BadInput("This letter is sent; it cannot be called back.")
+    letter.state, letter.address = "canceled", None
+    session.flush()
+    append(session, Action.LETTER_CANCELED, now=now, subject_kind="letter", subject_id=letter.id, kind=letter.kind)
+    return LetterReceipt(letter.id, "canceled", "Canceled.")
+
+
+def confirm_step(session: Session, *, step_id: uuid.UUID, by: Staff, now: datetime) -> None:
+    """Record that a planned step elsewhere ("sign-in off" at a processor) was done by hand. Again: nothing happens."""
+    hold_officer(session, by)
+    step = session.get(Propagation, step_id, with_for_update=True)
+    if step is None:
+        raise NotFound("There is no such step, or it is not open to you.", step_id=step_id)
+    if step.state == "canceled":
+        raise BadInput("This step is not needed any more.")
+    if step.state == "planned":
+        step.state, step.done_at, step.done_by = "done", now, by.id
+        session.flush()
+        append(
+            session, Action.STEP_CONFIRMED, now=now, subject_kind="request", subject_id=step.request_id, step=step.what
+        )
+
+
+def _letter(session: Session, letter_id: uuid.UUID, by: Staff) -> Outbox:
+    hold_officer(session, by)
+    letter = session.get(Outbox, letter_id, with_for_update=True, populate_existing=True)
+    if letter is None:
+        raise NotFound("There is no such letter, or it is not open to you.", letter_id=letter_id)
+    return letter
