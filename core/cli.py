@@ -32,6 +32,7 @@ from core.importers import generate as made_up
 from core.importers.made_up import Sizes
 from core.importers.oulad import import_oulad
 from core.importers.seed import seed as load_seed
+from core.importers.spreadsheets import import_sheet
 from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
 from core.privacy import audit, audit_export
@@ -314,6 +315,29 @@ def import_oulad_command(
         privacy_actions.take_group_figures(session, now=_now())
     for line in report.lines():
         out.print(line)
+
+
+@import_app.command("csv")
+def import_csv_command(
+    file: Annotated[
+        Path,
+        typer.Argument(help="A spreadsheet of students or enrollments, saved as CSV.", exists=True, dir_okay=False),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and write nothing.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write every problem row into this CSV.")] = None,
+    encoding: Annotated[str, typer.Option(help="Read the file as this (found out by itself).")] = "",
+) -> None:
+    """Import students or enrollments: all rows or none, each problem row with its line and reason. Twice changes nothing."""
+    with worker() as session, _progress() as advance:
+        found = import_sheet(
+            session, file, now=_now(), dry_run=dry_run, encoding=encoding, report=report, progress=advance
+        )
+    *told, upshot = found.lines()
+    for line in told:
+        out.print(line, markup=False)
+    if found.problems:
+        raise BadInput(upshot)
+    out.print(upshot)
 
 
 @audit_app.command("verify")

@@ -1,0 +1,127 @@
+"""What is asked of the database about a staged spreadsheet, and what is done with it: one statement for all its rows.
+
+``pg_temp.sheet`` holds one row of the file each, ``s`` below: ``line``, ``problem`` (null: none), the values, and, filled in
+here, ids of what is known and the ``fate`` (added, changed, unchanged). Parameters: ``now``, ``today`` and ``adults_born``:
+whoever was born then or before is of age.
+"""
+
+
+def _with(problem: str) -> str:
+    """The problems of a row and one more (none, when it is null)."""
+    return f"problem = nullif(concat_ws('; ', s.problem, {problem}), '')"
+
+
+def _twice(key: str, what: str) -> str:
+    """Rows of the same key name each other's lines, five at most."""
+    others = "(select string_agg(x::text, ', ') from (select x from unnest(d.lines) x where x <> s.line limit 5) x)"
+    return f"""
+        with d as (select {key} as key, array_agg(line order by line) as lines from pg_temp.sheet s where {key} is not null
+            group by 1 having count(*) > 1)
+        update pg_temp.sheet s set {_with(f"'{what} is also on line ' || {others}")} from d where {key} = d.key"""
+
+
+_WHO = f"""
+    update pg_temp.sheet s set student_id = p.id, {_with("case when p.account_status = 'closed' then 'the account is closed' end")}
+    from platform.student p where p.email_hash = s.email_hash"""
+
+FATES = "select fate, count(*) as many from pg_temp.sheet group by 1"
+
+_AGE_GIVEN = "(s.birth_date is not null or s.adult is not null)"
+STUDENT_COLUMNS = {
+    "id": "uuid", "email": "text", "email_hash": "bytea", "provider_hash": "bytea", "name": "text", "level": "text", "phone": "text",
+    "registered_at": "timestamptz", "birth_date": "date", "adult": "boolean", "student_id": "uuid", "fate": "text",
+}  # fmt: skip
+STUDENT_CHECKS = (
+    _twice("s.email_hash", "the same e-mail"),
+    _WHO,
+    f"""update pg_temp.sheet s set {_with("'a new student needs a name'")}
+        where student_id is null and name is null and email is not null""",
+    f"""update pg_temp.sheet s set {_with("'another age is on record, and a spreadsheet does not change it'")}
+        from privacy.consent c where c.student_id = s.student_id and (
+            s.birth_date <> c.birth_date or s.adult <> coalesce(c.adult, c.birth_date <= :adults_born)
+            or (s.birth_date <= :adults_born) <> c.adult)""",
+    """update pg_temp.sheet s set fate = case when p.id is null then 'added'
+            when s.name <> p.name or s.level <> p.experience_level or (s.phone is not null and s.phone is distinct from f.phone)
+                or (s.birth_date is not null and c.birth_date is null)
+                or (s.adult is not null and c.adult is null and c.birth_date is null) then 'changed'
+            else 'unchanged' end
+        from pg_temp.sheet t left join platform.student p on p.id = t.student_id
+            left join platform.student_profile f on f.student_id = t.student_id
+            left join privacy.consent c on c.student_id = t.student_id
+        where t.line = s.line""",
+)
+STUDENT_EFFECTS = (
+    """insert into platform.student (id, name, email, experience_level, registered_at, email_hash, provider_hash, source)
+        select id, name, email, coalesce(level, 'not stated'), coalesce(registered_at, :now), email_hash, provider_hash, 'csv'
+        from pg_temp.sheet where fate = 'added' order by line""",
+    """update platform.student p set name = coalesce(s.name, p.name), experience_level = coalesce(s.level, p.experience_level)
+        from pg_temp.sheet s where s.fate = 'changed' and p.id = s.student_id and (s.name <> p.name or s.level <> p.experience_level)""",
+    """insert into platform.student_profile as f (student_id, phone)
+        select coalesce(student_id, id), phone from pg_temp.sheet where fate <> 'unchanged' and phone is not null
+        on conflict (student_id) do update set phone = excluded.phone where f.phone is distinct from excluded.phone""",
+    f"""insert into privacy.consent as c (student_id, birth_date, adult, declared_at, state, source)
+        select coalesce(student_id, id), birth_date, case when birth_date <= :adults_born then true else adult end,
+            case when {_AGE_GIVEN} then cast(:now as timestamptz) end,
+            case when birth_date > :adults_born or not adult then 'missing' else 'not needed' end, 'csv'
+        from pg_temp.sheet s where fate = 'added' or (fate = 'changed' and {_AGE_GIVEN})
+        on conflict (student_id) do update set birth_date = coalesce(c.birth_date, excluded.birth_date),
+            adult = coalesce(c.adult, excluded.adult), declared_at = coalesce(c.declared_at, excluded.declared_at),
+            state = case when c.state = 'not needed' then excluded.state else c.state end""",
+)
+
+# An enrollment as it would be: what the sheet says, else what is there, else now.
+_JOINED = """(
+    select t.line, c.program_id, c.starts_on, c.ends_on, r.kind as result, e.id as known_id, e.enrolled_at as known_enrolled,
+        coalesce(t.enrolled_at, e.enrolled_at, cast(:now as timestamptz)) as enrolled_at,
+        coalesce(t.confirmed_at, e.confirmed_at) as confirmed_at, coalesce(t.withdrawn_at, e.withdrawn_at) as withdrawn_at,
+        case when coalesce(t.withdrawn_at, e.withdrawn_at) is not null then 'withdrawn' when c.starts_on > :today then 'registered'
+            when c.ends_on < :today then 'ended' else 'active' end as status,
+        e.id is not null and (t.enrolled_at <> e.enrolled_at or t.confirmed_at is distinct from e.confirmed_at
+            and t.confirmed_at is not null or t.withdrawn_at is distinct from e.withdrawn_at and t.withdrawn_at is not null) as differs
+    from pg_temp.sheet t join platform.cohort c on c.id = t.cohort_id
+        left join platform.enrollment e on e.student_id = t.student_id and e.cohort_id = t.cohort_id
+        left join platform.result r on r.enrollment_id = e.id
+) j where j.line = s.line"""
+_STARTED = "case when j.starts_on::timestamp at time zone 'UTC' <= coalesce(j.withdrawn_at, :now) then greatest(j.starts_on::timestamp at time zone 'UTC', j.enrolled_at) end"
+ENROLLMENT_COLUMNS = {
+    "id": "uuid", "email": "text", "email_hash": "bytea", "cohort": "text", "status": "text", "enrolled_at": "timestamptz",
+    "confirmed_at": "timestamptz", "withdrawn_at": "timestamptz", "student_id": "uuid", "cohort_id": "uuid", "fate": "text",
+}  # fmt: skip
+ENROLLMENT_CHECKS = (
+    _twice("s.email_hash || convert_to(lower(s.cohort), 'UTF8')", "the same student and cohort"),
+    _WHO,
+    f"""update pg_temp.sheet s set {_with("'no student has this e-mail; import the students first'")}
+        where student_id is null and email is not null""",
+    f"""update pg_temp.sheet s set cohort_id = c.id, {_with("case when c.id is null then 'there is no cohort with this code' end")}
+        from pg_temp.sheet t left join lateral (select c.id from platform.cohort c where lower(c.code) = lower(t.cohort)
+            order by c.code = t.cohort desc limit 1) c on true
+        where t.line = s.line and s.cohort is not null""",
+    f"""update pg_temp.sheet s set {
+        _with('''case
+            when j.known_id is null and s.enrolled_at is null and j.ends_on < :today then
+                'the cohort ended on ' || j.ends_on || '; say when the student enrolled'
+            when (j.enrolled_at at time zone 'UTC')::date > j.ends_on then 'enrolled after the cohort ended on ' || j.ends_on
+            when j.withdrawn_at < j.enrolled_at then 'withdrawn before enrolled'
+            when (j.withdrawn_at at time zone 'UTC')::date > j.ends_on then 'withdrawn after the cohort ended on ' || j.ends_on
+            when s.withdrawn_at is not null and j.result <> 'withdrawn' then 'there is another result already'
+            when s.status = 'withdrawn' and j.status <> 'withdrawn' then 'withdrawn needs its day, in a column “withdrawn on”'
+            when s.status <> j.status then 'by its dates the enrollment is ' || j.status || ', not ' || s.status end''')
+    }
+        from {_JOINED} and s.student_id is not null""",
+    f"""update pg_temp.sheet s set fate = case when j.known_id is null then 'added' when j.differs then 'changed' else 'unchanged' end
+        from {_JOINED}""",
+)
+ENROLLMENT_EFFECTS = (
+    f"""insert into platform.enrollment
+            (id, student_id, cohort_id, program_id, status, enrolled_at, started_at, withdrawn_at, confirmed_at, source)
+        select s.id, s.student_id, s.cohort_id, j.program_id, j.status, j.enrolled_at, {_STARTED}, j.withdrawn_at, j.confirmed_at, 'csv'
+        from pg_temp.sheet s, {_JOINED} and s.fate = 'added' order by s.line""",
+    f"""update platform.enrollment e set enrolled_at = j.enrolled_at, confirmed_at = j.confirmed_at, withdrawn_at = j.withdrawn_at,
+            status = j.status, started_at = {_STARTED}
+        from pg_temp.sheet s, {_JOINED} and s.fate = 'changed' and e.id = j.known_id""",
+    """insert into platform.result as r (enrollment_id, cohort_id, kind, decided_at, source)
+        select e.id, e.cohort_id, 'withdrawn', e.withdrawn_at, 'csv'
+        from pg_temp.sheet s join platform.enrollment e on e.student_id = s.student_id and e.cohort_id = s.cohort_id
+        where s.fate <> 'unchanged' and s.withdrawn_at is not null
+        on conflict (enrollment_id) do update set decided_at = excluded.decided_at""",
+)
