@@ -5,11 +5,12 @@ not. What is filled in is quoted, so that no key can lead to another place than 
 """
 
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from core.settings import settings
 
 Kind = Literal["student", "visitor", "cohort", "program", "submission", "certificate"]
+LONGEST_LINK = 2_000
 PLATFORM_SOURCES = ("mongodb", "seed")  # the seed plays the platform in a demonstration
 
 
@@ -27,3 +28,18 @@ def platform_link(kind: Kind, source: str, key: str | None) -> str | None:
     if template is None or source not in PLATFORM_SOURCES or not key or key in (".", ".."):
         return None
     return template.format(kind=kind, id=quote(key, safe=""))
+
+
+def web_link(address: str | None) -> str | None:
+    """Return an address that somebody typed when it leads to the web (http or https, to a named host), else None.
+
+    Whoever opens it sees where it leads: blanks, control characters and a user before the host are refused.
+    """
+    if not address or len(address) > LONGEST_LINK or not address.isprintable() or " " in address:
+        return None
+    try:
+        parts = urlsplit(address)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return address if parts.scheme in ("http", "https") and host and "@" not in parts.netloc else None

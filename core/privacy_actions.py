@@ -2,7 +2,7 @@
 
 Sessions   sign_in, redeem_ticket, live_session, refuse_session, confirm_identity, is_fresh, demand_fresh, sign_out
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list, staff_id
-People     reveal_contacts, record_view, record_refusal, export_list
+People     reveal_contacts, record_view, record_refusal, export_list, record_closed
 Audit      check_audit, sign_audit, export_audit, record_audit_export
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
@@ -11,6 +11,7 @@ Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand,
 Files      open_file, file_exists, drop_expired_files
 Figures    take_group_figures
 Policy     publish_first_version
+Learning   mark_handled, put_back, set_help_limits, take_review, give_review_back, record_cohort_view
 
 Every verb is keyword-only, takes who acts (``by``) and when (``now``), and writes its audit line last, in the caller's
 transaction. None of them commits. Dangerous ones are ``guarded``: closed while the audit does not verify.
@@ -21,7 +22,7 @@ from core.privacy.audit import Action
 from core.privacy.audit import check as check_audit
 from core.privacy.audit import checkpoint as sign_audit
 from core.privacy.audit_export import record_audit_export
-from core.privacy.contacts import export_audit, export_list, record_refusal, record_view, reveal_contacts
+from core.privacy.contacts import export_audit, export_list, record_closed, record_refusal, record_view, reveal_contacts
 from core.privacy.deletion import (
     APPROVALS,
     REACTIVATIONS,
@@ -37,6 +38,14 @@ from core.privacy.deletion import (
     send_back,
 )
 from core.privacy.files import drop_expired_files, file_exists, open_file
+from core.privacy.learning import (
+    give_review_back,
+    mark_handled,
+    put_back,
+    record_cohort_view,
+    set_help_limits,
+    take_review,
+)
 from core.privacy.letters import KINDS as LETTER_KINDS
 from core.privacy.letters import PLACEHOLDERS, Letter, Wording, draft_letter, edit_wording, wording, write_letter
 from core.privacy.outbox import LetterReceipt, cancel_letter, confirm_step, mark_sent_by_hand
@@ -137,16 +146,21 @@ __all__ = [
     "extend_answer",
     "file_exists",
     "file_request",
+    "give_review_back",
     "is_fresh",
     "link_subject",
     "live_session",
+    "mark_handled",
     "mark_sent_by_hand",
     "open_file",
     "open_plan",
     "pause_clock",
     "publish_first_version",
+    "put_back",
     "reactivate_account",
     "record_audit_export",
+    "record_closed",
+    "record_cohort_view",
     "record_identity",
     "record_refusal",
     "record_request_view",
@@ -157,6 +171,7 @@ __all__ = [
     "resume_clock",
     "reveal_contacts",
     "send_back",
+    "set_help_limits",
     "sign_audit",
     "sign_in",
     "sign_out",
@@ -164,6 +179,7 @@ __all__ = [
     "staff_list",
     "take_group_figures",
     "take_request",
+    "take_review",
     "withdraw_request",
     "wording",
     "write_letter",

@@ -1,11 +1,15 @@
 """The front door for reads. No bodies here: each function lives in ``core/reads/`` and is told here.
 
 Enrollments   enrollment_page, enrollment_total, catalog, funnel, monthly_trend, completed_figure
-Students      student_card
-Overview      program_day, taught_cohorts, promise_counts, house
+Students      student_card, who_looked
+Overview      program_day, promise_counts, house
 Requests      request_queue, request_page, desk_counts, handed_on, year_report, outbox_page, wording_versions
 Operations    status, worker_state
 Audit         audit_page, audit_total, audit_state, colleagues
+Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
+Reviews       review_page, review_counts, teachers
+Timeline      student_record
+Figures       group_figures
 
 A read takes a ``Session`` that says who asks (core.db.transaction), never commits, and returns frozen rows. To add one:
 a function in ``core/reads/<topic>.py``, its line here, and a row in the matrix of ``tests/core/test_matrix.py``.
@@ -44,18 +48,32 @@ from core.reads.enrollments import (
     funnel,
     monthly_trend,
 )
+from core.reads.figures import Figure, GroupFigures, group_figures
 from core.reads.operations import Counts, DeadJob, KindOfJob, Status, WorkerState, status, worker_state
-from core.reads.overview import (
-    CohortStart,
-    House,
-    ProgramDay,
-    PromiseCounts,
+from core.reads.overview import CohortStart, House, ProgramDay, PromiseCounts, Week, house, program_day, promise_counts
+from core.reads.progress import (
+    MATRIX_SORTS,
+    PAGE_STUDENTS,
+    Cell,
+    CertificateDue,
+    CohortStand,
+    Handled,
+    HelpLimits,
+    HelpList,
+    Matrix,
+    MatrixRow,
+    ModuleStand,
+    NeedsHelp,
+    Reason,
     TaughtCohort,
-    Week,
-    house,
-    program_day,
-    promise_counts,
+    YearBefore,
+    certificates_due,
+    cohort_matrix,
+    cohort_stand,
+    taught_cohort,
     taught_cohorts,
+    who_needs_help,
+    year_before,
 )
 from core.reads.requests import (
     VIEWS,
@@ -81,10 +99,22 @@ from core.reads.requests import (
     wording_versions,
     year_report,
 )
-from core.reads.students import StudentCard, StudentEnrollment, student_card
+from core.reads.reviews import (
+    ReviewCounts,
+    ReviewCursor,
+    ReviewPage,
+    WaitingReview,
+    review_counts,
+    review_page,
+    teachers,
+)
+from core.reads.students import Look, StudentCard, StudentEnrollment, student_card, who_looked
+from core.reads.timeline import LearningRecord, StudentRecord, TimelineEntry, student_record
 
 __all__ = [
+    "MATRIX_SORTS",
     "PAGE_SIZE",
+    "PAGE_STUDENTS",
     "SHORTEST_SEARCH",
     "SORTS",
     "VIEWS",
@@ -94,7 +124,10 @@ __all__ = [
     "AuditState",
     "AuditTotal",
     "Catalog",
+    "Cell",
+    "CertificateDue",
     "CohortChoice",
+    "CohortStand",
     "CohortStart",
     "Colleague",
     "CompletedFigure",
@@ -106,12 +139,23 @@ __all__ = [
     "EnrollmentPage",
     "EnrollmentRow",
     "Event",
+    "Figure",
     "Funnel",
+    "GroupFigures",
     "HandedOn",
+    "Handled",
+    "HelpLimits",
+    "HelpList",
     "House",
     "KindOfJob",
     "KindYear",
+    "LearningRecord",
     "LetterRow",
+    "Look",
+    "Matrix",
+    "MatrixRow",
+    "ModuleStand",
+    "NeedsHelp",
     "PlanRead",
     "ProgramDay",
     "PromiseCounts",
@@ -119,28 +163,40 @@ __all__ = [
     "QueueFilter",
     "QueuePage",
     "QueueRow",
+    "Reason",
     "RequestPage",
+    "ReviewCounts",
+    "ReviewCursor",
+    "ReviewPage",
     "Status",
     "StepRow",
     "StudentCard",
     "StudentEnrollment",
+    "StudentRecord",
     "TaughtCohort",
     "TextRow",
+    "TimelineEntry",
     "Total",
     "Trend",
+    "WaitingReview",
     "Week",
     "WorkerState",
+    "YearBefore",
     "YearReport",
     "audit_page",
     "audit_state",
     "audit_total",
     "catalog",
+    "certificates_due",
+    "cohort_matrix",
+    "cohort_stand",
     "colleagues",
     "completed_figure",
     "desk_counts",
     "enrollment_page",
     "enrollment_total",
     "funnel",
+    "group_figures",
     "handed_on",
     "house",
     "monthly_trend",
@@ -149,10 +205,18 @@ __all__ = [
     "promise_counts",
     "request_page",
     "request_queue",
+    "review_counts",
+    "review_page",
     "status",
     "student_card",
+    "student_record",
+    "taught_cohort",
     "taught_cohorts",
+    "teachers",
+    "who_looked",
+    "who_needs_help",
     "wording_versions",
     "worker_state",
+    "year_before",
     "year_report",
 ]

@@ -95,6 +95,8 @@ def _program(session: Session, name: str, number: int) -> None:
     _add(session, p.Program, id=id_of(f"{name} program"), code=name.upper(), title=name.title(), source="cast")
     _add(session, p.Cohort, id=id_of(name), program_id=id_of(f"{name} program"), code=f"{name.upper()}-26", title=f"{name.title()} 26",
          starts_on=NOW.date() - timedelta(days=60 + number), ends_on=NOW.date() + timedelta(days=60), seats=20, source="cast")  # fmt: skip
+    _add(session, p.HelpLimit, cohort_id=id_of(name), quiet_days=14, behind_modules=2, failed_times=2, waiting_days=3,
+         clicks_percent=25, changed_by=id_of("ines"), changed_at=NOW)  # fmt: skip
     _add(session, p.Module, id=id_of(f"{name} module"), program_id=id_of(f"{name} program"), position=1, title="One",
          kind="project", due_day=20, source="cast")  # fmt: skip
 
@@ -136,6 +138,9 @@ def _student(session: Session, name: str, cohort: str) -> None:
     )
     _add(session, p.Submission, id=submission, **of, module_id=module, submitted_at=NOW - timedelta(days=4),
          status="waiting for review", url="https://example.org/work", source="cast")  # fmt: skip
+    _add(session, p.ReviewClaim, submission_id=submission, **of, staff_id=None, taken_at=NOW - timedelta(days=2))
+    _add(session, p.HelpNote, id=id_of(f"{name} note"), **of, handled_until=NOW.date() - timedelta(days=10), note="Called.",
+         written_by=id_of("ines"), written_at=NOW - timedelta(days=20))  # fmt: skip
     _add(session, p.CodeReview, id=id_of(f"{name} review"), submission_id=submission, **of, reviewer_id=None,
          reviewed_at=NOW, passed=True, comment="Good.")  # fmt: skip
     _add(session, p.Result, **of, kind="pass", decided_at=NOW, source="cast")
@@ -199,7 +204,16 @@ def _requests(session: Session) -> None:
 def snapshot(connection: Connection, name: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every row that belongs to a student, by table: to assert that a bystander's rows are untouched."""
     by_student = ("student_profile", "enrollment", "email_log", "subscription", "payment")
-    by_enrollment = ("module_progress", "submission", "code_review", "result", "certificate", "usage_event")
+    by_enrollment = (
+        "module_progress",
+        "submission",
+        "code_review",
+        "result",
+        "certificate",
+        "usage_event",
+        "help_note",
+        "review_claim",
+    )
     queries = {"student": "id = :student"} | dict.fromkeys(by_student, "student_id = :student")
     queries |= dict.fromkeys(by_enrollment, "enrollment_id = :enrollment")
     values = {"student": id_of(name), "enrollment": id_of(f"{name} enrollment")}

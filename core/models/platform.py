@@ -33,6 +33,8 @@ RESULT_KINDS = ("distinction", "pass", "fail", "withdrawn")
 PROGRESS_STATUS = ("not started", "in progress", "done", "failed")
 SUBMISSION_STATUS = ("waiting for review", "passed", "failed")
 VISITOR_STATUS = ("new", "answered", "in contact", "lost")
+FIGURE_KINDS = ("active", "on plan", "completed", "withdrawn")
+HELP_LIMITS = {"quiet_days": 60, "behind_modules": 50, "failed_times": 20, "waiting_days": 60, "clicks_percent": 100}
 
 _NOBODY = about(reaches="", erasure=Erasure.NONE)
 _STUDENT_ROW = about(reaches="student_id", erasure=Erasure.ROW, processors=(Processor.MONGODB,))
@@ -202,6 +204,7 @@ def _of_enrollment() -> ForeignKeyConstraint:
 
 
 _ENROLLMENT_ROW = about(reaches="enrollment_id", erasure=Erasure.ROW, processors=(Processor.MONGODB,))
+_STAFF_ROW = about(reaches="enrollment_id", erasure=Erasure.ROW)  # written here, sent to nobody
 
 
 class ModuleProgress(Base):
@@ -247,6 +250,13 @@ class Submission(Base):
             "cohort_id",
             "submitted_at",
             postgresql_where=text("status = 'waiting for review'"),
+        ),
+        Index(
+            "ix_submission_failed",
+            "cohort_id",
+            "enrollment_id",
+            "module_id",
+            postgresql_where=text("status = 'failed'"),
         ),
         {"schema": SCHEMA, "info": _ENROLLMENT_ROW},
     )
@@ -326,6 +336,73 @@ class Certificate(Base):
     issued_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "certificate issued"))
     url: Mapped[str | None] = mapped_column(info=label(Category.LEARNING, "certificate link"))
     source: Mapped[Source]
+
+
+class HelpNote(Base):
+    """What somebody who teaches noted about a student who needs help: handled until a day, and a few words.
+
+    The newest note of an enrollment holds. ``handled_until`` None: put back on the list.
+    """
+
+    __tablename__ = "help_note"
+    __table_args__ = (
+        _of_enrollment(),
+        CheckConstraint("char_length(note) <= 500", name="short"),
+        Index("ix_help_note_enrollment", "enrollment_id", text("written_at desc"), text("id desc")),
+        {"schema": SCHEMA, "info": _STAFF_ROW},
+    )
+
+    id: Mapped[Id]
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(info=technical())
+    cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
+    handled_until: Mapped[date | None] = mapped_column(Date, info=label(Category.LEARNING, "handled until"))
+    note: Mapped[str] = mapped_column(server_default="", info=label(Category.LEARNING, "note of those who teach"))
+    written_by: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    written_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "noted"))
+
+
+class HelpLimit(Base):
+    """From when on a student of this cohort needs help; a cohort without a row has the usual limits. 0: never."""
+
+    __tablename__ = "help_limit"
+    __table_args__ = (
+        *(CheckConstraint(f"{name} between 0 and {most}", name=f"{name}_range") for name, most in HELP_LIMITS.items()),
+        {"schema": SCHEMA, "info": _NOBODY},
+    )
+
+    cohort_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.cohort.id"), primary_key=True, info=technical())
+    quiet_days: Mapped[int] = mapped_column(SmallInteger, info=technical())
+    behind_modules: Mapped[int] = mapped_column(SmallInteger, info=technical())
+    failed_times: Mapped[int] = mapped_column(SmallInteger, info=technical())
+    waiting_days: Mapped[int] = mapped_column(SmallInteger, info=technical())
+    clicks_percent: Mapped[int] = mapped_column(SmallInteger, info=technical())
+    changed_by: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    changed_at: Mapped[datetime] = mapped_column(info=technical())
+
+
+class ReviewClaim(Base):
+    """Who takes the review of a submission. ``staff_id`` None: it was given back. Apart from ``submission``, which is the
+    platform's own record."""
+
+    __tablename__ = "review_claim"
+    __table_args__ = (
+        _of_enrollment(),
+        {"schema": SCHEMA, "info": _STAFF_ROW},
+    )
+
+    submission_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.submission.id"), primary_key=True, info=technical()
+    )
+    enrollment_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
+    cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
+    staff_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    taken_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "review taken"))
 
 
 class UsageEvent(Base):
@@ -491,24 +568,32 @@ class Payment(Base):
 
 
 class GroupFigure(Base):
-    """A weekly figure about a group, for staff without an assignment (design, section 5).
+    """A weekly figure about a group, for staff without an assignment (design, section 5; core.privacy.snapshots).
 
-    Written once a week; ``completed_percent`` is rounded to 5 points and absent for groups below 10.
+    ``percent`` (rounded to 5 points) and ``members_told`` (rounded down to 5) are what people see, absent for groups below
+    10. ``part`` of ``members`` is the exact count behind them, as of ``counted_at``; the dashboard's role cannot read it.
+    ``program_id`` None: all told programs together.
     """
 
     __tablename__ = "group_figure"
     __table_args__ = (
-        UniqueConstraint("week", "program_id", postgresql_nulls_not_distinct=True),
-        CheckConstraint("mod(completed_percent, 5) = 0", name="rounded"),
-        CheckConstraint("completed_percent is null or members >= 10", name="group_of_ten"),
+        UniqueConstraint("week", "kind", "program_id", postgresql_nulls_not_distinct=True),
+        one_of("kind", FIGURE_KINDS),
+        CheckConstraint("mod(percent, 5) = 0 and percent between 5 and 95", name="rounded"),
+        CheckConstraint("percent is null or (members >= 10 and members_told >= 10)", name="group_of_ten"),
+        CheckConstraint("(percent is null) = (members_told is null)", name="told_together"),
         {"schema": SCHEMA, "info": _NOBODY},
     )
 
     id: Mapped[Id]
     week: Mapped[date] = mapped_column(Date, info=technical())
+    kind: Mapped[str] = mapped_column(info=technical())
     program_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey(f"{SCHEMA}.program.id"), index=True, info=technical()
     )
+    percent: Mapped[int | None] = mapped_column(SmallInteger, info=technical())
+    members_told: Mapped[int | None] = mapped_column(info=technical())
     members: Mapped[int] = mapped_column(info=technical())
-    completed_percent: Mapped[int | None] = mapped_column(SmallInteger, info=technical())
+    part: Mapped[int] = mapped_column(info=technical())
+    counted_at: Mapped[datetime] = mapped_column(info=technical())
     taken_at: Mapped[datetime] = mapped_column(info=technical())

@@ -63,6 +63,23 @@ class Action(StrEnum):
         "A person's record was opened or their contact shown: once per session, person and purpose in 15 minutes.",
         "purpose",
     )
+    COHORT_VIEWED = (
+        "cohort viewed",
+        "The learning data of a whole cohort was shown: once per session, cohort and purpose in 15 minutes.",
+        "purpose",
+    )
+    HELP_NOTED = "help noted", "A student was marked as handled until a day, or put back on the list.", "handled_until"
+    LIMITS_SET = (
+        "help limits set",
+        "It was set from when on students of a cohort need help.",
+        "quiet_days",
+        "behind_modules",
+        "failed_times",
+        "waiting_days",
+        "clicks_percent",
+    )
+    REVIEW_TAKEN = "review taken", "Somebody took the review of a submission."
+    REVIEW_GIVEN_BACK = "review given back", "Somebody gave the review of a submission back."
     LIST_EXPORTED = "list exported", "A list was made into a file with a one-time link.", "what", "rows"
     FILE_OPENED = "file opened", "A one-time link was opened for the first time.", "file"
     STAFF_ADDED = "staff added", "An account was made.", "role"
@@ -191,6 +208,22 @@ def append(
         },
     )
     return int(written.scalar_one())
+
+
+def append_once(
+    session: Session,
+    action: Action,
+    *,
+    now: datetime,
+    subject_kind: str,
+    subject_id: uuid.UUID,
+    **details: str | int | bool | list[str] | None,
+) -> None:
+    """Write one line unless this session left the same one within the last 15 minutes."""
+    asked = {"action": str(action), "subject": subject_id, "details": _canonical(action, details), "now": now}
+    known = text("select privacy.line_is_recorded(:action, :subject, :details, :now)")
+    if not session.scalar(known, asked):
+        append(session, action, now=now, subject_kind=subject_kind, subject_id=subject_id, **details)
 
 
 def append_view(session: Session, *, person_kind: str, person_ids: list[uuid.UUID], purpose: str, now: datetime) -> int:

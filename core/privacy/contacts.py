@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from core.db import identify
 from core.errors import Refused
 from core.models.platform import Student
-from core.privacy.audit import Action, append, append_view, guarded
+from core.privacy.audit import Action, append, append_once, append_view, guarded
 from core.privacy.files import add_file
 from core.privacy.sessions import Staff
 
@@ -45,6 +45,15 @@ def record_refusal(session: Session, *, what: str, by: Staff, now: datetime) -> 
     """Record that ``by`` asked for something their role does not open. ``what`` is a code, such as a page's name."""
     identify(session, staff_id=by.id, session_id=by.session_id)
     append(session, Action.REFUSED, now=now, what=what, role=by.role)
+
+
+def record_closed(session: Session, *, kind: str, subject_id: uuid.UUID, by: Staff, now: datetime) -> None:
+    """Record that ``by`` asked for one record ("student", "cohort") that is not there or not open to them.
+
+    One line per session and record in 15 minutes: an address that is loaded again says nothing new.
+    """
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    append_once(session, Action.REFUSED, now=now, subject_kind=kind, subject_id=subject_id, what=kind, role=by.role)
 
 
 @guarded

@@ -209,9 +209,14 @@ def monthly_trend(
 
 def completed_figure(session: Session, *, program_id: uuid.UUID | None = None) -> CompletedFigure | None:
     """Return the newest group figure of a program, or of all together; None before the first weekly run."""
-    newest = select(GroupFigure).where(GroupFigure.program_id.is_not_distinct_from(program_id))
-    row = session.scalars(newest.order_by(GroupFigure.week.desc()).limit(1)).first()
-    return CompletedFigure(row.week, row.completed_percent) if row else None
+    newest = (
+        select(GroupFigure.week, GroupFigure.percent)
+        .where(GroupFigure.kind == "completed", GroupFigure.program_id.is_not_distinct_from(program_id))
+        .order_by(GroupFigure.week.desc())
+        .limit(1)
+    )
+    row = session.execute(newest).first()
+    return CompletedFigure(row.week, row.percent) if row else None
 
 
 _FIND = text(

@@ -4,10 +4,10 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import case, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from core.models.platform import Cohort, Enrollment, Program, Submission, Visitor
+from core.models.platform import Cohort, Enrollment, Visitor
 from core.models.staff import Assignment, StaffMember, StaffSession
 from core.policy import Parameters
 
@@ -60,20 +60,6 @@ class ProgramDay:
     def under_filled(self) -> tuple[CohortStart, ...]:
         """The cohorts that start soon with too few places taken."""
         return tuple(c for c in self.starting if (c.filled_percent or 100) < UNDER_FILLED_PERCENT)
-
-
-@dataclass(frozen=True)
-class TaughtCohort:
-    """An assigned cohort, for those who teach it. ``oldest_waiting`` is when the oldest open submission came in."""
-
-    id: uuid.UUID
-    title: str
-    program: str
-    starts_on: date
-    ends_on: date
-    students: int
-    waiting: int
-    oldest_waiting: datetime | None
 
 
 @dataclass(frozen=True)
@@ -143,31 +129,6 @@ def weeks(session: Session, *, now: datetime, many: int = WEEKS) -> tuple[Week, 
         text("select * from platform.weekly_counts(:monday, :weeks)"), {"monday": first, "weeks": many}
     )
     return tuple(Week(row.week, row.enrolled, row.withdrawn, row.visitors) for row in rows)
-
-
-def taught_cohorts(session: Session, *, now: datetime) -> list[TaughtCohort]:
-    """Return the cohorts that are assigned to whoever asks, running ones first.
-
-    Row-level security leaves only assigned enrollments and submissions to count.
-    """
-    today = now.astimezone(UTC).date()
-    mine = text("cohort.id = any ((select staff.my_cohorts())::uuid[])")
-    students = (
-        select(func.count())
-        .where(Enrollment.cohort_id == Cohort.id, Enrollment.status != "withdrawn")
-        .scalar_subquery()
-    )
-    open_ones = (Submission.cohort_id == Cohort.id) & (Submission.status == "waiting for review")
-    waiting = select(func.count()).where(open_ones).scalar_subquery()
-    oldest = select(func.min(Submission.submitted_at)).where(open_ones).scalar_subquery()
-    running = case((Cohort.ends_on < today, 2), (Cohort.starts_on > today, 1), else_=0)
-    listed = (
-        select(Cohort.id, Cohort.title, Program.title, Cohort.starts_on, Cohort.ends_on, students, waiting, oldest)
-        .join(Program)
-        .where(mine)
-        .order_by(running, Cohort.starts_on.desc(), Cohort.title)
-    )
-    return [TaughtCohort(*row) for row in session.execute(listed)]
 
 
 def promise_counts(session: Session, *, now: datetime, parameters: Parameters) -> PromiseCounts:

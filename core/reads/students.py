@@ -4,13 +4,15 @@ import uuid
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
 from core.links import platform_link
 from core.models.platform import Cohort, Enrollment, Program, Student
 from core.words import masked_email
+
+PAGE_LOOKS = 50
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,19 @@ class StudentCard:
     enrollments: tuple[StudentEnrollment, ...]
 
 
+@dataclass(frozen=True)
+class Look:
+    """Somebody saw a student's record, was refused it, or saw the progress of a whole ``cohort`` the student was in."""
+
+    seq: int
+    at: datetime
+    name: str
+    role: str | None
+    action: str
+    purpose: str | None
+    cohort: str | None
+
+
 def student_card(session: Session, student_id: uuid.UUID) -> StudentCard:
     """Return one student. Raises NotFound when there is none or when whoever asks may not see them: one answer."""
     found = session.get(Student, student_id)
@@ -58,6 +73,18 @@ def student_card(session: Session, student_id: uuid.UUID) -> StudentCard:
         platform_link("student", found.source, found.source_key),
         tuple(_enrollments(session, student_id)),
     )
+
+
+def who_looked(
+    session: Session, student_id: uuid.UUID, *, before: int | None = None, limit: int = PAGE_LOOKS
+) -> list[Look]:
+    """Return who saw a student's record, newest first; ``before`` is the ``seq`` of the last line seen.
+
+    For a privacy officer with an open request of this student; nothing for anybody else.
+    """
+    asked = {"student": student_id, "before": before or 2**62, "limit": limit}
+    rows = session.execute(text("select * from privacy.who_looked(:student, :before, :limit)"), asked)
+    return [Look(*row) for row in rows]
 
 
 def _enrollments(session: Session, student_id: uuid.UUID) -> list[StudentEnrollment]:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from core import db, privacy_actions
 from core.importers.seed import seed
+from core.models.platform import HELP_LIMITS
 from core.privacy.audit import Action
 from core.privacy_actions import Filed, Staff
 from tests.cast import NOW, PASSWORD, email_of, id_of
@@ -203,6 +204,14 @@ REQUEST_VERBS: dict[Action, Callable[[Scene], object]] = {
     ],
     Action.STEP_CONFIRMED: confirm_a_step,
 }
+
+
+def give_back(scene: Scene) -> None:
+    by = scene.staff("ines")
+    as_app(privacy_actions.take_review, by, submission_id=id_of("asha submission"))
+    as_app(privacy_actions.give_review_back, by, submission_id=id_of("asha submission"))
+
+
 VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.SIGNED_IN: lambda scene: scene.staff("paula"),
     Action.SIGN_IN_FAILED: fail_to_sign_in,
@@ -218,6 +227,27 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.PERSON_VIEWED: lambda scene: as_app(
         privacy_actions.record_view, scene.staff("paula"), student_id=id_of("asha"), purpose="student page"
     ),
+    Action.COHORT_VIEWED: lambda scene: [
+        as_app(privacy_actions.record_cohort_view, by, cohort_id=id_of("python"), purpose="progress")
+        for by in [scene.staff("ines")] * 2
+    ],
+    Action.HELP_NOTED: lambda scene: as_app(
+        privacy_actions.mark_handled,
+        scene.staff("ines"),
+        enrollment_id=id_of("asha enrollment"),
+        until=now().date(),
+        note="Called.",
+    ),
+    Action.LIMITS_SET: lambda scene: as_app(
+        privacy_actions.set_help_limits,
+        scene.staff("ines"),
+        cohort_id=id_of("python"),
+        limits=dict.fromkeys(HELP_LIMITS, 3),
+    ),
+    Action.REVIEW_TAKEN: lambda scene: as_app(
+        privacy_actions.take_review, scene.staff("ines"), submission_id=id_of("asha submission")
+    ),
+    Action.REVIEW_GIVEN_BACK: give_back,
     Action.LIST_EXPORTED: lambda scene: as_app(
         privacy_actions.export_list, scene.staff("paula"), what="enrollments", name="e.csv", content=b"x", rows=1
     ),
