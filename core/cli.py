@@ -27,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import companion, db, demo, keys, leases, privacy_actions, queries, roles
+from core.anon.method import draft
 from core.errors import AdminError, BadInput, SettingsError
 from core.importers import generate as made_up
 from core.importers.made_up import Sizes
@@ -47,12 +48,14 @@ import_app = typer.Typer(help="Bring records in.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit: verify it, export it, sign its present end.", no_args_is_help=True)
 keys_app = typer.Typer(help="Secret keys.", no_args_is_help=True)
 policy_app = typer.Typer(help="The privacy policy as data.", no_args_is_help=True)
+analytics_app = typer.Typer(help="Anonymized releases: publish, check, configure.", no_args_is_help=True)
 for name, sub in (
     ("staff", staff_app),
     ("import", import_app),
     ("audit", audit_app),
     ("keys", keys_app),
     ("policy", policy_app),
+    ("analytics", analytics_app),
 ):
     app.add_typer(sub, name=name)
 
@@ -95,6 +98,8 @@ def serve(
             _seed(session)
             refresh_statuses(session, _now())
             privacy_actions.take_group_figures(session, now=_now())
+    if known.demo or demo_mode:
+        _publish_for_demo()
     with worker() as session:
         sound = privacy_actions.check_audit(session, now=_now()).sound
     if not sound:
@@ -446,6 +451,56 @@ def policy_load() -> None:
         out.print(f"Policy {privacy_actions.publish_first_version(session, now=_now())} is in the database.")
 
 
+@analytics_app.command("publish")
+def analytics_publish(
+    period: Annotated[str, typer.Option(help="Only this closed quarter or year, like 2026-Q3 or 2026.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be published; count and draw nothing.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option(help="Another configuration than this home's.", exists=True, dir_okay=False)
+    ] = None,
+) -> None:
+    """Publish every closed period that waits, each once and for ever, with noise. See docs/analytics.md."""
+    with worker() as session:
+        due = privacy_actions.releases_due(session, now=_now(), file=file)
+    if period:
+        due = [each for each in due if each.period.name == period]
+    if period and not due:
+        raise BadInput(f"Nothing of {period} waits: it is published, not closed yet, or no period. See --dry-run.")
+    for each in due:
+        if dry_run:
+            out.print(
+                f"{each.period.name:<9}{each.family:<13}{each.cells:>6,} cells   at most {each.cost:.3f} of an account's budget"
+            )
+            continue
+        with worker() as session:
+            made = privacy_actions.publish_release(
+                session, family=each.family, period=each.period.name, now=_now(), file=file
+            )
+        out.print(
+            f"{made.period:<9}{made.family:<13}{made.cells:>6,} cells   {made.total:.3f} of the budget   {made.content_sha256[:12]}"
+        )
+    out.print(f"{len(due)} releases {'would be' if dry_run else 'were'} published." if due else "No period waits.")
+
+
+@analytics_app.command("domain")
+def analytics_domain() -> None:
+    """Print a draft of analytics.yaml from the catalog, to be checked by a person. No record of a student is looked at."""
+    with worker() as session:
+        typer.echo(draft(session), nl=False)
+
+
+@analytics_app.command("verify")
+def analytics_verify() -> None:
+    """Recompute every release's hash and the ledger, and compare with the audit. Exit status 1 when something changed."""
+    with worker() as session:
+        found = privacy_actions.verify_releases(session)
+    if not found.sound:
+        raise AdminError(f"The releases are not as they were published: {found.problem}. See docs/runbook.md.")
+    out.print(f"All {found.releases:,} releases ({found.cells:,} cells) are as they were published.")
+
+
 @contextmanager
 def worker() -> Iterator[Session]:
     """A prepared database and one transaction as the worker role; version one of the policy is there."""
@@ -490,6 +545,20 @@ def _seed(session: Session) -> None:
 def _print_rows(written: dict[str, int]) -> None:
     for table, rows in written.items():
         out.print(f"  {table:<18}{rows:>12,}")
+
+
+def _publish_for_demo() -> None:
+    """Every closed period at the first start, so that Analytics has something to show; later ones are the worker's."""
+    try:
+        with worker() as session:
+            due = privacy_actions.releases_due(session, now=_now())
+            for each in due:
+                privacy_actions.publish_release(session, family=each.family, period=each.period.name, now=_now())
+    except AdminError as error:  # a demo without releases is a demo still
+        out.print(f"No anonymized releases: {error.sentence}")
+        return
+    if due:
+        out.print(f"Published {len(due)} anonymized releases.")
 
 
 def _password() -> str:

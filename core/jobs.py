@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core import privacy_actions
+from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
 from core.privacy import audit, housekeeping, snapshots
 
@@ -107,10 +108,35 @@ def _check_audit(session: Session, _key: str, now: datetime) -> dict[str, int]:
     return {"lines": found.lines, "broken": not found.sound}
 
 
+def _releases_due(session: Session, now: datetime) -> list[str]:
+    """The next release of each family: they go in their order. A site that has configured nothing publishes nothing."""
+    try:
+        waiting = privacy_actions.releases_due(session, now=now)
+    except NotConfigured:
+        return []
+    return list({each.family: f"{each.family} {each.period.name}" for each in reversed(waiting)}.values())
+
+
+def _publish(session: Session, key: str, now: datetime) -> dict[str, int]:
+    family, _, period = key.partition(" ")
+    waiting = privacy_actions.releases_due(session, now=now)
+    if (family, period) not in {(each.family, each.period.name) for each in waiting}:
+        return {"cells": 0}
+    return {"cells": privacy_actions.publish_release(session, family=family, period=period, now=now).cells}
+
+
 JOBS: tuple[Job, ...] = (
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
     Job("months ahead", _months_due, _make_month, every=timedelta(hours=1)),
+    Job(
+        "anonymized releases",
+        _releases_due,
+        _publish,
+        every=timedelta(minutes=15),
+        lease=timedelta(minutes=5),
+        again=NOW,
+    ),
     Job("tidying", _leftovers_due, _tidy),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),

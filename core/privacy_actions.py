@@ -12,6 +12,7 @@ Files      open_file, file_exists, drop_expired_files
 Figures    take_group_figures
 Policy     publish_first_version
 Learning   mark_handled, put_back, set_help_limits, take_review, give_review_back, record_cohort_view
+Releases   releases_due, publish_release, verify_releases
 
 Every verb is keyword-only, takes who acts (``by``) and when (``now``), and writes its audit line last, in the caller's
 transaction. None of them commits. Dangerous ones are ``guarded``: closed while the audit does not verify.
@@ -50,6 +51,7 @@ from core.privacy.letters import KINDS as LETTER_KINDS
 from core.privacy.letters import PLACEHOLDERS, Letter, Wording, draft_letter, edit_wording, wording, write_letter
 from core.privacy.outbox import LetterReceipt, cancel_letter, confirm_step, mark_sent_by_hand
 from core.privacy.publication import publish_first_version
+from core.privacy.releases import publish_release, releases_due, verify_releases
 from core.privacy.requests import (
     ANSWERS,
     EXTENSIONS,
@@ -156,6 +158,7 @@ __all__ = [
     "open_plan",
     "pause_clock",
     "publish_first_version",
+    "publish_release",
     "put_back",
     "reactivate_account",
     "record_audit_export",
@@ -168,6 +171,7 @@ __all__ = [
     "redeem_ticket",
     "refuse_request",
     "refuse_session",
+    "releases_due",
     "resume_clock",
     "reveal_contacts",
     "send_back",
@@ -180,6 +184,7 @@ __all__ = [
     "take_group_figures",
     "take_request",
     "take_review",
+    "verify_releases",
     "withdraw_request",
     "wording",
     "write_letter",

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, insert, text
 from sqlalchemy.orm import Session
 
 from core import keys, policy
+from core.models import anon as a
 from core.models import platform as p
 from core.models import privacy as v
 from core.models import requests as q
@@ -76,6 +77,7 @@ def play(session: Session) -> None:
         checkpoints=0,
         place="cast",
     )
+    _releases(session)
     snapshots.take_group_figures(session, now=NOW)
 
 
@@ -178,6 +180,15 @@ def _student(session: Session, name: str, cohort: str) -> None:
         name="Guardian",
         email="guardian@example.org",
     )
+    _add(
+        session,
+        a.Contribution,
+        student_id=student,
+        flow="enrollments/program",
+        slot=1,
+        key=cohort.upper(),
+        period="2026-Q3",
+    )
     _add(session, v.Consent, student_id=student, adult=True, declared_at=NOW, state="not needed", source="cast")
 
 
@@ -201,9 +212,71 @@ def _requests(session: Session) -> None:
         _add(session, q.RequestClock, request_id=request, version=1, what="start", at=received)
 
 
+# Released figures that tests know by heart: (family, period) → marginal → (k1, k2) → value. Java is too small to be shown.
+RELEASES: dict[tuple[str, str], dict[str, dict[tuple[str, str], float]]] = {
+    ("enrollments", "2025"): {"experience": {
+        ("PYTHON", "beginner"): 64.2, ("PYTHON", "intermediate"): 38.4, ("PYTHON", "advanced"): 21.1, ("PYTHON", "not stated"): 3.3,
+        ("CLOUD", "beginner"): 30.2, ("CLOUD", "intermediate"): 26.0, ("CLOUD", "advanced"): 6.4, ("CLOUD", "not stated"): -2.1,
+        ("JAVA", "beginner"): 5.0, ("JAVA", "intermediate"): 1.2, ("JAVA", "advanced"): 0.4, ("JAVA", "not stated"): -3.0}},
+    ("enrollments", "2026-Q2"): {
+        "program": {("PYTHON", ""): 60.3, ("CLOUD", ""): 33.0, ("JAVA", ""): 4.2},
+        "month": {("PYTHON", "2026-04"): 20.0, ("PYTHON", "2026-05"): 25.3, ("PYTHON", "2026-06"): 15.0, ("CLOUD", "2026-04"): 14.0,
+                  ("CLOUD", "2026-05"): 4.0, ("CLOUD", "2026-06"): 15.0, ("JAVA", "2026-04"): 6.2, ("JAVA", "2026-05"): -3.0, ("JAVA", "2026-06"): 1.0},
+        "cohort": {("PYTHON-25", ""): 41.0}},
+    ("milestones", "2026-Q2"): {
+        "program": {("PYTHON", "50"): 52.0, ("PYTHON", "100"): 30.0, ("CLOUD", "50"): 36.0, ("CLOUD", "100"): 11.0, ("JAVA", "50"): 2.0, ("JAVA", "100"): -9.0},
+        "cohort": {("PYTHON-25", "50"): 39.0, ("PYTHON-25", "100"): 31.0}},
+    ("activity", "2026-Q2"): {"program": {("PYTHON", ""): 101.0, ("CLOUD", ""): 54.0, ("JAVA", ""): 8.0}},
+    ("enrollments", "2026-Q3"): {
+        "program": {("PYTHON", ""): 92.4, ("CLOUD", ""): 30.1, ("JAVA", ""): 3.1},
+        "month": {("PYTHON", "2026-07"): 30.0, ("PYTHON", "2026-08"): 32.4, ("PYTHON", "2026-09"): 30.0, ("CLOUD", "2026-07"): 10.1,
+                  ("CLOUD", "2026-08"): 6.0, ("CLOUD", "2026-09"): 14.0, ("JAVA", "2026-07"): 2.0, ("JAVA", "2026-08"): 0.1, ("JAVA", "2026-09"): 1.0}},
+    ("milestones", "2026-Q3"): {
+        "program": {("PYTHON", "50"): 61.0, ("PYTHON", "100"): 33.0, ("CLOUD", "50"): 40.0, ("CLOUD", "100"): 15.0, ("JAVA", "50"): -4.0, ("JAVA", "100"): 6.0}},
+    ("activity", "2026-Q3"): {"program": {("PYTHON", ""): 118.0, ("CLOUD", ""): 51.0, ("JAVA", ""): 1.0}},
+}  # fmt: skip
+NOISE = {"enrollments": 4.0, "milestones": 8.0, "activity": 6.0}
+
+
+def _releases(session: Session) -> None:
+    """A method and its releases, as if they had been published."""
+    from core.anon.content import content_hash
+    from core.anon.method import CohortEnd, Domain, Method, _row
+    from core.anon.periods import period_named
+    from core.anon.workload import cost_so_far, families
+
+    told = families({"enrollments": (4, 2), "milestones": (8, 4), "activity": (6, 8)}, capacity=500)
+    domain = Domain({"PYTHON": "Python", "CLOUD": "Cloud", "JAVA": "Java"}, (CohortEnd("PYTHON-25", "Python 25", "PYTHON", "2026-Q2"),),
+                    ("beginner", "intermediate", "advanced", "not stated"))  # fmt: skip
+    session.add(_row(Method("cast", 1.0, 500, told, domain, date(2025, 1, 1), date(2026, 10, 15), "0" * 64)))
+    session.flush()
+    so_far = []
+    for number, ((family, name), marginals) in enumerate(RELEASES.items(), start=1):
+        period, mine = period_named(name), next(each for each in told if each.name == family)
+        so_far.append((mine, period.grain))
+        spent, total = mine.cost(period.grain), cost_so_far(so_far)
+        cells = [
+            (marginal, k1, k2, value, NOISE[family] if marginal == "cohort" else NOISE[family] * 0.9)
+            for marginal, found in marginals.items()
+            for (k1, k2), value in found.items()
+        ]
+        made = a.Release(id=number, method="cast", family=family, period=name, first_day=period.first_day, last_day=period.last_day,
+                         sigma=NOISE[family], mechanism="none: figures of the cast", builder="cast", published=date(2026, 10, 15),
+                         cells=len(cells), content_sha256="")  # fmt: skip
+        made.content_sha256 = content_hash(made, cells, spent=spent, total=total)
+        session.add(made)
+        session.flush()
+        names = ("marginal", "k1", "k2", "value", "se")
+        session.execute(
+            insert(a.ReleasedCell),
+            [{"release_id": number, **dict(zip(names, cell, strict=True))} for cell in sorted(cells)],
+        )
+        _add(session, a.LedgerEntry, seq=number, release_id=number, spent=spent, total=total)
+
+
 def snapshot(connection: Connection, name: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every row that belongs to a student, by table: to assert that a bystander's rows are untouched."""
-    by_student = ("student_profile", "enrollment", "email_log", "subscription", "payment")
+    by_student = ("student_profile", "enrollment", "email_log", "subscription", "payment", "analytics_contribution")
     by_enrollment = (
         "module_progress",
         "submission",

@@ -1,10 +1,10 @@
 """The tables, each column with its privacy label.
 
-``platform`` holds people and learning, ``privacy`` what the promises need, ``staff`` who works here. The labels are
-read through :func:`core.models.data_map.data_map`.
+``platform`` holds people and learning, ``privacy`` what the promises need, ``staff`` who works here, ``anon`` the
+releases about nobody. The labels are read through :func:`core.models.data_map.data_map`.
 """
 
-from core.models import platform, privacy, requests, staff
+from core.models import anon, platform, privacy, requests, staff
 from core.models.base import Base
 
-__all__ = ["Base", "platform", "privacy", "requests", "staff"]
+__all__ = ["Base", "anon", "platform", "privacy", "requests", "staff"]

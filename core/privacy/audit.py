@@ -152,6 +152,15 @@ class Action(StrEnum):
         "line",
     )
     AUDIT_SOUND = "audit found sound", "A check found the audit sound after it had been broken; guarded actions open."
+    RELEASE_PUBLISHED = (
+        "release published",
+        "Anonymized figures of a closed period were published, once and for ever.",
+        "family",
+        "period",
+        "method",
+        "cells",
+        "sha256",
+    )
 
 
 @dataclass(frozen=True)
