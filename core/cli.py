@@ -203,9 +203,12 @@ def generate(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the newest migration, as the owner (OWNER_DATABASE_URL)."""
+    """Bring the database to the newest migration, as the owner (OWNER_DATABASE_URL); make keys for new purposes."""
+    made = keys.create_missing()
     state = db.prepare(migrate_if_behind=True)
     out.print(f"The database is at migration {state.current}.")
+    if made:
+        out.print(f"New keys: {', '.join(made)}. Keep copies of them (docs/runbook.md).")
 
 
 @app.command()

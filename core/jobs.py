@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from core import privacy_actions
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
-from core.privacy import audit, housekeeping, snapshots
+from core.privacy import access_reviews, audit, housekeeping, snapshots
 
 NOW = timedelta(0)
 DAY = timedelta(days=1)
@@ -125,6 +125,14 @@ def _publish(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {"cells": privacy_actions.publish_release(session, family=family, period=period, now=now).cells}
 
 
+def _rights_gone(session: Session, now: datetime) -> list[str]:
+    return ["rights that ended"] if access_reviews.settling_is_due(session, now=now) else []
+
+
+def _settle_reviews(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return {"over": privacy_actions.settle_access_reviews(session, now=now)}
+
+
 JOBS: tuple[Job, ...] = (
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
@@ -138,6 +146,7 @@ JOBS: tuple[Job, ...] = (
         again=NOW,
     ),
     Job("tidying", _leftovers_due, _tidy),
+    Job("access review", _rights_gone, _settle_reviews, every=timedelta(minutes=15)),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),
 )

@@ -1,6 +1,11 @@
 """The front door for changes. No ``select`` here: each verb lives in ``core/privacy/`` and is told here.
 
 Sessions   sign_in, redeem_ticket, live_session, refuse_session, confirm_identity, is_fresh, demand_fresh, sign_out
+Own sign-in  check_invitation, redeem_invitation, change_password, new_secret, address, set_up_codes, remove_codes
+Accounts   invite_staff, renew_code, reset_sign_in, propose_role, propose_enabling, propose_reset, decide_proposal,
+           disable_account, end_session, declare_single_admin, end_single_admin, needs_second_admin
+Assignments  add_assignment, end_assignment
+Access review  start_access_review, decide_right, settle_access_reviews
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list, staff_id
 People     reveal_contacts, record_view, record_refusal, export_list, record_closed
 Audit      check_audit, sign_audit, export_audit, record_audit_export
@@ -18,12 +23,23 @@ Every verb is keyword-only, takes who acts (``by``) and when (``now``), and writ
 transaction. None of them commits. Dangerous ones are ``guarded``: closed while the audit does not verify.
 """
 
+from core.privacy.access_reviews import REMOVE_REASONS, decide_right, settle_access_reviews, start_access_review
 from core.privacy.acting import Receipt
+from core.privacy.assigning import add_assignment, end_assignment
 from core.privacy.audit import Action
 from core.privacy.audit import check as check_audit
 from core.privacy.audit import checkpoint as sign_audit
 from core.privacy.audit_export import record_audit_export
+from core.privacy.codes import address, new_secret
 from core.privacy.contacts import export_audit, export_list, record_closed, record_refusal, record_view, reveal_contacts
+from core.privacy.credentials import (
+    Invited,
+    change_password,
+    check_invitation,
+    redeem_invitation,
+    remove_codes,
+    set_up_codes,
+)
 from core.privacy.deletion import (
     APPROVALS,
     REACTIVATIONS,
@@ -88,6 +104,23 @@ from core.privacy.sessions import (
     sign_out,
 )
 from core.privacy.snapshots import take_group_figures
+from core.privacy.staff_accounts import (
+    DISABLE_REASONS,
+    RESET_REASONS,
+    OneTimeCode,
+    decide_proposal,
+    declare_single_admin,
+    disable_account,
+    end_session,
+    end_single_admin,
+    invite_staff,
+    needs_second_admin,
+    propose_enabling,
+    propose_reset,
+    propose_role,
+    renew_code,
+    reset_sign_in,
+)
 from core.privacy.staffing import (
     add_staff,
     assign,
@@ -102,6 +135,7 @@ from core.privacy.staffing import (
 __all__ = [
     "ANSWERS",
     "APPROVALS",
+    "DISABLE_REASONS",
     "EXTENSIONS",
     "IDENTITY_METHODS",
     "LETTER_KINDS",
@@ -109,21 +143,27 @@ __all__ = [
     "PLACEHOLDERS",
     "REACTIVATIONS",
     "REFUSALS",
+    "REMOVE_REASONS",
+    "RESET_REASONS",
     "RESUMES",
     "SEND_BACKS",
     "WITHDRAWALS",
     "Action",
     "BulkReceipt",
     "Filed",
+    "Invited",
     "Letter",
     "LetterReceipt",
+    "OneTimeCode",
     "PlanShown",
     "Receipt",
     "SignedIn",
     "Staff",
     "Wording",
+    "add_assignment",
     "add_note",
     "add_staff",
+    "address",
     "answer_request",
     "approve_deletion",
     "approve_deletions",
@@ -132,31 +172,46 @@ __all__ = [
     "assign",
     "assignments",
     "cancel_letter",
+    "change_password",
     "change_role",
     "check_audit",
+    "check_invitation",
     "close_account",
     "confirm_identity",
     "confirm_step",
+    "decide_proposal",
+    "decide_right",
+    "declare_single_admin",
     "demand_fresh",
+    "disable_account",
     "disable_staff",
     "draft_letter",
     "drop_expired_files",
     "edit_wording",
     "enable_staff",
+    "end_assignment",
+    "end_session",
+    "end_single_admin",
     "export_audit",
     "export_list",
     "extend_answer",
     "file_exists",
     "file_request",
     "give_review_back",
+    "invite_staff",
     "is_fresh",
     "link_subject",
     "live_session",
     "mark_handled",
     "mark_sent_by_hand",
+    "needs_second_admin",
+    "new_secret",
     "open_file",
     "open_plan",
     "pause_clock",
+    "propose_enabling",
+    "propose_reset",
+    "propose_role",
     "publish_first_version",
     "publish_release",
     "put_back",
@@ -168,19 +223,26 @@ __all__ = [
     "record_refusal",
     "record_request_view",
     "record_view",
+    "redeem_invitation",
     "redeem_ticket",
     "refuse_request",
     "refuse_session",
     "releases_due",
+    "remove_codes",
+    "renew_code",
+    "reset_sign_in",
     "resume_clock",
     "reveal_contacts",
     "send_back",
     "set_help_limits",
+    "set_up_codes",
+    "settle_access_reviews",
     "sign_audit",
     "sign_in",
     "sign_out",
     "staff_id",
     "staff_list",
+    "start_access_review",
     "take_group_figures",
     "take_request",
     "take_review",

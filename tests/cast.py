@@ -11,6 +11,7 @@ import uuid
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyotp
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.orm import Session
 
@@ -21,10 +22,11 @@ from core.models import privacy as v
 from core.models import requests as q
 from core.models import staff as s
 from core.policy.clock import add_months
-from core.privacy import passwords, snapshots
+from core.privacy import codes, passwords, snapshots
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 PASSWORD = "amber-birch-canyon-99"
+CODE_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"  # of the one-time codes of officers and admins
 STAFF = {
     "paula": "program_staff",
     "ines": "instructor",
@@ -44,6 +46,11 @@ COHORT_OF = {"asha": "python", "ben": "cloud", "cleo": "java"}
 def id_of(name: str) -> uuid.UUID:
     """The id of anything in the cast, by its name: "asha", "python", "asha enrollment"."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"cast:{name}")
+
+
+def code_of(name: str, now: datetime) -> str | None:
+    """The one-time code of a member of staff at an instant; None for roles that need none."""
+    return pyotp.TOTP(CODE_SECRET).at(now) if STAFF[name] in s.CODED_ROLES else None
 
 
 def email_of(name: str) -> str:
@@ -86,11 +93,14 @@ def _add(session: Session, table: type[Any], **values: Any) -> None:
 
 
 def _staff(session: Session) -> None:
-    digest = passwords.hashed(PASSWORD, email="cast@staff.example", name="Cast")
+    digest, since = passwords.hashed(PASSWORD, email="cast@staff.example", name="Cast"), NOW - timedelta(days=400)
     for name, role in STAFF.items():
         disabled = NOW - timedelta(days=1) if name == "dora" else None
+        coded = role in s.CODED_ROLES
         _add(session, s.StaffMember, id=id_of(name), email=email_of(name), name=name.title(), role=role,
-             password_hash=digest, created_at=NOW - timedelta(days=400), disabled_at=disabled)  # fmt: skip
+             password_hash=digest, password_since=since, created_at=since, disabled_at=disabled,
+             totp_secret=codes.sealed(CODE_SECRET, staff_id=id_of(name)) if coded else None,
+             totp_since=since if coded else None)  # fmt: skip
 
 
 def _program(session: Session, name: str, number: int) -> None:

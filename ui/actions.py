@@ -16,14 +16,27 @@ from ui.clock import now
 Answer = TypeVar("Answer")
 
 
-def act(verb: Callable[..., Answer], **arguments: Any) -> Answer:
+# What somebody may do who has to set up one-time codes first.
+WITHOUT_CODES = (privacy_actions.sign_out, privacy_actions.set_up_codes, privacy_actions.confirm_identity)
+
+
+def act(
+    verb: Callable[..., Answer], *, before_commit: Callable[[Answer], None] | None = None, **arguments: Any
+) -> Answer:
     """Run a verb of core.privacy_actions as whoever is signed in, in one transaction; return its answer.
 
-    Raises Refused when the session is over by now, and whatever the verb raises.
+    ``before_commit`` gets the answer inside the transaction: what it writes into the tab's state stands exactly when the
+    effect does, because an interrupted run rolls both back. Raises Refused when the session is over by now, and whatever
+    the verb raises.
     """
     with db.transaction() as session:
         staff = privacy_actions.live_session(session, secret=str(st.session_state.get("token", "")), now=now())
         if staff is None:
             raise Refused("Your session has ended. Sign in again.")
+        if staff.must_set_up_codes and verb not in WITHOUT_CODES:
+            raise Refused("Set up your one-time codes first. Nothing was changed.")
         db.identify(session, staff_id=staff.id, session_id=staff.session_id)
-        return verb(session, by=staff, now=now(), **arguments)
+        answer = verb(session, by=staff, now=now(), **arguments)
+        if before_commit:
+            before_commit(answer)
+        return answer

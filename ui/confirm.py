@@ -14,11 +14,9 @@ transaction, so that a second press finds the dialog closed.
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import streamlit as st
-from sqlalchemy.orm import Session
 
 from core import db, privacy_actions
 from core.errors import AdminError, NotFresh, Refused
@@ -29,7 +27,6 @@ from ui.clock import now
 from ui.tables import literal
 
 OPEN, PROBLEM, DONE = "danger_open", "danger_problem", "danger_done"
-WRONG = "That did not work. Check the password{}, or wait a little after several tries. {}"
 
 
 def open_danger(key: str) -> None:
@@ -88,7 +85,7 @@ def danger_dialog(
             reason = _reason(reasons)
             more = dict(fields()) if fields else {}
             typed = st.text_input(f"Type **{literal(word)}** to confirm", autocomplete="off", max_chars=200)
-            password, code = _proof(staff)
+            password, code = proof_fields(staff)
             if before:
                 st.caption(f":material/group: {before}")
             problem = st.session_state.get(PROBLEM)
@@ -103,15 +100,13 @@ def danger_dialog(
         if pressed:
             if reasons is not None:
                 more["reason"] = (reason or "").strip()
-            mistake = _mistake(reasons is not None, reason, typed, word, nothing) or _unproven(
-                staff, password, code, nothing
-            )
+            mistake = _mistake(reasons is not None, reason, typed, word) or prove(staff, password, code)
             answer = None if mistake else _run(key, verb, {**(arguments or {}), **more}, done)
             if isinstance(answer, _Problem):
                 mistake = answer.sentence
             elif not mistake and then:
                 then(answer)
-            st.session_state[PROBLEM] = mistake
+            st.session_state[PROBLEM] = f"{nothing} {mistake}" if mistake else ""
             st.rerun()
 
     dialog()
@@ -139,25 +134,51 @@ def _reason(reasons: Sequence[str] | None) -> str | None:
     return st.text_area("Reason", max_chars=500, height=68)
 
 
-def _proof(staff: Staff) -> tuple[str, str]:
-    """Ask for password and code, unless the last proof is fresh."""
+def proof_fields(staff: Staff) -> tuple[str, str]:
+    """Ask for password and code in a form, unless the last proof is fresh; return what was typed."""
     if privacy_actions.is_fresh(staff, now()):
         return "", ""
     password = st.text_input("Your password", type="password", autocomplete="current-password", max_chars=200,
                              help="You signed in, or confirmed, more than 5 minutes ago.")  # fmt: skip
-    code = (
-        st.text_input("Code from your authenticator app", autocomplete="one-time-code", max_chars=20)
-        if staff.second_factor
-        else ""
+    return password, code_field() if staff.second_factor else ""
+
+
+def code_field() -> str:
+    """Ask for a one-time code; return what was typed."""
+    return st.text_input(
+        "Code from your authenticator app", placeholder="6 digits", autocomplete="one-time-code", max_chars=20
     )
-    return password, code
 
 
-def _mistake(needs_reason: bool, reason: str | None, typed: str, word: str, nothing: str) -> str:
+def prove(staff: Staff, password: str, code: str) -> str:
+    """Prove again who acts, where the last proof is not fresh. Return why that failed, or "".
+
+    The tab goes on with renewed secrets, which are kept before the commit.
+    """
+    if privacy_actions.is_fresh(staff, now()):
+        return ""
+    if not password:
+        return "Your password is needed: the last time was more than 5 minutes ago."
+    return prove_anyway(staff, password, code)
+
+
+def prove_anyway(staff: Staff, password: str, code: str) -> str:
+    """Prove again who acts, however fresh the last proof is. Return why that failed, or ""."""
+    if act(privacy_actions.confirm_identity, before_commit=_keep, password=password, code=code or None):
+        return ""
+    return f"That did not work. Check the password{' and code' if staff.second_factor else ''}, or wait a little after several tries."
+
+
+def _keep(made: SignedIn | None) -> None:
+    if made:
+        guards.remember(made.token, made.ticket)
+
+
+def _mistake(needs_reason: bool, reason: str | None, typed: str, word: str) -> str:
     if needs_reason and not (reason or "").strip():
-        return f"{nothing} A reason is needed; it is kept with the record."
+        return "A reason is needed; it is kept with the record."
     if _plain(typed) != _plain(word):
-        return f'{nothing} You typed "{typed.strip()}"; it should be "{word}".'
+        return f'You typed "{typed.strip()}"; it should be "{word}".'
     return ""
 
 
@@ -165,37 +186,16 @@ def _plain(typed: str) -> str:
     return unicodedata.normalize("NFC", typed).strip()
 
 
-def _unproven(staff: Staff, password: str, code: str, nothing: str) -> str:
-    """Prove again who acts, where the last proof is not fresh; say why that failed."""
-    if privacy_actions.is_fresh(staff, now()):
-        return ""
-    if not password:
-        return f"{nothing} Your password is needed: the last time was more than 5 minutes ago."
-    if act(_confirmed, password=password, code=code or None):
-        return ""
-    return WRONG.format(" and code" if staff.second_factor else "", nothing)
-
-
-def _confirmed(session: Session, *, by: Staff, now: datetime, password: str, code: str | None) -> SignedIn | None:
-    """Confirm, and keep the renewed secrets before the commit: an interrupted run rolls both back."""
-    made = privacy_actions.confirm_identity(session, password=password, code=code, by=by, now=now)
-    if made:
-        guards.remember(made.token, made.ticket)
-    return made
-
-
 def _run(key: str, verb: Callable[..., Any], arguments: Mapping[str, Any], done: str) -> Any:
     """Run the verb and let the flag fall in one transaction; what was refused is recorded."""
 
-    def once(session: Session, *, by: Staff, now: datetime) -> Any:
-        answer = verb(session, by=by, now=now, **arguments)
+    def closed(_answer: object) -> None:
         st.session_state.pop(OPEN, None)
         if done:
             st.session_state[DONE] = done
-        return answer
 
     try:
-        return act(once)
+        return act(verb, before_commit=closed, **arguments)
     except NotFresh as error:
         return _Problem(error.sentence)
     except Refused as error:

@@ -37,12 +37,13 @@ def signed_in() -> Staff | None:
 
 
 def require(*roles: str, what: str) -> Staff:
-    """Return who is signed in, or stop the page: with nothing for nobody, with a recorded refusal for other roles.
+    """Return who is signed in, or stop the page: with nothing for nobody (and for who must set up one-time codes
+    first, which is all the shell offers then), with a recorded refusal for other roles.
 
     ``what`` is the name of the page, for the refusal and its line in the audit.
     """
     staff = signed_in()
-    if staff is None:
+    if staff is None or staff.must_set_up_codes:
         st.stop()
     if staff.role not in roles:
         with db.transaction() as session:

@@ -11,7 +11,7 @@ import streamlit as st
 from core import queries
 from core.privacy_actions import Staff
 from core.settings import ROOT
-from ui import confirm, guards, signin, states, theme
+from ui import codes, confirm, guards, signin, states, theme
 from ui.cached import read
 
 EVERYONE = tuple(guards.ROLE_NAMES)
@@ -20,7 +20,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     "People": [("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin"))],
     "Proof": [("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin"))],
 }
-DETAILS = [("student", "Student", "person")]
+DETAILS = [("student", "Student", "person"), ("account", "My account", "manage_accounts")]
 
 
 def pages(role: str | None) -> dict[str, list[st.Page]]:
@@ -66,9 +66,12 @@ def main() -> None:
         st.navigation(pages(None), position="hidden")
         states.failed(error)
         return
-    page = st.navigation(pages(staff.role if staff else None), position="sidebar" if staff else "hidden")
-    if staff:
+    inside = staff is not None and not staff.must_set_up_codes
+    page = st.navigation(pages(staff.role if staff else None), position="sidebar" if inside else "hidden")
+    if staff and inside:
         show(page, staff)
+    elif staff:
+        codes.page(staff)
     else:
         signin.sign_in_page()
 

@@ -15,6 +15,11 @@ SCHEMA = "staff"
 ROLES = ("program_staff", "instructor", "mentor", "privacy_officer", "admin", "auditor")
 TEACHING_ROLES = ("instructor", "mentor")
 JOB_STATES = ("waiting", "running", "done", "failed", "over")
+CODED_ROLES = ("privacy_officer", "admin")  # for whom one-time codes are obligatory
+CODE_KINDS = ("invitation", "password reset", "full reset")
+PROPOSAL_KINDS = ("account", "role", "enable", "full reset")
+DECISIONS = ("approved", "declined", "withdrawn")
+VERDICTS = ("confirmed", "removed", "gone")
 
 _STAFF = about(
     reaches="", erasure=Erasure.KEEP, reason="proof of who acted", until="3 years after the last day of work"
@@ -38,6 +43,7 @@ class StaffMember(Base):
     name: Mapped[str] = mapped_column(info=label(Category.STAFF))
     role: Mapped[str] = mapped_column(info=label(Category.STAFF))
     password_hash: Mapped[str | None] = mapped_column(info=label(Category.STAFF))
+    password_since: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
     created_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
     disabled_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
     demo: Mapped[bool] = mapped_column(server_default="false", info=technical())
@@ -84,11 +90,14 @@ class Throttle(Base):
 
 
 class Assignment(Base):
-    """Opens the learning data of one cohort to one staff member from ``starts_on`` to ``ends_on`` (both included)."""
+    """Opens the learning data of one cohort to one staff member from ``starts_on`` to ``ends_on`` (both included).
+
+    One that was ended before it took effect ends on the day before it starts.
+    """
 
     __tablename__ = "assignment"
     __table_args__ = (
-        CheckConstraint("ends_on is null or ends_on >= starts_on", name="ends_after_start"),
+        CheckConstraint("ends_on is null or ends_on >= starts_on - 1", name="ends_after_start"),
         Index("ix_assignment_staff", "staff_id", "cohort_id"),
         {"schema": SCHEMA, "info": _STAFF},
     )
@@ -101,6 +110,129 @@ class Assignment(Base):
     starts_on: Mapped[date] = mapped_column(Date, info=label(Category.STAFF))
     ends_on: Mapped[date | None] = mapped_column(Date, info=label(Category.STAFF))
     created_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+
+
+class Invitation(Base):
+    """A one-time code with which a person chooses a password: an invitation, or a reset. Only SHA-256 of it is kept."""
+
+    __tablename__ = "invitation"
+    __table_args__ = (one_of("kind", CODE_KINDS), {"schema": SCHEMA, "info": _STAFF})
+
+    id: Mapped[Id]
+    staff_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    kind: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    code_hash: Mapped[bytes] = mapped_column(unique=True, info=technical())
+    made_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    made_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    expires_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    used_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+    revoked_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+
+
+class Proposal(Base):
+    """A grant that one admin asked for and another one approves: a new account, another role, an account opened again, or
+    new one-time codes for a privacy officer or an admin. ``before`` and ``after`` are roles."""
+
+    __tablename__ = "proposal"
+    __table_args__ = (
+        one_of("kind", PROPOSAL_KINDS),
+        one_of("decision", DECISIONS),
+        CheckConstraint("(decision is null) = (decided_at is null)", name="decided_whole"),
+        Index("uq_proposal_open", "staff_id", unique=True, postgresql_where=text("decided_at is null")),
+        {"schema": SCHEMA, "info": _STAFF},
+    )
+
+    id: Mapped[Id]
+    kind: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    staff_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    before: Mapped[str | None] = mapped_column(info=label(Category.STAFF))
+    after: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    reason: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    proposed_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    proposed_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    decision: Mapped[str | None] = mapped_column(info=label(Category.STAFF))
+    decided_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    decided_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+    alone: Mapped[bool] = mapped_column(server_default="false", info=label(Category.STAFF))
+
+
+class DeclaredMode(Base):
+    """A rule for two persons that a company too small for it declared not to keep, openly: "single admin"."""
+
+    __tablename__ = "declared_mode"
+    __table_args__ = (
+        one_of("kind", ("single admin",)),
+        Index("uq_declared_mode_open", "kind", unique=True, postgresql_where=text("ended_at is null")),
+        {"schema": SCHEMA, "info": _STAFF},
+    )
+
+    id: Mapped[Id]
+    kind: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    reason: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    declared_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    declared_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    ended_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+
+
+class AccessReview(Base):
+    """A quarterly look at everybody's rights. Over when every item has a verdict."""
+
+    __tablename__ = "access_review"
+    __table_args__ = (
+        Index(
+            "uq_access_review_open",
+            text("(completed_at is null)"),
+            unique=True,
+            postgresql_where=text("completed_at is null"),
+        ),
+        {"schema": SCHEMA, "info": _STAFF},
+    )
+
+    id: Mapped[Id]
+    started_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    started_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    due_on: Mapped[date] = mapped_column(Date, info=label(Category.STAFF))
+    completed_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+
+
+class AccessReviewItem(Base):
+    """One right in a review: an account with its role (no assignment), or one assignment. "gone": it ended meanwhile."""
+
+    __tablename__ = "access_review_item"
+    __table_args__ = (
+        one_of("verdict", VERDICTS),
+        CheckConstraint("(verdict is null) = (decided_at is null)", name="decided_whole"),
+        {"schema": SCHEMA, "info": _STAFF},
+    )
+
+    id: Mapped[Id]
+    review_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.access_review.id"), index=True, info=technical())
+    staff_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    role: Mapped[str] = mapped_column(info=label(Category.STAFF))
+    assignment_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.assignment.id"), index=True, info=label(Category.STAFF)
+    )
+    verdict: Mapped[str | None] = mapped_column(info=label(Category.STAFF))
+    decided_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    decided_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
 
 
 class FileLink(Base):

@@ -83,10 +83,59 @@ class Action(StrEnum):
     LIST_EXPORTED = "list exported", "A list was made into a file with a one-time link.", "what", "rows"
     FILE_OPENED = "file opened", "A one-time link was opened for the first time.", "file"
     STAFF_ADDED = "staff added", "An account was made.", "role"
-    STAFF_DISABLED = "staff disabled", "An account was closed; its sessions ended."
+    STAFF_DISABLED = "staff disabled", "An account was closed; its sessions ended.", "reason"
     STAFF_ENABLED = "staff enabled", "A closed account was opened again."
     ROLE_CHANGED = "role changed", "An account got another role; its sessions ended.", "before", "after"
     ASSIGNED = "cohort assigned", "The learning data of a cohort was opened to an account.", "cohort"
+    ASSIGNMENT_ENDED = "assignment ended", "The learning data of a cohort was closed to an account again.", "last_day"
+    STAFF_INVITED = (
+        "staff invited",
+        "An account without a password was made, and a one-time code for it.",
+        "role",
+        "alone",
+    )
+    CODE_MADE = "one-time code made", "A person without a password got a new one-time code."
+    CODE_REFUSED = "one-time code refused", "Somebody typed a one-time code that does not work.", "reason"
+    CODE_REDEEMED = (
+        "one-time code redeemed",
+        "The owner of a one-time code chose a password; their sessions ended.",
+        "kind",
+    )
+    SECRETS_RESET = (
+        "sign-in reset",
+        "An admin took a password (or everything) away, ended the sessions and made a one-time code.",
+        "kind",
+        "reason",
+    )
+    PASSWORD_CHANGED = "password changed", "Somebody changed their own password; their sessions ended."
+    CODES_SET_UP = (
+        "one-time codes set up",
+        "Somebody set up one-time codes or replaced them; their other sessions ended.",
+    )
+    CODES_REFUSED = "one-time codes refused", "The first code of a new authenticator was wrong."
+    CODES_REMOVED = "one-time codes removed", "Somebody whose role needs none turned one-time codes off."
+    SESSION_ENDED = "session ended", "A session was ended by hand, by its owner or an admin."
+    GRANT_PROPOSED = (
+        "grant proposed",
+        "An admin asked for more rights for somebody: a role, an enabled account, new one-time codes.",
+        "kind",
+        "before",
+        "after",
+        "alone",
+    )
+    GRANT_DECIDED = (
+        "grant decided",
+        "A proposal was approved, declined or withdrawn.",
+        "kind",
+        "before",
+        "after",
+        "decision",
+    )
+    SINGLE_ADMIN_DECLARED = "single-admin mode declared", "The only admin declared that nobody checks grants."
+    SINGLE_ADMIN_ENDED = "single-admin mode ended", "The declaration was taken back: grants wait for a second admin."
+    REVIEW_STARTED = "access review started", "Everybody's rights were listed, to be confirmed or removed.", "rights"
+    RIGHT_CONFIRMED = "right confirmed", "Somebody confirmed one right in the access review.", "review_over"
+    RIGHT_REMOVED = "right removed", "Somebody removed one right in the access review.", "reason", "review_over"
     IMPORTED = "records imported", "Records were brought in.", "source", "rows"
     POLICY_PUBLISHED = "policy published", "A version of the privacy policy was put in force.", "version"
     REQUEST_FILED = (

@@ -11,16 +11,17 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from core import keys
 from core.db import identify
 from core.errors import NotFresh
 from core.models.base import uuid7
-from core.privacy import passwords
+from core.models.staff import CODED_ROLES
+from core.privacy import codes, passwords
 from core.privacy.audit import Action, append
 
 LONGEST_SESSION = timedelta(hours=8)
@@ -44,6 +45,14 @@ class Staff:
     expires_at: datetime
     confirmed_at: datetime
     second_factor: bool
+
+    @property
+    def must_set_up_codes(self) -> bool:
+        """True when one-time codes are obligatory for the role and not set up yet: nothing else opens until then.
+
+        Demo accounts are exempt; they exist on the embedded database only.
+        """
+        return self.role in CODED_ROLES and not self.second_factor and not self.demo
 
 
 @dataclass(frozen=True)
@@ -126,23 +135,33 @@ def refuse_session(session: Session, *, by: Staff, now: datetime) -> None:
 
 def digest(secret: str) -> bytes:
     """Return what the database keeps of a secret. 256 random bits need no salt and no slow hash."""
-    return hashlib.sha256(_printable(secret).encode()).digest()
+    return hashlib.sha256(printable(secret).encode()).digest()
 
 
 def _proven(
     session: Session, *, email: str, password: str, code: str | None, now: datetime, failed: Action
 ) -> uuid.UUID | None:
     """Return whose e-mail, password and code these are; otherwise None, counted and written to the audit."""
-    name_hash = keys.current("passwords").digest("name", _printable(keys.normalized_email(email)))
+    name_hash = keys.current("passwords").digest("name", printable(keys.normalized_email(email)))
     asked = {"hash": name_hash, "now": now}
     attempt = session.execute(text("select * from staff.begin_attempt(:hash, :now)"), asked).one()
-    found = session.execute(text("select * from staff.candidate(:email)"), {"email": _printable(email.strip())}).first()
+    found = session.execute(text("select * from staff.candidate(:email)"), {"email": printable(email.strip())}).first()
     right = passwords.matches(password, found.password_hash if found else None)
-    if not (attempt.allowed and right and found):
+    if not (attempt.allowed and right and found and _code_counts(session, found, code, now)):
         append(session, failed, now=now, reason="wrong" if attempt.allowed else "throttled")
         return None
     session.execute(text("select staff.forget_failures(:hash)"), asked)
     return cast(uuid.UUID, found.id)
+
+
+def _code_counts(session: Session, found: Row[Any], code: str | None, now: datetime) -> bool:
+    """Return whether the one-time code is right and was not used before; True for an account that has none set up."""
+    if found.totp_secret is None:
+        return True
+    secret = codes.unsealed(found.totp_secret, staff_id=found.id)
+    step = codes.step_of(secret, code or "", now=now) if secret else None
+    used = {"id": found.id, "step": step}
+    return step is not None and bool(session.scalar(text("select staff.use_code_step(:id, :step)"), used))
 
 
 def _open(session: Session, *, staff_id: uuid.UUID, now: datetime) -> SignedIn:
@@ -165,6 +184,6 @@ def _open(session: Session, *, staff_id: uuid.UUID, now: datetime) -> SignedIn:
     return made
 
 
-def _printable(typed: str) -> str:
+def printable(typed: str) -> str:
     """A name or secret as the database can take it: what nobody can have stays a miss instead of an error."""
     return typed.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\0")[:1000]

@@ -50,7 +50,9 @@ def add_staff(
     if _find(session, email):
         raise BadInput(f"There is an account with {email} already.", email=email)
     digest = passwords.hashed(password, email=email, name=name)
-    member = StaffMember(email=email, name=name, role=_role(role), password_hash=digest, created_at=now, demo=demo)
+    member = StaffMember(
+        email=email, name=name, role=_role(role), password_hash=digest, password_since=now, created_at=now, demo=demo
+    )
     session.add(member)
     session.flush()
     append(session, Action.STAFF_ADDED, now=now, subject_kind="staff", subject_id=member.id, role=role)
@@ -62,7 +64,7 @@ def disable_staff(session: Session, *, email: str, now: datetime) -> None:
     member = _member(session, email)
     member.disabled_at = now
     _end_sessions(session, member, now, "disabled")
-    append(session, Action.STAFF_DISABLED, now=now, subject_kind="staff", subject_id=member.id)
+    append(session, Action.STAFF_DISABLED, now=now, subject_kind="staff", subject_id=member.id, reason="command line")
 
 
 @guarded

@@ -109,7 +109,7 @@ def test_a_wrong_password_gets_the_one_sentence(page: Page, dashboard: Dashboard
     page.get_by_label("E-mail").fill("nobody@demo.example")
     page.get_by_label("Password").first.fill("not the password at all")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_text("That did not work. Check e-mail and password")).to_be_visible()
+    expect(page.get_by_text("That did not work. Check e-mail, password and code")).to_be_visible()
 
 
 def test_a_forbidden_page_by_address_is_refused_in_words(page: Page, dashboard: Dashboard) -> None:

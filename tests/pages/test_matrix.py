@@ -19,6 +19,7 @@ PAGES = {
     "enrollments": {"program_staff", "admin"},
     "student": {"program_staff"},
     "audit": {"privacy_officer", "auditor", "admin"},
+    "account": set(STAFF.values()),
 }
 STUDENT_WORDS = ("Asha", "Ben", "Cleo", "students.example")
 

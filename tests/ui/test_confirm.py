@@ -28,7 +28,7 @@ def script() -> None:
             raise BadInput("The thing is gone.")
         if kind == "refused":
             raise Refused("Another person has to do this.")
-        append(session, Action.POLICY_PUBLISHED, now=now, kind=kind, reason=reason)
+        append(session, Action.REFUSED, now=now, what=kind, role=reason)
         return kind
 
     guards.require(*guards.ROLE_NAMES, what="Test")
@@ -83,7 +83,7 @@ def test_a_fresh_session_is_not_asked_for_a_password(owner: Connection) -> None:
     assert labels == ["Cancel", ":red[:material/warning: Blow up]"], "the harmless button first"
     app = press(app, "Blow up]")
     assert not app.exception
-    assert lines(owner) == [("policy published", '{"kind":"good","reason":"too old"}')]
+    assert lines(owner) == [("refused", '{"role":"too old","what":"good"}')]
     assert not is_open(app)
     assert app.session_state["answer"] == "good"
     assert [toast.value for toast in app.toast] == ["Blown up\\."]
@@ -121,7 +121,7 @@ def test_after_five_minutes_the_password_is_asked_for(owner: Connection) -> None
     before = app.session_state["token"]
     app = press(app, "Blow up]", password=PASSWORD)
     assert not app.exception and not is_open(app)
-    assert [action for action, _ in lines(owner)] == ["confirmation failed", "identity confirmed", "policy published"]
+    assert [action for action, _ in lines(owner)] == ["confirmation failed", "identity confirmed", "refused"]
     assert app.session_state["token"] != before, "the secrets are renewed"
     app.run()
     assert not app.exception and app.button, "the tab goes on with the new token"
@@ -144,4 +144,4 @@ def test_a_proof_that_grows_old_while_typing_is_asked_for_again(owner: Connectio
     assert "Your password is needed" in app.error[0].value
     assert lines(owner) == []
     press(app, "Blow up]", password=PASSWORD)
-    assert lines(owner)[-1][0] == "policy published"
+    assert lines(owner)[-1][0] == "refused"

@@ -1,11 +1,13 @@
 """Every kind of line is written exactly once by its verb, with the details that docs/audit.md names."""
 
+import dataclasses
 import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
+import pyotp
 import pytest
 from sqlalchemy import Connection, text
 
@@ -30,6 +32,17 @@ class Scene:
 
     def staff(self, name: str) -> Staff:
         return sign_in(name)[1]
+
+    def staff_without_code(self, name: str) -> Staff:
+        """Somebody whose one-time codes the test chose itself: the newest session of theirs."""
+        asked = "select id, staff_id from staff.session where staff_id = :id order by started_at desc limit 1"
+        row = self.owner.execute(text(asked), {"id": id_of(name)}).one()
+        return dataclasses.replace(sign_in("ines")[1], id=row.staff_id, session_id=row.id)
+
+    def id_of_account(self, email: str) -> uuid.UUID:
+        return self.owner.execute(
+            text("select id from staff.staff_member where email = :email"), {"email": email}
+        ).scalar_one()
 
 
 def as_worker(verb: Callable[..., object], **arguments: object) -> None:
@@ -212,6 +225,78 @@ def give_back(scene: Scene) -> None:
     as_app(privacy_actions.give_review_back, by, submission_id=id_of("asha submission"))
 
 
+def invited(scene: Scene, email: str = "new@staff.example") -> privacy_actions.OneTimeCode:
+    made = as_app(
+        privacy_actions.invite_staff, scene.staff("ada"), email=email, name="New One", role="mentor", reason="grows"
+    )
+    assert isinstance(made, privacy_actions.OneTimeCode)
+    return made
+
+
+def mistype(scene: Scene) -> None:
+    code = invited(scene).code
+    with db.transaction() as session:
+        privacy_actions.check_invitation(session, email="other@staff.example", code=code, now=now())
+
+
+def redeem(scene: Scene) -> None:
+    code = invited(scene).code
+    scene.owner.execute(text("update staff.proposal set decision = 'approved', decided_at = now()"))
+    scene.owner.commit()
+    with db.transaction() as session:
+        assert not isinstance(
+            privacy_actions.redeem_invitation(
+                session, email="new@staff.example", code=code, password=PASSWORD, now=now()
+            ),
+            str,
+        )
+
+
+def set_up(scene: Scene, code: str | None = None) -> None:
+    secret, by = privacy_actions.new_secret(), scene.staff("paula")
+    code = code or pyotp.TOTP(secret).at(now())
+    as_app(privacy_actions.set_up_codes, by, secret=secret, code=code)
+
+
+def remove(scene: Scene) -> None:
+    set_up(scene)
+    as_app(privacy_actions.remove_codes, scene.staff_without_code("paula"))
+
+
+def end_one(scene: Scene) -> None:
+    other = scene.staff("paula")
+    ada = scene.staff("ada")
+    assert as_app(privacy_actions.end_session, ada, session_id=other.session_id)
+    assert not as_app(privacy_actions.end_session, ada, session_id=other.session_id)
+
+
+def propose(scene: Scene) -> None:
+    as_app(privacy_actions.propose_role, scene.staff("ada"), staff_id=id_of("paula"), role="auditor", reason="new work")
+
+
+def decide(scene: Scene) -> None:
+    propose(scene)
+    proposal = scene.owner.execute(text("select id from staff.proposal")).scalar_one()
+    as_app(privacy_actions.decide_proposal, scene.staff("ada"), proposal_id=proposal, decision="withdrawn")
+
+
+def declare(scene: Scene) -> None:
+    as_app(privacy_actions.declare_single_admin, scene.staff("ada"), reason="we are two people")
+
+
+def declare_and_end(scene: Scene) -> None:
+    declare(scene)
+    as_app(privacy_actions.end_single_admin, scene.staff("ada"))
+
+
+def review(scene: Scene, verdict: str = "", **more: str) -> None:
+    as_app(privacy_actions.start_access_review, scene.staff("ada"), due_on=date(2100, 1, 1))
+    if verdict:
+        asked = "select id from staff.access_review_item where staff_id = :id and assignment_id is null"
+        item = scene.owner.execute(text(asked), {"id": id_of("paula")}).scalar_one()
+        as_app(privacy_actions.decide_right, scene.staff("ada"), item_id=item, verdict=verdict, **more)
+
+
 VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.SIGNED_IN: lambda scene: scene.staff("paula"),
     Action.SIGN_IN_FAILED: fail_to_sign_in,
@@ -265,6 +350,32 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
         starts_on=date(2026, 1, 1),
         ends_on=None,
     ),
+    Action.ASSIGNMENT_ENDED: lambda scene: as_app(
+        privacy_actions.end_assignment, scene.staff("ada"), assignment_id=id_of("ines python"), last_day=None
+    ),
+    Action.STAFF_INVITED: invited,
+    Action.CODE_MADE: lambda scene: as_app(
+        privacy_actions.renew_code, scene.staff("ada"), staff_id=scene.id_of_account(invited(scene).email)
+    ),
+    Action.CODE_REFUSED: mistype,
+    Action.CODE_REDEEMED: redeem,
+    Action.SECRETS_RESET: lambda scene: as_app(
+        privacy_actions.reset_sign_in, scene.staff("ada"), staff_id=id_of("ines"), full=True, reason="device lost"
+    ),
+    Action.PASSWORD_CHANGED: lambda scene: as_app(
+        privacy_actions.change_password, scene.staff("paula"), password="juniper-lagoon-meadow-77"
+    ),
+    Action.CODES_SET_UP: set_up,
+    Action.CODES_REFUSED: lambda scene: set_up(scene, "no digits"),
+    Action.CODES_REMOVED: remove,
+    Action.SESSION_ENDED: end_one,
+    Action.GRANT_PROPOSED: propose,
+    Action.GRANT_DECIDED: decide,
+    Action.SINGLE_ADMIN_DECLARED: declare,
+    Action.SINGLE_ADMIN_ENDED: declare_and_end,
+    Action.REVIEW_STARTED: review,
+    Action.RIGHT_CONFIRMED: lambda scene: review(scene, "confirmed"),
+    Action.RIGHT_REMOVED: lambda scene: review(scene, "removed", reason="no longer needed"),
     Action.IMPORTED: import_seed,
     Action.POLICY_PUBLISHED: publish,
     Action.AUDIT_BROKEN: break_the_log,

@@ -8,14 +8,16 @@ from sqlalchemy import text
 from core import db, privacy_actions
 from core.errors import NotFresh, Refused
 from core.privacy_actions import SignedIn
-from tests.cast import NOW, PASSWORD, email_of, id_of
+from tests.cast import NOW, PASSWORD, code_of, email_of, id_of
 
 pytestmark = pytest.mark.usefixtures("house")
 
 
 def enter(name: str = "paula", *, password: str = PASSWORD, now=NOW, email: str | None = None) -> SignedIn | None:
     with db.transaction() as session:
-        return privacy_actions.sign_in(session, email=email or email_of(name), password=password, now=now)
+        return privacy_actions.sign_in(
+            session, email=email or email_of(name), password=password, code=code_of(name, now), now=now
+        )
 
 
 def alive(secret: str, now=NOW) -> bool:
