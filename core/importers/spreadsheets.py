@@ -169,6 +169,7 @@ def import_sheet(
     known = {"now": now, "today": setting.today, "adults_born": setting.adults_born}
     for statement in kind.checks:
         session.execute(text(statement), known)
+        session.execute(text("analyze pg_temp.sheet"))  # each fills columns by which the next one joins
     problems, first = _problems(session, report)
     counts = {} if problems else {row.fate: row.many for row in session.execute(text(sheet_sql.FATES))}
     added, changed = counts.get("added", 0), counts.get("changed", 0)
@@ -221,6 +222,7 @@ def _stage(session: Session, sheet: Sheet, kind: _Kind, setting: _Setting, progr
                 progress("rows read", min(many, whole), whole)
     if not many:
         raise ImportRefused(sheet.file.name, None, "there is no row below the header.")
+    session.execute(text("create unique index on pg_temp.sheet (line)"))
     session.execute(text("analyze pg_temp.sheet"))
     return many
 
