@@ -6,28 +6,47 @@ Their password is made at random for each home and kept in ``demo.json`` (0600):
 import json
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import keys, privacy_actions
 from core.errors import SettingsError
-from core.models.platform import Cohort
+from core.importers.seed import SOURCE as SEED
+from core.models.platform import Cohort, Visitor
 from core.models.staff import StaffMember
 from core.settings import settings
 
 PEOPLE = (
     ("Paula Program", "program_staff", "paula"),
+    ("Pia Program", "program_staff", "pia"),
     ("Ines Instructor", "instructor", "ines"),
+    ("Ivo Instructor", "instructor", "ivo"),
     ("Marek Mentor", "mentor", "marek"),
     ("Omar Officer", "privacy_officer", "omar"),
+    ("Olga Officer", "privacy_officer", "olga"),
     ("Ada Admin", "admin", "ada"),
+    ("Arne Admin", "admin", "arne"),
     ("Aiko Auditor", "auditor", "aiko"),
 )
 WORDS = ("amber", "birch", "canyon", "delta", "ember", "fjord", "glacier", "harbor", "island", "juniper", "kelp", "lagoon",
          "meadow", "nectar", "orchid", "pebble", "quartz", "river", "summit", "tundra", "umber", "valley", "willow", "zephyr")  # fmt: skip
 TAUGHT = 3
+# Who teaches which of the synthetic cohorts, from when to when (days from today); the last ones are over.
+TEACHING: tuple[tuple[str, str, int, int | None], ...] = (
+    ("ines", "PY-13", -100, None),
+    ("ines", "DATA-4", -80, None),
+    ("ines", "WEB-8", -50, 90),
+    ("ivo", "JAVA-8", -40, None),
+    ("ivo", "LAB-1", -20, None),
+    ("ivo", "WEB-8", -50, None),
+    ("marek", "CLOUD-3", -60, None),
+    ("marek", "WEB-6", -140, 1),
+    ("marek", "PY-14", 10, None),
+    ("ines", "PY-12", -470, -300),
+    ("ivo", "PY-13", -100, -5),
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +59,7 @@ class DemoSignIn:
 
 
 def ensure_demo_staff(session: Session, *, now: datetime) -> list[DemoSignIn]:
-    """Make the demo accounts that are missing, assign running cohorts to those who teach, return all sign-ins.
+    """Make the demo accounts that are missing, give them cohorts and visitors, return all sign-ins.
 
     Raises SettingsError outside demo mode.
     """
@@ -52,7 +71,8 @@ def ensure_demo_staff(session: Session, *, now: datetime) -> list[DemoSignIn]:
         email = f"{local}@demo.example"
         if email not in known:
             privacy_actions.add_staff(session, email=email, name=name, role=role, password=password, now=now, demo=True)
-    _assign_running(session, now)
+    _assign(session, now)
+    _give_visitors(session)
     return sign_ins()
 
 
@@ -70,17 +90,31 @@ def _password() -> str:
     return str(json.loads(file.read_text()))
 
 
-def _assign_running(session: Session, now: datetime) -> None:
-    """The instructor gets the first running cohorts, the mentor the next ones; cohorts of a later import too."""
+def _assign(session: Session, now: datetime) -> None:
+    """The synthetic cohorts by plan, also former ones; of the running cohorts of any other source, three each in turn."""
     today = now.astimezone(UTC).date()
-    mine = {(row.email, row.cohort) for row in privacy_actions.assignments(session)}
-    running = (
-        select(Cohort.code)
-        .where(Cohort.starts_on <= today, Cohort.ends_on >= today)
-        .order_by(Cohort.source, Cohort.code)
+    known = {(row.email, row.cohort) for row in privacy_actions.assignments(session)}
+    codes = set(session.scalars(select(Cohort.code).where(Cohort.source == SEED)))
+    planned = [each for each in TEACHING if each[1] in codes] + _others(session, today)
+    for local, code, first, last in planned:
+        if (f"{local}@demo.example", code) not in known:
+            ends_on = None if last is None else today + timedelta(days=last)
+            privacy_actions.assign(session, email=f"{local}@demo.example", cohort=code, starts_on=today + timedelta(days=first), ends_on=ends_on,
+                                   now=now)  # fmt: skip
+
+
+def _others(session: Session, today: date) -> list[tuple[str, str, int, int | None]]:
+    running = (Cohort.source != SEED) & (Cohort.starts_on <= today) & (Cohort.ends_on >= today)
+    codes = session.scalars(select(Cohort.code).where(running).order_by(Cohort.source, Cohort.code).limit(3 * TAUGHT))
+    return [(("ines", "marek", "ivo")[place // TAUGHT], code, -30, None) for place, code in enumerate(codes)]
+
+
+def _give_visitors(session: Session) -> None:
+    """The two who follow visitors up share the synthetic ones with a next contact that nobody has yet."""
+    team = select(StaffMember.id).where(
+        StaffMember.demo, StaffMember.role == "program_staff", StaffMember.disabled_at.is_(None)
     )
-    for place, code in enumerate(session.scalars(running).all()[: 2 * TAUGHT]):
-        email = "ines@demo.example" if place < TAUGHT else "marek@demo.example"
-        if (email, code) not in mine:
-            start = today - timedelta(days=30)
-            privacy_actions.assign(session, email=email, cohort=code, starts_on=start, ends_on=None, now=now)
+    owners = session.scalars(team.order_by(StaffMember.email)).all()
+    free = (Visitor.source == SEED) & Visitor.owner_id.is_(None) & Visitor.next_contact_on.is_not(None)
+    for place, visitor in enumerate(session.scalars(select(Visitor).where(free).order_by(Visitor.source_key))):
+        visitor.owner_id = owners[place % len(owners)] if owners else None

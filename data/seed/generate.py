@@ -28,7 +28,7 @@ COHORTS = (
     ("WEB", 5, -600, 120, 40, 30),
     ("DATA", 3, -520, 160, 30, 24),
     ("JAVA", 7, -430, 150, 40, 36),
-    ("PY", 12, -360, 150, 40, 38),
+    ("PY", 12, -461, 150, 40, 38),
     ("CLOUD", 2, -300, 140, 12, 8),
     ("WEB", 6, -140, 210, 60, 52),
     ("PY", 13, -96, 150, 50, 46),
@@ -260,7 +260,7 @@ def make_visitors(many: int) -> None:
         email = f"student{number:03}@example.org" if number % 12 == 0 else f"visitor{number:03}@example.com"
         add("visitors", key=f"v{number:03}", name=name, email=email, phone="", program=random_.choice([*PROGRAMS, ""]),
             experience_level=random_.choice(LEVELS), message="When does the next cohort start?", status=("answered", "in contact", "lost")[number % 3] if answered else "new",
-            asked_at=day + 0.2, answered_at=min(day + 1.2, 0) if answered else "")  # fmt: skip
+            asked_at=day + 0.2, answered_at=min(day + 1.2, 0) if answered else "", next_contact_on="")  # fmt: skip
         add("visitor_devices", visitor=f"v{number:03}", user_agent="Mozilla/5.0", address=f"192.0.2.{number % 250 + 1}")
 
 
@@ -388,6 +388,171 @@ def make_history(
                 written_at=moved)  # fmt: skip
 
 
+def make_cases() -> None:
+    """What later work needs to be there for certain, told by names that say what it is. Everything before stays as it is."""
+    global random_
+    random_ = random.Random(20261125)
+    make_cohort("LAB", "Open Lab", 1, -20, 100, 20)
+    make_cohort("WEB", "Web Basics", 8, -47, 126, 300)
+    many = [newcomer(f"{fakers[number % len(fakers)].name()}") for number in range(286)]
+    for place, student in enumerate([*many, *(f"s{number:03}" for number in range(90, 102))]):
+        code, number, first, length = ("LAB", 1, -20, 100) if place < 6 else ("WEB", 8, -47, 126)
+        make_enrollment(student, code, f"{code}-{number}", first, first + length)
+    tables["usage_events"] = [row for row in tables["usage_events"] if row["cohort"] != "WEB-8" or row["at"] > -9]
+    make_learners()
+    make_ages()
+    make_leads()
+
+
+def make_cohort(program: str, title: str, number: int, first: int, length: int, seats: int) -> None:
+    """A cohort; its program too, when it is new (without a single module then)."""
+    if program not in PROGRAMS:
+        PROGRAMS[program] = (title, 0)
+        add("programs", key=program, code=program, title=title)
+    code = f"{program}-{number}"
+    add(
+        "cohorts",
+        key=code,
+        program=program,
+        code=code,
+        title=f"{PROGRAMS[program][0]} {number}",
+        starts_on=first,
+        ends_on=first + length,
+        seats=seats,
+    )
+
+
+def newcomer(name: str, *, registered: int = -120, **consent: Any) -> str:
+    """One more student; an adult unless the consent says otherwise."""
+    key = f"s{len(tables['students']) + 1:03}"
+    add("students", key=key, name=name, email=f"student{key[1:]}@example.org", experience_level=LEVELS[len(name) % len(LEVELS)],
+        account_status="open", registered_at=registered, closed_at="")  # fmt: skip
+    adult = {
+        "birth_date": -365 * 24 - len(tables["students"]),
+        "adult": "true",
+        "declared_at": registered,
+        "guardian": "",
+        "state": "not needed",
+        "verified_at": "",
+    }
+    add("consents", student=key, **{**adult, **consent})
+    return key
+
+
+def enrolled(student: str, code: str, number: int, first: int, status: str = "active") -> dict[str, Any]:
+    """A place in a cohort, without anything that follows from it; what rows of learning refer to."""
+    cohort, key = f"{code}-{number}", f"{code}-{number}-{student}"
+    add("enrollments", key=key, student=student, cohort=cohort, program=code, status=status, enrolled_at=first - 12.6, started_at=first,
+        withdrawn_at="", confirmed_at=first - 12.59)  # fmt: skip
+    return {"enrollment": key, "cohort": cohort}
+
+
+def progressed(of: dict[str, Any], position: int, status: str, begun: float, done: float, score: Any = "") -> None:
+    """One module of theirs."""
+    code = of["cohort"].split("-")[0]
+    add("module_progress", key=f"{of['enrollment']}-{position}", **of, module=f"{code}-{position}", status=status, score=score, started_at=begun,
+        done_at=done if status == "done" else "", active_at=done)  # fmt: skip
+
+
+def handed_in(of: dict[str, Any], position: int, attempt: int, day: float, score: Any = "") -> None:
+    """One piece of work; without a score it waits for its review."""
+    code, key = of["cohort"].split("-")[0], f"{of['enrollment']}-{position}-{attempt}"
+    status = "waiting for review" if score == "" else "passed" if score >= 40 else "failed"
+    add("submissions", key=key, attempt=attempt, submitted_at=day, status=status, score=score, **of, module=f"{code}-{position}",
+        url=f"https://submissions.example.org/{key}")  # fmt: skip
+    if score != "":
+        make_review(key, key, of["enrollment"], of["cohort"], day, passed=score >= 40)
+
+
+def make_learners() -> None:
+    """Who needs help, and why."""
+    of = enrolled(newcomer("Hilda Hundred"), "PY", 13, -96)
+    for number in range(100):
+        position, attempt = number // 20 + 1, number % 20 + 1
+        handed_in(
+            of,
+            position,
+            attempt,
+            round(-95 + number * 0.93, 2),
+            "" if number == 99 else 70 if attempt == 20 else 20 + attempt,
+        )
+        if attempt == 20:
+            progressed(of, position, "in progress" if number == 99 else "done", round(-95 + (number - 19) * 0.93, 2), round(-95 + number * 0.93, 2),
+                       "" if number == 99 else 70)  # fmt: skip
+    of = enrolled(newcomer("Fiona Failed-Twice"), "PY", 13, -96)
+    progressed(of, 1, "done", -95, -80, 66)
+    progressed(of, 2, "failed", -80, -20, 31)
+    handed_in(of, 2, 1, -40, 28)
+    handed_in(of, 2, 2, -20, 31)
+    of = enrolled(newcomer("Walter Waiting"), "JAVA", 8, -33)
+    progressed(of, 1, "done", -32, -24, 71)
+    progressed(of, 2, "in progress", -24, -12)
+    handed_in(of, 2, 1, -12)
+    of = enrolled(newcomer("Sid Silent"), "PY", 13, -96)
+    progressed(of, 1, "done", -95, -70, 80)
+    progressed(of, 2, "in progress", -70, -41)
+    tara = newcomer("Tara Two-Cohorts")
+    for code, number, first in (("PY", 13, -96), ("DATA", 4, -75)):
+        progressed(enrolled(tara, code, number, first), 1, "done", first + 1, first + 15, 90)
+    of = enrolled(newcomer("Paul Passed-Uncertified", registered=-500), "PY", 12, -461, "ended")
+    add("results", **of, kind="pass", decided_at=-311)
+
+
+def make_ages() -> None:
+    """Ages on both sides of 16 and 18, with and without consent."""
+    minor = {"adult": "", "declared_at": -60}
+    newcomer(
+        "Ulla Under-Sixteen",
+        registered=-9,
+        **(minor | {"birth_date": -365 * 15 - 40, "state": "missing", "declared_at": -9}),
+    )
+    enrolled(newcomer("Ned No-Consent", **minor, birth_date=-365 * 17 - 90, state="missing"), "JAVA", 8, -33)
+    for name, birth_date in (("Mina Minor", -365 * 16 - 200), ("Nils Now-Eighteen", -365 * 18 - 15)):
+        key = f"s{len(tables['students']) + 1:03}"
+        enrolled(
+            newcomer(name, **minor, birth_date=birth_date, state="verified", guardian=key, verified_at=-50),
+            "JAVA",
+            8,
+            -33,
+        )
+        add("guardians", key=key, student=key, name=f"Parent of {name}", email=f"parent{key[1:]}@example.com")
+    newcomer("Una Undeclared", birth_date="", adult="", declared_at="")
+
+
+def make_leads() -> None:
+    """Visitors who became students, in four spellings; duplicates of students and of each other; contacts due and overdue."""
+    tara = next(row["email"] for row in tables["students"] if row["name"] == "Tara Two-Cohorts")
+    for email, name in ((tara, "Tara Two-Cohorts"), ("Student120@Example.ORG", "Converted Upper"), ("ｓtudent121@example.org", "Converted Wide"),
+                        ("STUDENT122@EXAMPLE.ORG", "Converted Shouting")):  # fmt: skip
+        lead(name, email, -650, "answered", answered=-649)
+    lead("Tara Two-Cohorts", tara, -4, "new")
+    lead("Sid Silent", "sid.elsewhere@example.com", -6, "new")
+    for day in (-8, -5):
+        lead("Twice Asked", "twice.asked@example.com", day, "new")
+    for name, day in (
+        ("Contact Overdue", -3),
+        ("Contact Long-Overdue", -20),
+        ("Contact Today", 0),
+        ("Contact Next-Week", 7),
+    ):
+        lead(
+            name, f"{name.lower().replace(' ', '.')}@example.com", -25, "in contact", answered=-24, next_contact_on=day
+        )
+
+
+def lead(name: str, email: str, day: int, status: str, *, answered: Any = "", next_contact_on: Any = "") -> None:
+    """One more visitor."""
+    key = f"v{len(tables['visitors']) + 1:03}"
+    add("visitors", key=key, name=name, email=email, phone="", program="PY", experience_level="beginner", message="Please call me back.", status=status,
+        asked_at=day + 0.3, answered_at=answered, next_contact_on=next_contact_on)  # fmt: skip
+    add(
+        "visitor_devices",
+        visitor=key,
+        user_agent="Mozilla/5.0",
+        address=f"198.51.100.{len(tables['visitors']) % 250 + 1}",
+    )
+
+
 def write() -> None:
     """Write one file a table, sorted as made."""
     for name, rows in tables.items():
@@ -407,6 +572,8 @@ def main() -> None:
     make_money(students)
     make_mail(students)
     make_requests()
+    make_cases()
+    open_accounts_in_time()
     write()
 
 
