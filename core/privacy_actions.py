@@ -13,6 +13,9 @@ Requests   file_request, take_request, link_subject, ask_identity, record_identi
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
 Deletion   close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account, send_back
 Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
+Plans      plan_for, holds_on
+Holds      person_to_hold, place_hold, release_hold, review_hold
+By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step
 Files      open_file, file_exists, drop_expired_files
 Figures    take_group_figures
 Policy     publish_first_version
@@ -55,6 +58,15 @@ from core.privacy.deletion import (
     send_back,
 )
 from core.privacy.files import drop_expired_files, file_exists, open_file
+from core.privacy.holds import (
+    FoundPerson,
+    StandingHold,
+    holds_on,
+    person_to_hold,
+    place_hold,
+    release_hold,
+    review_hold,
+)
 from core.privacy.learning import (
     give_review_back,
     mark_handled,
@@ -65,7 +77,9 @@ from core.privacy.learning import (
 )
 from core.privacy.letters import KINDS as LETTER_KINDS
 from core.privacy.letters import PLACEHOLDERS, Letter, Wording, draft_letter, edit_wording, wording, write_letter
+from core.privacy.manual_steps import attest_manual_step, confirm_manual_step, return_manual_step, take_manual_step
 from core.privacy.outbox import LetterReceipt, cancel_letter, confirm_step, mark_sent_by_hand
+from core.privacy.plans import Plan, PlanRow, plan_for
 from core.privacy.publication import publish_first_version
 from core.privacy.releases import publish_release, releases_due, verify_releases
 from core.privacy.requests import (
@@ -151,14 +165,18 @@ __all__ = [
     "Action",
     "BulkReceipt",
     "Filed",
+    "FoundPerson",
     "Invited",
     "Letter",
     "LetterReceipt",
     "OneTimeCode",
+    "Plan",
+    "PlanRow",
     "PlanShown",
     "Receipt",
     "SignedIn",
     "Staff",
+    "StandingHold",
     "Wording",
     "add_assignment",
     "add_note",
@@ -171,6 +189,7 @@ __all__ = [
     "ask_identity",
     "assign",
     "assignments",
+    "attest_manual_step",
     "cancel_letter",
     "change_password",
     "change_role",
@@ -178,6 +197,7 @@ __all__ = [
     "check_invitation",
     "close_account",
     "confirm_identity",
+    "confirm_manual_step",
     "confirm_step",
     "decide_proposal",
     "decide_right",
@@ -198,6 +218,7 @@ __all__ = [
     "file_exists",
     "file_request",
     "give_review_back",
+    "holds_on",
     "invite_staff",
     "is_fresh",
     "link_subject",
@@ -209,6 +230,9 @@ __all__ = [
     "open_file",
     "open_plan",
     "pause_clock",
+    "person_to_hold",
+    "place_hold",
+    "plan_for",
     "propose_enabling",
     "propose_reset",
     "propose_role",
@@ -227,12 +251,15 @@ __all__ = [
     "redeem_ticket",
     "refuse_request",
     "refuse_session",
+    "release_hold",
     "releases_due",
     "remove_codes",
     "renew_code",
     "reset_sign_in",
     "resume_clock",
+    "return_manual_step",
     "reveal_contacts",
+    "review_hold",
     "send_back",
     "set_help_limits",
     "set_up_codes",
@@ -244,6 +271,7 @@ __all__ = [
     "staff_list",
     "start_access_review",
     "take_group_figures",
+    "take_manual_step",
     "take_request",
     "take_review",
     "verify_releases",

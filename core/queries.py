@@ -6,6 +6,7 @@ Overview      program_day, promise_counts, house
 Requests      request_queue, request_page, desk_counts, handed_on, year_report, outbox_page, wording_versions
 Operations    status, worker_state
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
+Holds         hold_counts, hold_page, holdable_tables, manual_steps, table_words
 Audit         audit_page, audit_total, audit_state, colleagues
 Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
 Reviews       review_page, review_counts, teachers
@@ -93,6 +94,17 @@ from core.reads.enrollments import (
     monthly_trend,
 )
 from core.reads.figures import Figure, GroupFigures, group_figures
+from core.reads.holds import (
+    Hold,
+    HoldCounts,
+    HoldPage,
+    Step,
+    hold_counts,
+    hold_page,
+    holdable_tables,
+    manual_steps,
+    table_words,
+)
 from core.reads.operations import Counts, DeadJob, KindOfJob, Status, WorkerState, status, worker_state
 from core.reads.overview import CohortStart, House, ProgramDay, PromiseCounts, Week, house, program_day, promise_counts
 from core.reads.progress import (
@@ -204,6 +216,9 @@ __all__ = [
     "Handled",
     "HelpLimits",
     "HelpList",
+    "Hold",
+    "HoldCounts",
+    "HoldPage",
     "House",
     "KindOfJob",
     "KindYear",
@@ -236,6 +251,7 @@ __all__ = [
     "ReviewPage",
     "Share",
     "Status",
+    "Step",
     "StepRow",
     "StudentCard",
     "StudentEnrollment",
@@ -272,8 +288,12 @@ __all__ = [
     "funnel",
     "group_figures",
     "handed_on",
+    "hold_counts",
+    "hold_page",
+    "holdable_tables",
     "house",
     "latest_changes",
+    "manual_steps",
     "monthly_trend",
     "my_account",
     "next_closing",
@@ -291,6 +311,7 @@ __all__ = [
     "status",
     "student_card",
     "student_record",
+    "table_words",
     "taught_cohort",
     "taught_cohorts",
     "teachers",

@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import Column, MetaData, Table, text
+from sqlalchemy.orm import Session
 
 from core.models.base import Base
 from core.models.labels import ColumnLabel, Label, TableLabel
+
+_LIVE = text("""
+    select n.nspname || '.' || c.relname || '.' || a.attname
+    from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('platform', 'privacy', 'staff', 'anon') and c.relkind in ('r', 'p') and not c.relispartition
+      and a.attnum > 0 and not a.attisdropped and c.relname <> 'alembic_version'""")
 
 
 def unlabelled(metadata: MetaData | None = None) -> list[str]:
@@ -18,6 +25,15 @@ def unlabelled(metadata: MetaData | None = None) -> list[str]:
             f"{table.fullname}.{c.name}" for c in table.columns if not isinstance(c.info.get("privacy"), ColumnLabel)
         ]
     return sorted(found)
+
+
+def unmapped(session: Session) -> list[str]:
+    """Return "schema.table.column" of each column of the live database that the models do not know.
+
+    Whatever somebody added by hand has no label, so that nobody can say what an erasure does to it.
+    """
+    known = {f"{table.fullname}.{column.name}" for table in Base.metadata.tables.values() for column in table.columns}
+    return sorted(set(session.scalars(_LIVE)) - known)
 
 
 def data_map() -> list[Label]:

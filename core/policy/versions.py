@@ -53,6 +53,14 @@ def pinned(session: Session, version: str | None, at: datetime) -> Parameters:
     return _parameters(row.version, row.document)
 
 
+def listed_processors(session: Session, version: str) -> tuple[str, ...]:
+    """Return the names of the third parties that a version of the policy lists. Raises NotFound for an unknown version."""
+    row = session.get(PolicyVersion, version)
+    if row is None:
+        raise NotFound(f"There is no version {version} of the policy.", version=version)
+    return tuple(str(each["name"]) for each in row.document.get("processors", ()))
+
+
 def publish_first_version(session: Session, *, now: datetime) -> str:
     """Write version one from ``data/policy/`` unless it is there; return its name."""
     document = yaml.safe_load(FIRST_VERSION.read_text(encoding="utf-8"))

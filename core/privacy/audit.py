@@ -195,6 +195,13 @@ class Action(StrEnum):
     LETTER_CANCELED = "letter canceled", "A letter that waited was taken out of the outbox.", "kind"
     WORDING_CHANGED = "wording changed", "A letter's wording got a new version.", "kind", "version"
     STEP_CONFIRMED = "step elsewhere confirmed", "Somebody said that a step at a processor was done.", "step"
+    HOLD_PLACED = "hold placed", "A legal hold was placed on a person's data.", "hold", "basis", "scope"
+    HOLD_REVIEWED = "hold reviewed", "A legal hold was found to be needed still, and got another day of review.", "hold"
+    HOLD_RELEASED = "hold released", "A legal hold was released; what it held goes on.", "hold", "reason"
+    MANUAL_TAKEN = "manual step taken", "Somebody took a manual step at a processor over.", "processor", "what"
+    MANUAL_ATTESTED = "manual step attested", "Somebody gave evidence of a manual step.", "processor", "what"
+    MANUAL_CONFIRMED = "manual step confirmed", "Another person confirmed a manual step.", "processor", "what"
+    MANUAL_RETURNED = "manual step returned", "The evidence of a manual step was not enough.", "processor", "what"
     AUDIT_BROKEN = (
         "audit found broken",
         "A check found the audit not as it was written; guarded actions closed.",

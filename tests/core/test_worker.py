@@ -366,6 +366,16 @@ def test_a_dry_run_tells_what_keeps_a_worker_from_it(database: str) -> None:
     }
 
 
+def test_a_dry_run_cannot_write_even_when_a_job_would(database: str) -> None:
+    def due(session: Session, now: datetime) -> list[str]:
+        counting(session, "written", now)
+        return ["x"]
+
+    [planned] = worker.dry_run(now=NOW, jobs=[Job("rude", due, counting)])
+    assert planned.key == leases.PLANNING and "cannot be asked" in planned.would
+    assert effects() == {}
+
+
 def test_no_due_writes_anything(house: str) -> None:
     for job in JOBS:
         with db.transaction("worker") as session:

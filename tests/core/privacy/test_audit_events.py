@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import pyotp
 import pytest
@@ -16,6 +16,8 @@ from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
 from core.privacy.audit import Action
 from core.privacy_actions import Filed, Staff
+from core.processors.manual import Manual
+from core.processors.protocol import Order, Person
 from tests.cast import NOW, PASSWORD, email_of, id_of
 from tests.conftest import sign_in
 from tests.core.privacy import house_of_requests as requests
@@ -297,6 +299,50 @@ def review(scene: Scene, verdict: str = "", **more: str) -> None:
         as_app(privacy_actions.decide_right, scene.staff("ada"), item_id=item, verdict=verdict, **more)
 
 
+def place_hold() -> str:
+    given = {"student_id": id_of("cleo"), "basis": "tax audit", "reference": "TA 7", "form_key": uuid.uuid4()}
+    for _ in range(2):
+        number = requests.act("place_hold", "omar", review_on=NOW.date() + timedelta(days=90), **given)
+    return str(number)
+
+
+def on_hold(verb: str, **given: object) -> Callable[[Scene], object]:
+    """A verb on a hold, clicked twice."""
+
+    def twice(_scene: Scene) -> None:
+        number = place_hold()
+        hold_id = requests.rows("select id from privacy.legal_hold")[0][0]
+        confirmed = {"confirmation": number} if verb == "release_hold" else {}
+        for _ in range(2):
+            requests.act(verb, "omar", hold_id=hold_id, **confirmed, **given)
+
+    return twice
+
+
+def manual(*verbs: tuple[str, str, dict[str, object]]) -> Callable[[Scene], object]:
+    """Verbs on a manual step, each clicked twice."""
+
+    def twice(_scene: Scene) -> None:
+        with db.transaction("worker") as session:
+            Manual("Vercel").erase(session, Order(Person("student", id_of("asha")), "k"), now=NOW)
+        step_id = requests.rows("select id from privacy.manual_step")[0][0]
+        for verb, by, given in verbs:
+            for _ in range(2):
+                requests.act(f"{verb}_manual_step", by, step_id=step_id, **given)
+
+    return twice
+
+
+ATTEST: tuple[str, str, dict[str, object]] = ("attest", "omar", {"evidence": "Ticket 7."})
+HOLD_VERBS: dict[Action, Callable[[Scene], object]] = {
+    Action.HOLD_PLACED: lambda _scene: place_hold(),
+    Action.HOLD_REVIEWED: on_hold("review_hold", review_on=NOW.date() + timedelta(days=120)),
+    Action.HOLD_RELEASED: on_hold("release_hold", reason="claim settled"),
+    Action.MANUAL_TAKEN: manual(("take", "omar", {})),
+    Action.MANUAL_ATTESTED: manual(ATTEST),
+    Action.MANUAL_CONFIRMED: manual(ATTEST, ("confirm", "olga", {})),
+    Action.MANUAL_RETURNED: manual(ATTEST, ("return", "olga", {"reason": "not complete"})),
+}
 VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.SIGNED_IN: lambda scene: scene.staff("paula"),
     Action.SIGN_IN_FAILED: fail_to_sign_in,
@@ -381,6 +427,7 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.AUDIT_BROKEN: break_the_log,
     Action.AUDIT_SOUND: mend_the_log,
     **REQUEST_VERBS,
+    **HOLD_VERBS,
 }
 
 
