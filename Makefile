@@ -5,7 +5,7 @@ SEED ?= auto
 PY := .venv/bin/python
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test env unit browser-tests lint format types screens bench lock clean
+.PHONY: help run test env unit browser-tests test-full lint format types screens bench lock clean
 
 help: ## list every chore
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ unit: ## the tests that need no browser
 
 browser-tests: ## the tests in a real browser
 	@bin/env --dev && browser=$$(bin/browser) && RESOCODE_BROWSER=$$browser exec $(PY) -m pytest -q -n 2 -m browser
+
+test-full: ## the attacks on anonymized releases at full size (some minutes)
+	@bin/env --dev && RESOCODE_ATTACKS=full exec $(PY) -m pytest -q tests/anon
 
 lint: ## say what style and types dislike
 	@bin/env --dev && $(PY) -m ruff check . && $(PY) -m mypy

@@ -19,7 +19,7 @@ from core.anon.content import CellRow, content_hash
 from core.anon.counting import Cell, Counts, Partition, count, partitions
 from core.anon.method import Configuration, Method, adopt, adopted, planned
 from core.anon.periods import Period, closed_periods, period_named
-from core.anon.workload import Family, Flow, cost_so_far
+from core.anon.workload import Family, cost_so_far
 from core.errors import AdminError
 from core.models.anon import LedgerEntry, Release, ReleasedCell
 
@@ -74,8 +74,8 @@ def publish(session: Session, file: Configuration, *, family: str, period: str, 
     told, wanted = _family(method, family), period_named(period)
     _check(session, method, told, wanted, today)
     adopt(session, method)
-    measured = _measured(session, method, told, wanted)
-    return _write(session, method, told, wanted, _consistent(session, method, told, wanted, measured), today)
+    measured, totals = _measured(session, method, told, wanted), _told_totals(session, told, wanted)
+    return _write(session, method, told, wanted, reconciled(method, told, wanted, measured, totals), today)
 
 
 def _family(method: Method, name: str) -> Family:
@@ -128,16 +128,23 @@ def _measured(session: Session, method: Method, family: Family, period: Period) 
     return dict(zip(counts, noisy.values, strict=True))
 
 
-def _consistent(
-    session: Session, method: Method, family: Family, period: Period, measured: Mapping[tuple[str, str, str], int]
+def reconciled(
+    method: Method,
+    family: Family,
+    period: Period,
+    measured: Mapping[tuple[str, str, str], float],
+    told: Mapping[Cell, Estimate],
 ) -> list[CellRow]:
-    """Return the cells that lie closest to what was measured and add up, in key order."""
+    """Return the cells that lie closest to what was measured and add up, in key order.
+
+    ``told`` are totals that are published already and cannot change.
+    """
     cells: list[CellRow] = []
     for flow in family.of(period.grain):
-        told = _told_totals(session, family, flow, period)
         for whole, parts in _by_whole(partitions(family, flow, period, method.domain)).items():
             seen = [[float(measured[(part.marginal, *cell)]) for cell in part.cells] for part in parts]
-            total = told.get(whole) or best_total([(each, family.sigma) for each in seen])
+            known = told.get(whole) if flow.name == "experience" else None
+            total = known or best_total([(each, family.sigma) for each in seen])
             for part, values in zip(parts, seen, strict=True):
                 estimates = parts_of(total, values, family.sigma)
                 cells += [
@@ -154,9 +161,9 @@ def _by_whole(parts: Iterable[Partition]) -> dict[Cell, list[Partition]]:
     return found
 
 
-def _told_totals(session: Session, family: Family, flow: Flow, period: Period) -> dict[Cell, Estimate]:
-    """What is published already and cannot change: enrollments of a year by experience add up to its four quarters."""
-    if (family.name, flow.name) != ("enrollments", "experience"):
+def _told_totals(session: Session, family: Family, period: Period) -> dict[Cell, Estimate]:
+    """The totals by program of a year's quarters: its levels of experience add up to them."""
+    if family.name != "enrollments" or period.grain != "year":
         return {}
     listed = (
         select(ReleasedCell.k1, func.sum(ReleasedCell.value), func.sum(ReleasedCell.se * ReleasedCell.se))

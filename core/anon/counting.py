@@ -64,7 +64,19 @@ def count(session: Session, method: Method, family: Family, flow: Flow, period: 
 
     Needs the worker role. The caller adds noise and forgets them.
     """
-    asked = {
+    rows = session.execute(text(statement(family, flow)), parameters(method, family, flow, period))
+    told: dict[Cell, int] = {(row.k1, row.k2): row.people for row in rows}
+    return _dense(told, partitions(family, flow, period, method.domain))
+
+
+def statement(family: Family, flow: Flow) -> str:
+    """Return the SQL that records who is counted in a flow and counts them."""
+    return _RECORD_AND_COUNT.format(touches=_TOUCHES[family.name, flow.name], counted=COUNTED)
+
+
+def parameters(method: Method, family: Family, flow: Flow, period: Period) -> dict[str, object]:
+    """Return what the SQL of a flow asks for."""
+    return {
         "flow": f"{family.name}/{flow.name}",
         "at_most": family.at_most,
         "period": period.name,
@@ -77,9 +89,6 @@ def count(session: Session, method: Method, family: Family, flow: Flow, period: 
         "quarters": [quarter.name for quarter in period.quarters],
         "source": f"{family.name}/program",
     }
-    statement = text(_RECORD_AND_COUNT.format(touches=_TOUCHES[family.name, flow.name], counted=COUNTED))
-    told: dict[Cell, int] = {(row.k1, row.k2): row.people for row in session.execute(statement, asked)}
-    return _dense(told, partitions(family, flow, period, method.domain))
 
 
 def _dense(told: Mapping[Cell, int], parts: list[Partition]) -> Counts:
