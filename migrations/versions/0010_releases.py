@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql
 
 from migrations import rights
 
-revision = "0013"
-down_revision = "0012"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
