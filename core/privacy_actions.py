@@ -7,7 +7,7 @@ Accounts   invite_staff, renew_code, reset_sign_in, propose_role, propose_enabli
 Assignments  add_assignment, end_assignment
 Access review  start_access_review, decide_right, settle_access_reviews
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list, staff_id
-People     reveal_contacts, record_view, record_refusal, export_list, record_closed
+People     reveal_contacts, record_view, record_refusal, record_search, export_list, record_closed
 Audit      check_audit, sign_audit, export_audit, record_audit_export
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
@@ -16,6 +16,7 @@ Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand,
 Plans      plan_for, holds_on
 Holds      person_to_hold, place_hold, release_hold, review_hold
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step
+Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, reveal_visitors, record_visitor_view
 Files      open_file, file_exists, drop_expired_files
 Figures    take_group_figures
 Policy     publish_first_version
@@ -145,6 +146,17 @@ from core.privacy.staffing import (
     staff_id,
     staff_list,
 )
+from core.privacy.visitors import (
+    LONGEST_NOTE,
+    VisitorContact,
+    assign_visitor,
+    note_contact,
+    record_search,
+    record_visitor_view,
+    reveal_visitors,
+    set_next_contact,
+    set_visitor_status,
+)
 
 __all__ = [
     "ANSWERS",
@@ -153,6 +165,7 @@ __all__ = [
     "EXTENSIONS",
     "IDENTITY_METHODS",
     "LETTER_KINDS",
+    "LONGEST_NOTE",
     "PAUSES",
     "PLACEHOLDERS",
     "REACTIVATIONS",
@@ -177,6 +190,7 @@ __all__ = [
     "SignedIn",
     "Staff",
     "StandingHold",
+    "VisitorContact",
     "Wording",
     "add_assignment",
     "add_note",
@@ -188,6 +202,7 @@ __all__ = [
     "ask_early",
     "ask_identity",
     "assign",
+    "assign_visitor",
     "assignments",
     "attest_manual_step",
     "cancel_letter",
@@ -227,6 +242,7 @@ __all__ = [
     "mark_sent_by_hand",
     "needs_second_admin",
     "new_secret",
+    "note_contact",
     "open_file",
     "open_plan",
     "pause_clock",
@@ -246,7 +262,9 @@ __all__ = [
     "record_identity",
     "record_refusal",
     "record_request_view",
+    "record_search",
     "record_view",
+    "record_visitor_view",
     "redeem_invitation",
     "redeem_ticket",
     "refuse_request",
@@ -259,10 +277,13 @@ __all__ = [
     "resume_clock",
     "return_manual_step",
     "reveal_contacts",
+    "reveal_visitors",
     "review_hold",
     "send_back",
     "set_help_limits",
+    "set_next_contact",
     "set_up_codes",
+    "set_visitor_status",
     "settle_access_reviews",
     "sign_audit",
     "sign_in",

@@ -2,6 +2,8 @@
 
 Enrollments   enrollment_page, enrollment_total, catalog, funnel, monthly_trend, completed_figure
 Students      student_card, who_looked
+Visitors      visitor_page, visitor_total, visitor_figures, visitor_conversion, visitor_card, program_team, waiting_since
+Search        search
 Overview      program_day, promise_counts, house
 Requests      request_queue, request_page, desk_counts, handed_on, year_report, outbox_page, wording_versions
 Operations    status, worker_state
@@ -73,18 +75,14 @@ from core.reads.audit import (
     colleagues,
 )
 from core.reads.enrollments import (
-    PAGE_SIZE,
-    SHORTEST_SEARCH,
     SORTS,
     Catalog,
     CohortChoice,
     CompletedFigure,
-    Cursor,
     EnrollmentFilter,
     EnrollmentPage,
     EnrollmentRow,
     Funnel,
-    Total,
     Trend,
     catalog,
     completed_figure,
@@ -105,6 +103,7 @@ from core.reads.holds import (
     manual_steps,
     table_words,
 )
+from core.reads.listing import PAGE_SIZE, SHORTEST_SEARCH, Cursor, Total
 from core.reads.operations import Counts, DeadJob, KindOfJob, Status, WorkerState, status, worker_state
 from core.reads.overview import CohortStart, House, ProgramDay, PromiseCounts, Week, house, program_day, promise_counts
 from core.reads.progress import (
@@ -164,18 +163,45 @@ from core.reads.reviews import (
     review_page,
     teachers,
 )
+from core.reads.search import Found, Hit, search
 from core.reads.students import Look, StudentCard, StudentEnrollment, student_card, who_looked
 from core.reads.timeline import LearningRecord, StudentRecord, TimelineEntry, student_record
+from core.reads.visitors import (
+    LEAD_AGES,
+    MARKS,
+    VISITOR_SORTS,
+    Conversion,
+    FollowUpStep,
+    KnownStudent,
+    LaterEnrollment,
+    OtherForm,
+    TeamMember,
+    VisitorCard,
+    VisitorFigures,
+    VisitorFilter,
+    VisitorPage,
+    VisitorRow,
+    program_team,
+    visitor_card,
+    visitor_conversion,
+    visitor_figures,
+    visitor_page,
+    visitor_total,
+    waiting_since,
+)
 
 __all__ = [
     "ACCOUNT_STATES",
     "ASSIGNMENT_STATES",
+    "LEAD_AGES",
+    "MARKS",
     "MATRIX_SORTS",
     "PAGE_SIZE",
     "PAGE_STUDENTS",
     "SHORTEST_SEARCH",
     "SORTS",
     "VIEWS",
+    "VISITOR_SORTS",
     "Account",
     "AccountCursor",
     "AccountFilter",
@@ -201,6 +227,7 @@ __all__ = [
     "Colleague",
     "Comparison",
     "CompletedFigure",
+    "Conversion",
     "Counts",
     "Cursor",
     "DeadJob",
@@ -210,18 +237,23 @@ __all__ = [
     "EnrollmentRow",
     "Event",
     "Figure",
+    "FollowUpStep",
+    "Found",
     "Funnel",
     "GroupFigures",
     "HandedOn",
     "Handled",
     "HelpLimits",
     "HelpList",
+    "Hit",
     "Hold",
     "HoldCounts",
     "HoldPage",
     "House",
     "KindOfJob",
     "KindYear",
+    "KnownStudent",
+    "LaterEnrollment",
     "LearningRecord",
     "LetterRow",
     "LiveSession",
@@ -231,6 +263,7 @@ __all__ = [
     "ModuleStand",
     "MyAccount",
     "NeedsHelp",
+    "OtherForm",
     "Oversight",
     "PlanRead",
     "ProgramDay",
@@ -257,10 +290,16 @@ __all__ = [
     "StudentEnrollment",
     "StudentRecord",
     "TaughtCohort",
+    "TeamMember",
     "TextRow",
     "TimelineEntry",
     "Total",
     "Trend",
+    "VisitorCard",
+    "VisitorFigures",
+    "VisitorFilter",
+    "VisitorPage",
+    "VisitorRow",
     "WaitingReview",
     "Week",
     "WorkerState",
@@ -301,6 +340,7 @@ __all__ = [
     "outbox_page",
     "oversight",
     "program_day",
+    "program_team",
     "promise_counts",
     "released_figures",
     "request_page",
@@ -308,6 +348,7 @@ __all__ = [
     "review_counts",
     "review_items",
     "review_page",
+    "search",
     "status",
     "student_card",
     "student_record",
@@ -316,6 +357,12 @@ __all__ = [
     "taught_cohorts",
     "teachers",
     "unavailable_filters",
+    "visitor_card",
+    "visitor_conversion",
+    "visitor_figures",
+    "visitor_page",
+    "visitor_total",
+    "waiting_since",
     "who_looked",
     "who_needs_help",
     "wording_versions",

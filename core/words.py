@@ -15,10 +15,16 @@ def clean(text: str, *, what: str, longest: int = LONGEST_LINE) -> str:
     """
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
         raise BadInput(f"{what} holds a character that cannot be used. Remove it and try again.", what=what)
-    trimmed = unicodedata.normalize("NFC", text).strip()
-    if len(trimmed) > longest:
-        raise BadInput(f"{what} is {len(trimmed):,} characters long; {longest:,} are possible.", what=what)
-    return trimmed
+    return _bounded(unicodedata.normalize("NFC", text).strip(), what, longest)
+
+
+def clean_lines(text: str, *, what: str, longest: int) -> str:
+    """Return text of several lines, each as :func:`clean` leaves it. Raises BadInput as that does, for the whole length."""
+    lines = [
+        clean(line, what=what, longest=longest) for line in text.replace("\r\n", "\n").replace("\t", " ").split("\n")
+    ]
+    whole = "\n".join(lines).strip("\n")
+    return _bounded(whole, what, longest)
 
 
 def clean_text(text: str, *, what: str, longest: int) -> str:
@@ -50,6 +56,12 @@ def masked_email(email: str) -> str:
     if len(name) < 4:
         return f"•••••@{domain}"
     return f"{name[0]}•••••{name[-2:]}@{domain}"
+
+
+def _bounded(text: str, what: str, longest: int) -> str:
+    if len(text) > longest:
+        raise BadInput(f"{what} is {len(text):,} characters long; {longest:,} are possible.", what=what)
+    return text
 
 
 _TURNING = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}

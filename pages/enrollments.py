@@ -8,13 +8,13 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.errors import BadInput
 from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS
-from core.queries import PAGE_SIZE, SHORTEST_SEARCH, SORTS, Catalog, Cursor, EnrollmentFilter, EnrollmentRow
+from core.queries import SHORTEST_SEARCH, SORTS, Catalog, EnrollmentFilter, EnrollmentRow
 from core.settings import ROOT
-from ui import charts, export, guards, links, states
+from ui import charts, export, guards, links, paging, search, states
 from ui.actions import act
 from ui.cached import catalog, read
 from ui.clock import now
-from ui.tables import day, status_column
+from ui.tables import capitalized, day, status_column
 
 STAFF = guards.require("program_staff", "admin", what="Enrollments")
 STUDENT = ROOT / "pages" / "student.py"
@@ -24,6 +24,16 @@ ORDERS = {label: name for name, label in SORTS.items()}
 MAIL = ("Any mail", "Not confirmed")
 HEADER = ("Student", "Contact (masked)", "Program", "Cohort", "Status", "Experience", "Enrolled", "Cohort starts")
 FILTERS = ("program", "cohort", "status", "level", "mail", "period", "dates", "sort")
+CLEARED = {
+    "program": ALL_PROGRAMS,
+    "cohort": ALL_COHORTS,
+    "status": [],
+    "level": ALL_LEVELS,
+    "mail": MAIL[0],
+    "period": "All time",
+    "q": "",
+    "kept_search": "",
+}
 
 
 def filter_row(known: Catalog) -> EnrollmentFilter:
@@ -139,12 +149,10 @@ def told(period: str | None, wanted: EnrollmentFilter) -> str:
     return period or "1 year"
 
 
-def clear_filters() -> None:
-    """Put every filter back."""
-    for name in (*FILTERS, "q", "kept_search"):
-        st.session_state.pop(name, None)
-    st.query_params.clear()
-    st.session_state["period"] = "All time"
+def filter_by(**filters: object) -> None:
+    """Set some filters and put all others back. Widgets that stand in the address are set by their values, not by it."""
+    for name, value in (CLEARED | filters).items():
+        st.session_state[name] = value
 
 
 def figures(wanted: EnrollmentFilter, period: str) -> None:
@@ -214,8 +222,7 @@ def listing(wanted: EnrollmentFilter) -> tuple[EnrollmentRow, ...]:
     with states.loading(height=400):
         total = read(STAFF, queries.enrollment_total, wanted)
     with st.container(horizontal=True, vertical_alignment="center"):
-        count = f"More than {total.count:,}" if total.capped else f"{total.count:,}"
-        st.subheader(f"{count} enrollment{'' if total.count == 1 else 's'}", anchor=False, width="stretch")
+        st.subheader(capitalized(total.of("enrollment")), anchor=False, width="stretch")
         order = st.selectbox(
             "Order", list(ORDERS), key="sort", bind="query-params", width=160, label_visibility="collapsed"
         )
@@ -230,25 +237,18 @@ def listing(wanted: EnrollmentFilter) -> tuple[EnrollmentRow, ...]:
         states.nothing_found(
             "No enrollment matches",
             "No enrollment matches these filters. Widen the period or clear the filters.",
-            clear=clear_filters,
+            clear=filter_by,
         )
         return ()
     sort = ORDERS[order]
-    cursors = cursors_of((wanted, sort))
+    cursors = paging.cursors_of((wanted, sort))
     found = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors[-1])
     contacts = revealed(found.rows) if reveal else {}
     table(found.rows, contacts, page=len(cursors))
-    footer(found, cursors, total.count)
+    paging.footer(
+        len(found.rows), found.next, cursors, total, hint="select a row to open the student; opening is logged"
+    )
     return found.rows
-
-
-def cursors_of(view: tuple[EnrollmentFilter, str]) -> list[Cursor | None]:
-    """The cursors of the pages seen so far; a new view begins at its first page."""
-    if st.session_state.get("cursors_view") != view:
-        st.session_state["cursors_view"] = view
-        st.session_state["cursors"] = [None]
-    cursors: list[Cursor | None] = st.session_state["cursors"]
-    return cursors
 
 
 def revealed(rows: tuple[EnrollmentRow, ...]) -> dict[uuid.UUID, str]:
@@ -287,30 +287,6 @@ def table(rows: tuple[EnrollmentRow, ...], contacts: dict[uuid.UUID, str], *, pa
         st.switch_page(STUDENT, query_params={"id": str(rows[chosen["selection"]["rows"][0]].student_id)})
 
 
-def footer(found: queries.EnrollmentPage, cursors: list[Cursor | None], total: int) -> None:
-    """Draw where we are, and the way on and back."""
-    first = (len(cursors) - 1) * PAGE_SIZE + 1
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            f"{first:,} to {first + len(found.rows) - 1:,} of {total:,} · select a row to open the student; opening is logged",
-            width="stretch",
-        )
-        st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=turn_back)
-        st.button(
-            "Next",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=found.next is None,
-            on_click=cursors.append,
-            args=(found.next,),
-        )
-
-
-def turn_back() -> None:
-    """Go to the page before."""
-    st.session_state["cursors"].pop()
-
-
 def export_row(row: EnrollmentRow) -> tuple[object, ...]:
     """One line of the file."""
     return (
@@ -328,6 +304,8 @@ def export_row(row: EnrollmentRow) -> tuple[object, ...]:
 def page(moment: datetime) -> None:
     """Draw the page by role."""
     known = catalog(STAFF)
+    if chosen := search.arrived():
+        filter_by(**chosen)
     top = st.container(horizontal=True, vertical_alignment="bottom")
     with top, st.container():
         st.title("Enrollments", anchor=False)

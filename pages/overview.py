@@ -16,8 +16,7 @@ from ui.clock import now
 from ui.tables import day, literal
 
 STAFF = guards.require(*guards.ROLE_NAMES, what="Today")
-Item = tuple[str, str, str, dict[str, str] | None]
-ENROLLMENTS = ROOT / "pages" / "enrollments.py"
+Item = tuple[str, str, str, tuple[str, dict[str, str]] | None]  # icon, thing, reason, page and filters of its list
 
 
 def headline(title: str, moment: datetime, scope: str = "") -> None:
@@ -44,7 +43,8 @@ def needs(items: Sequence[Item]) -> None:
                     icon=":material/arrow_forward:",
                     icon_position="right",
                 ):
-                    st.switch_page(ENROLLMENTS, query_params=link)
+                    page, filters = link
+                    st.switch_page(ROOT / "pages" / f"{page}.py", query_params=filters)
 
 
 def program_staff(staff: Staff, moment: datetime) -> None:
@@ -52,13 +52,21 @@ def program_staff(staff: Staff, moment: datetime) -> None:
     found = read(staff, queries.program_day, now=moment)
     headline("Today", moment)
     items: list[Item] = []
-    if found.waiting_visitors and found.oldest_visitor:
+    waiting, due = found.waiting_visitors, found.due_visitors
+    if waiting.count and found.oldest_visitor:
         waited = (moment - found.oldest_visitor).days
         items.append((
             ":orange[:material/schedule:]",
-            f"{many(found.waiting_visitors, 'visitor')} {'waits' if found.waiting_visitors == 1 else 'wait'} longer than 2 working days",
+            f"{waiting.of('visitor')} {'waits' if waiting.count == 1 else 'wait'} longer than 2 working days",
             f"Oldest: {many(waited, 'day')}. Promise to visitors: 2 working days.",
-            None,
+            ("visitors", {"due": "Waiting too long", "sort": "Oldest first"}),
+        ))  # fmt: skip
+    if due.count:
+        items.append((
+            ":blue[:material/call:]",
+            f"{due.of('visitor')} to contact today",
+            "The day that was planned for the next contact is today or has passed.",
+            ("visitors", {"due": "Contact due", "sort": "Next contact first"}),
         ))  # fmt: skip
     soon = [c for c in found.under_filled if (c.starts_on - moment.date()).days <= 14]
     if soon:
@@ -68,7 +76,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
                 ":blue[:material/event_seat:]",
                 f"{many(len(soon), 'cohort')} {'starts' if len(soon) == 1 else 'start'} within 14 days under 60% full",
                 names,
-                {"cohort": soon[0].title, "period": "All time"},
+                ("enrollments", {"cohort": soon[0].title, "period": "All time"}),
             )
         )
     if found.unconfirmed:
@@ -76,7 +84,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
             ":orange[:material/forward_to_inbox:]",
             f"{many(found.unconfirmed, 'enrollment')} of the last 30 days without a confirmation mail",
             "The mail bounced or was never sent. Check the address with the student.",
-            {"period": "30 days", "mail": "Not confirmed"},
+            ("enrollments", {"period": "30 days", "mail": "Not confirmed"}),
         ))  # fmt: skip
     grid = st.grid(3, min_column_width=295)
     with grid.cell(column_span=2):

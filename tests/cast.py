@@ -208,6 +208,8 @@ def _visitors(session: Session) -> None:
         _add(session, p.Visitor, id=id_of(name), name=name.title(), email=f"{name}@visitors.example", program_id=id_of("python program"),
              asked_at=NOW - timedelta(days=9), email_hash=email_hash, provider_hash=provider_hash, source="cast")  # fmt: skip
         _add(session, p.VisitorDevice, visitor_id=id_of(name), user_agent="Browser", address="192.0.2.1")
+    _add(session, p.FollowUp, id=id_of("viktor step"), visitor_id=id_of("viktor"), step=1, at=NOW - timedelta(days=8),
+         by_id=id_of("paula"), kind="next contact set")  # fmt: skip
 
 
 def _requests(session: Session) -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from core import db, queries
 from core.privacy_actions import Staff
+from ui.clock import now
 
 Answer = TypeVar("Answer")
 
@@ -25,3 +26,14 @@ def catalog(staff: Staff) -> queries.Catalog:
 @st.cache_data(ttl=60, max_entries=1, show_spinner=False)
 def _catalog(_staff: Staff) -> queries.Catalog:
     return read(_staff, queries.catalog)
+
+
+def conversion(staff: Staff) -> queries.Conversion:
+    """Return how many visitors of the last months became students: two counts, the same for all who may see them, kept for
+    a minute because they cost more than a page."""
+    return _conversion(_staff=staff, role=staff.role)
+
+
+@st.cache_data(ttl=60, max_entries=2, show_spinner=False)
+def _conversion(_staff: Staff, role: str) -> queries.Conversion:
+    return read(_staff, queries.visitor_conversion, now=now())

@@ -11,13 +11,16 @@ import streamlit as st
 from core import queries
 from core.privacy_actions import Staff
 from core.settings import ROOT
-from ui import codes, confirm, guards, signin, states, theme
+from ui import codes, confirm, guards, search, signin, states, theme
 from ui.cached import read
 
 EVERYONE = tuple(guards.ROLE_NAMES)
 SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     "": [("overview", "Today", "calendar_today", EVERYONE)],
-    "People": [("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin"))],
+    "People": [
+        ("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin")),
+        ("visitors", "Visitors", "contact_mail", ("program_staff",)),
+    ],
     "Proof": [("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin"))],
 }
 DETAILS = [("student", "Student", "person"), ("account", "My account", "manage_accounts")]
@@ -45,6 +48,7 @@ def _page(name: str, title: str, icon: str, *, shown: bool, default: bool = Fals
 def show(page: st.Page, staff: Staff) -> None:
     """Run a page inside the frame; whatever it raises becomes one of our states."""
     st.logo(theme.wordmark(), size="medium")
+    finder = st.sidebar.container()
     signin.account_menu(staff)
     with st.sidebar:
         signin.finish(staff)  # before the page, which may stop the run
@@ -52,6 +56,7 @@ def show(page: st.Page, staff: Staff) -> None:
     with st.container(width=1280):
         try:
             states.audit_banner(read(staff, queries.audit_state))
+            search.box(staff, finder, page=page.url_path)
             page.run()
         except Exception as error:  # noqa: BLE001 - the last line before a person's screen
             states.failed(error)

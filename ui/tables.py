@@ -17,9 +17,18 @@ SEPARATORS = (";", ",", "|")
 
 def status_column(options: Sequence[str]) -> ColumnConfig:
     """Return the column of a status: a chip with word and color."""
-    return st.column_config.MultiselectColumn(
-        "Status", options=list(options), color=[theme.STATUS_COLORS[o] for o in options], width=110
-    )
+    return chips("Status", options, width=110)
+
+
+def chips(title: str, options: Sequence[str], *, width: int, help: str | None = None) -> ColumnConfig:
+    """Return a column of chips, each with word and color; a cell is a list of some of the options."""
+    colors = [theme.STATUS_COLORS[option] for option in options]
+    return st.column_config.MultiselectColumn(title, options=list(options), color=colors, width=width, help=help)
+
+
+def capitalized(words: str) -> str:
+    """Return words with a capital at their beginning, the rest as it is."""
+    return words[:1].upper() + words[1:]
 
 
 def day(moment: date | datetime | None) -> str:

@@ -17,7 +17,11 @@ SERIES = {
     "light": ("#0b6478", "#bf6f10", "#b97fae", "#31327f", "#7a3320", "#7f8a93"),
     "dark": ("#4fb3c8", "#ffd98a", "#b565a6", "#c3cdff", "#d06a45", "#8b98a1"),
 }
-STATUS_COLORS = {"registered": "orange", "active": "blue", "ended": "gray", "withdrawn": "violet"}
+STATUS_COLORS = {
+    "registered": "orange", "active": "blue", "ended": "gray", "withdrawn": "violet",
+    "new": "orange", "answered": "green", "in contact": "blue", "lost": "gray",
+    "converted": "green", "student already": "violet", "asked more than once": "gray",
+}  # fmt: skip
 
 _R = (
     "M9.8 20.6V8.2H14.1Q15.4 8.2 16.5 8.5Q17.5 8.9 18.2 9.7Q18.8 10.5 18.8 12Q18.8 13.3 18.2 14.2"

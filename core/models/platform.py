@@ -35,6 +35,7 @@ SUBMISSION_STATUS = ("waiting for review", "passed", "failed")
 VISITOR_STATUS = ("new", "answered", "in contact", "lost")
 FIGURE_KINDS = ("active", "on plan", "completed", "withdrawn")
 HELP_LIMITS = {"quiet_days": 60, "behind_modules": 50, "failed_times": 20, "waiting_days": 60, "clicks_percent": 100}
+FOLLOW_UP_KINDS = ("contact made", "owner set", "next contact set", "status set")
 
 _NOBODY = about(reaches="", erasure=Erasure.NONE)
 _STUDENT_ROW = about(reaches="student_id", erasure=Erasure.ROW, processors=(Processor.MONGODB,))
@@ -467,6 +468,28 @@ class Visitor(Base):
         one_of("experience_level", EXPERIENCE_LEVELS),
         Index("ix_visitor_asked", text("asked_at desc"), text("id desc")),
         Index("ix_visitor_email", text("lower(email)")),
+        Index("ix_visitor_status", "status", text("asked_at desc"), text("id desc")),
+        Index("ix_visitor_program", "program_id", text("asked_at desc"), text("id desc")),
+        Index("ix_visitor_owner", "owner_id", text("asked_at desc"), text("id desc")),
+        Index(
+            "ix_visitor_unowned",
+            text("asked_at desc"),
+            text("id desc"),
+            postgresql_where=text("owner_id is null and status in ('new', 'in contact')"),
+        ),
+        Index(
+            "ix_visitor_waiting",
+            text("asked_at desc"),
+            text("id desc"),
+            postgresql_where=text("answered_at is null and status = 'new'"),
+        ),
+        Index("ix_visitor_next", text("coalesce(next_contact_on, 'infinity'::date)"), "id"),
+        Index("ix_visitor_name", text("lower(name)"), "id"),
+        Index(
+            "ix_visitor_search",
+            text("(lower(name) || ' ' || lower(email)) public.gin_trgm_ops"),
+            postgresql_using="gin",
+        ),
         {"schema": SCHEMA, "info": about(reaches="id", erasure=Erasure.ROW, processors=(Processor.MONGODB,))},
     )
 
@@ -475,16 +498,14 @@ class Visitor(Base):
     email: Mapped[str] = mapped_column(info=label(Category.CONTACT, "e-mail"))
     phone: Mapped[str | None] = mapped_column(info=label(Category.CONTACT, "phone"))
     program_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey(f"{SCHEMA}.program.id"), index=True, info=label(Category.INTEREST, "program of interest")
+        ForeignKey(f"{SCHEMA}.program.id"), info=label(Category.INTEREST, "program of interest")
     )
     experience_level: Mapped[str] = mapped_column(
         server_default="not stated", info=label(Category.INTEREST, "experience level")
     )
     message: Mapped[str | None] = mapped_column(info=label(Category.INTEREST, "message"))
     status: Mapped[str] = mapped_column(server_default="new", info=outside("follow-up by staff", "follow-up"))
-    owner_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
-    )
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("staff.staff_member.id"), info=label(Category.STAFF))
     next_contact_on: Mapped[date | None] = mapped_column(Date, info=outside("follow-up by staff", "next contact"))
     asked_at: Mapped[datetime] = mapped_column(info=label(Category.CONTACT, "asked for contact"))
     answered_at: Mapped[datetime | None] = mapped_column(info=outside("follow-up by staff", "answered"))
@@ -492,6 +513,38 @@ class Visitor(Base):
     provider_hash: Mapped[bytes] = mapped_column(index=True, info=technical())
     source: Mapped[Source]
     source_key: Mapped[SourceKey]
+
+
+class FollowUp(Base):
+    """One step in following a visitor up: who did what. Only added to.
+
+    ``step`` counts from 1 for each visitor: whoever acts says which step they saw last, and of two people at once only one
+    can write the next.
+    """
+
+    __tablename__ = "follow_up"
+    __table_args__ = (
+        one_of("kind", FOLLOW_UP_KINDS),
+        one_of("status", VISITOR_STATUS),
+        CheckConstraint("char_length(note) <= 1000", name="note_is_short"),
+        UniqueConstraint("visitor_id", "step"),
+        {"schema": SCHEMA, "info": about(reaches="visitor_id", erasure=Erasure.ROW)},
+    )
+
+    id: Mapped[Id]
+    visitor_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.visitor.id"), info=technical())
+    step: Mapped[int] = mapped_column(SmallInteger, info=technical())
+    at: Mapped[datetime] = mapped_column(info=outside("follow-up by staff", "followed up"))
+    by_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    kind: Mapped[str] = mapped_column(info=outside("follow-up by staff", "step"))
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+    )
+    next_contact_on: Mapped[date | None] = mapped_column(Date, info=outside("follow-up by staff", "next contact"))
+    status: Mapped[str | None] = mapped_column(info=outside("follow-up by staff", "follow-up"))
+    note: Mapped[str | None] = mapped_column(info=outside("follow-up by staff", "note"))
 
 
 class VisitorDevice(Base):

@@ -136,6 +136,16 @@ class Action(StrEnum):
     REVIEW_STARTED = "access review started", "Everybody's rights were listed, to be confirmed or removed.", "rights"
     RIGHT_CONFIRMED = "right confirmed", "Somebody confirmed one right in the access review.", "review_over"
     RIGHT_REMOVED = "right removed", "Somebody removed one right in the access review.", "reason", "review_over"
+    VISITOR_OWNED = "visitor owner set", "A visitor was given to somebody, or to nobody.", "owner"
+    VISITOR_PLANNED = "visitor next contact set", "The next contact with a visitor was planned, or none.", "on"
+    VISITOR_STATUS = "visitor status set", "Somebody said how a visitor stands.", "before", "after"
+    VISITOR_CONTACTED = "visitor contact noted", "Somebody noted that a visitor was contacted.", "status"
+    PEOPLE_SEARCHED = (
+        "people searched",
+        "The search box showed people: how many, never what was typed. Whom it led to is a line of its own.",
+        "students",
+        "visitors",
+    )
     IMPORTED = "records imported", "Records were brought in.", "source", "rows"
     POLICY_PUBLISHED = "policy published", "A version of the privacy policy was put in force.", "version"
     REQUEST_FILED = (

@@ -14,11 +14,9 @@ from sqlalchemy.orm import Session
 
 from core.links import platform_link
 from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS, Cohort, Enrollment, GroupFigure, Program, Student
-from core.words import clean, masked_email
+from core.reads.listing import PAGE_SIZE, Cursor, Total, pattern
+from core.words import masked_email
 
-PAGE_SIZE = 50
-SHORTEST_SEARCH = 3
-LONGEST_SEARCH = 200
 COUNT_CAP = 100_000
 SORTS = {"newest": "Newest first", "oldest": "Oldest first", "name": "By name"}
 
@@ -40,14 +38,6 @@ class EnrollmentFilter:
     def empty(self) -> bool:
         """True when it leaves nothing out."""
         return self == EnrollmentFilter()
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """The last row of a page: the next page begins behind it."""
-
-    value: str
-    id: uuid.UUID
 
 
 @dataclass(frozen=True)
@@ -73,14 +63,6 @@ class EnrollmentPage:
 
     rows: tuple[EnrollmentRow, ...]
     next: Cursor | None
-
-
-@dataclass(frozen=True)
-class Total:
-    """How many match; ``capped`` when counting stopped at ``COUNT_CAP``."""
-
-    count: int
-    capped: bool
 
 
 @dataclass(frozen=True)
@@ -232,7 +214,7 @@ _VISITOR_COUNTS = text("select * from platform.visitor_counts(:since, :until)")
 
 def _arguments(wanted: EnrollmentFilter) -> dict[str, object]:
     return {
-        "search": _pattern(wanted.search),
+        "search": pattern(wanted.search),
         "program": wanted.program_id,
         "cohort": wanted.cohort_id,
         "statuses": [s for s in wanted.statuses if s in ENROLLMENT_STATUS] or None,
@@ -240,14 +222,6 @@ def _arguments(wanted: EnrollmentFilter) -> dict[str, object]:
         "unconfirmed": wanted.unconfirmed,
         **_period(wanted.first_day, wanted.last_day),
     }
-
-
-def _pattern(search: str) -> str | None:
-    """The search as a LIKE pattern's inside: its own wildcards are ordinary characters."""
-    cleaned = clean(search, what="The search", longest=LONGEST_SEARCH)
-    if len(cleaned) < SHORTEST_SEARCH:
-        return None
-    return cleaned.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _period(first_day: date | None, last_day: date | None) -> dict[str, object]:

@@ -2,16 +2,17 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from core.models.platform import Cohort, Enrollment, Visitor
+from core.models.platform import Cohort, Enrollment
 from core.models.staff import Assignment, StaffMember, StaffSession
 from core.policy import Parameters
+from core.reads.listing import Total
+from core.reads.visitors import visitor_figures
 
-ANSWER_WORKING_DAYS = 2
 CONFIRMATION_DAYS = 30
 STARTING_DAYS = 14
 UNDER_FILLED_PERCENT = 60
@@ -46,10 +47,12 @@ class Week:
 
 @dataclass(frozen=True)
 class ProgramDay:
-    """For program staff. ``oldest_visitor`` is when the visitor who waits longest asked."""
+    """For program staff. ``oldest_visitor`` is when the visitor who waits longest asked; ``due_visitors`` are to be contacted
+    today or should have been."""
 
-    waiting_visitors: int
+    waiting_visitors: Total
     oldest_visitor: datetime | None
+    due_visitors: Total
     unconfirmed: int
     starting: tuple[CohortStart, ...]
     active: int
@@ -90,15 +93,15 @@ class House:
 
 def program_day(session: Session, *, now: datetime) -> ProgramDay:
     """Return what program staff have to see today."""
-    waiting = (Visitor.answered_at.is_(None)) & (Visitor.status == "new") & (Visitor.asked_at < _working_days_ago(now))
-    visitors, oldest = session.execute(select(func.count(), func.min(Visitor.asked_at)).where(waiting)).one()
+    visitors = visitor_figures(session, now=now)
     recent = (Enrollment.enrolled_at >= now - timedelta(days=CONFIRMATION_DAYS)) & Enrollment.confirmed_at.is_(None)
     unconfirmed = recent & Enrollment.status.in_(("registered", "active"))
     active = select(func.count()).where(Enrollment.status == "active")
     registered = select(func.count()).where(Enrollment.status == "registered")
     return ProgramDay(
-        visitors,
-        oldest,
+        visitors.waiting,
+        visitors.oldest,
+        visitors.due,
         session.scalar(select(func.count()).where(unconfirmed)) or 0,
         tuple(cohorts_starting(session, now=now)),
         session.scalar(active) or 0,
@@ -153,12 +156,3 @@ def house(session: Session, *, now: datetime) -> House:
         session.scalar(select(func.count(StaffMember.id)).where(StaffMember.demo, enabled)) or 0,
         tuple(session.scalars(select(Cohort.title).where(running).order_by(Cohort.title))),
     )
-
-
-def _working_days_ago(now: datetime) -> datetime:
-    """The instant before which a visitor has waited longer than the promised working days (Monday to Friday, UTC)."""
-    day, left = now.astimezone(UTC).date(), ANSWER_WORKING_DAYS
-    while left:
-        day -= timedelta(days=1)
-        left -= day.weekday() < 5
-    return datetime.combine(day, time.min, UTC)

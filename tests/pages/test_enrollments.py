@@ -119,7 +119,8 @@ def test_the_exported_file_holds_no_formula_and_no_whole_address(page: AppTest) 
 
 def test_an_admin_gets_counts_and_neither_list_nor_search() -> None:
     page = opened("ada", "enrollments")
-    assert not page.dataframe and not page.text_input
+    assert not page.dataframe
+    assert [box.key for box in page.text_input] == ["find"], "the box of the sidebar, which finds them no person"
     assert "no person" in words(page)
 
 
@@ -235,3 +236,11 @@ def test_rows_of_the_platform_link_to_its_pages(owner: Connection, monkeypatch: 
     for name, count in (("asha", 1), ("ben", 0)):
         page = opened("paula", "student", id=str(id_of(name)))
         assert len([e for e in page.get("link_button") if e.url.startswith("https://platform.example/")]) == count
+
+
+def test_filters_of_the_address_can_be_cleared() -> None:
+    page = opened("paula", "enrollments", level="advanced", status="withdrawn", period="30 days")
+    assert "No enrollment matches" in words(page)
+    page.button(key="clear_filters").click().run()
+    assert not page.exception
+    assert len(students(page)) == 3

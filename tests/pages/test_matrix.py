@@ -20,6 +20,7 @@ PAGES = {
     "student": {"program_staff"},
     "audit": {"privacy_officer", "auditor", "admin"},
     "account": set(STAFF.values()),
+    "visitors": {"program_staff"},
 }
 STUDENT_WORDS = ("Asha", "Ben", "Cleo", "students.example")
 

@@ -108,6 +108,12 @@ def mend_the_log(scene: Scene) -> None:
     as_worker(privacy_actions.check_audit)
 
 
+def follow_up(scene: Scene, verb: Callable[..., object], **arguments: object) -> None:
+    by = scene.staff("paula")
+    for _ in range(2):
+        as_app(verb, by, visitor_id=id_of("vera"), seen=0, **arguments)
+
+
 def ask(kind: str = "access") -> Filed:
     filed = requests.file(kind)
     requests.act("ask_identity", "omar", **requests.on(filed))
@@ -422,6 +428,15 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.REVIEW_STARTED: review,
     Action.RIGHT_CONFIRMED: lambda scene: review(scene, "confirmed"),
     Action.RIGHT_REMOVED: lambda scene: review(scene, "removed", reason="no longer needed"),
+    Action.VISITOR_OWNED: lambda scene: follow_up(scene, privacy_actions.assign_visitor, owner_id=id_of("paula")),
+    Action.VISITOR_PLANNED: lambda scene: follow_up(scene, privacy_actions.set_next_contact, on=now().date()),
+    Action.VISITOR_STATUS: lambda scene: follow_up(scene, privacy_actions.set_visitor_status, status="lost"),
+    Action.VISITOR_CONTACTED: lambda scene: follow_up(
+        scene, privacy_actions.note_contact, note="Called.", status="in contact", next_contact_on=None
+    ),
+    Action.PEOPLE_SEARCHED: lambda scene: as_app(
+        privacy_actions.record_search, scene.staff("paula"), students=2, visitors=1
+    ),
     Action.IMPORTED: import_seed,
     Action.POLICY_PUBLISHED: publish,
     Action.AUDIT_BROKEN: break_the_log,
