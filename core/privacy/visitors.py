@@ -146,7 +146,7 @@ def _locked(session: Session, visitor_id: uuid.UUID, by: Staff) -> Visitor:
         raise Refused("Visitors are followed up by program staff.", role=by.role)
     found = session.get(Visitor, visitor_id, with_for_update=True, populate_existing=True)
     if found is None:
-        raise NotFound("There is no such visitor, or the record is not open to you.", visitor_id=visitor_id)
+        raise NotFound("There is no such visitor, or the record is closed to your role.", visitor_id=visitor_id)
     return found
 
 

@@ -249,7 +249,7 @@ def visitor_card(session: Session, visitor_id: uuid.UUID) -> VisitorCard:
         .where(Visitor.id == visitor_id)
     ).first()
     if row is None:
-        raise NotFound("There is no such visitor, or the record is not open to you.", visitor_id=visitor_id)
+        raise NotFound("There is no such visitor, or the record is closed to your role.", visitor_id=visitor_id)
     v, program = row
     names = {each.id: each.name for each in program_team(session)}
     history = tuple(_history(session, v, names))
