@@ -297,6 +297,17 @@ def staff_assign(
     out.print(f"{email} sees {cohort} from {first}" + (f" to {last}." if last else "."))
 
 
+@staff_app.command("single-officer")
+def staff_single_officer(state: Annotated[str, typer.Argument(help="on or off.")]) -> None:
+    """Declare that one privacy officer decides alone: no second person approves deletions. Shown as a risk."""
+    if state not in ("on", "off"):
+        raise BadInput("Say on or off.")
+    with worker() as session:
+        changed = privacy_actions.declare_single_officer(session, on=state == "on", now=_now())
+    what = "decides alone while one account of that role is enabled" if state == "on" else "never decides alone"
+    out.print(f"A privacy officer {what}." if changed else "That was so already.")
+
+
 @staff_app.command("list")
 def staff_list() -> None:
     """List all accounts."""

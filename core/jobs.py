@@ -9,6 +9,7 @@ crash, and may find the work already done. For more work than one transaction sh
 due: with ``again=NOW`` it is taken up at once. Keys and counts name no person.
 """
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 from core import privacy_actions
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
-from core.privacy import access_reviews, audit, housekeeping, snapshots
+from core.privacy import access_reviews, audit, grace, housekeeping, outbox, snapshots
 
 NOW = timedelta(0)
 DAY = timedelta(days=1)
@@ -133,6 +134,26 @@ def _settle_reviews(session: Session, _key: str, now: datetime) -> dict[str, int
     return {"over": privacy_actions.settle_access_reviews(session, now=now)}
 
 
+def _adopt(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"deletions": grace.adopt_closing(session, student_id=uuid.UUID(key), now=now)}
+
+
+def _heed(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"sent back": grace.heed_sign_of_life(session, request_id=uuid.UUID(key), now=now)}
+
+
+def _recheck(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"sent back": grace.recheck_plan(session, request_id=uuid.UUID(key), now=now)}
+
+
+def _acknowledge(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"letters": grace.acknowledge(session, request_id=uuid.UUID(key), now=now)}
+
+
+def _send(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {outbox.send_letter(session, letter_id=uuid.UUID(key), now=now): 1}
+
+
 JOBS: tuple[Job, ...] = (
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
@@ -147,6 +168,11 @@ JOBS: tuple[Job, ...] = (
     ),
     Job("tidying", _leftovers_due, _tidy),
     Job("access review", _rights_gone, _settle_reviews, every=timedelta(minutes=15)),
+    Job("accounts closed by students", grace.closings_due, _adopt, every=timedelta(minutes=5)),
+    Job("signs of life in grace", grace.signs_of_life_due, _heed, every=timedelta(minutes=5)),
+    Job("approved plans", grace.plans_due, _recheck, every=timedelta(minutes=15)),
+    Job("acknowledgements", grace.acknowledgements_due, _acknowledge),
+    Job("letters by mail", outbox.letters_due, _send, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),
 )

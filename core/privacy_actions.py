@@ -11,7 +11,8 @@ People     reveal_contacts, record_view, record_refusal, record_search, export_l
 Audit      check_audit, sign_audit, export_audit, record_audit_export
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
-Deletion   close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account, send_back
+Deletion   close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account, send_back,
+           declare_single_officer
 Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
 Plans      plan_for, holds_on
 Holds      person_to_hold, place_hold, release_hold, review_hold
@@ -54,6 +55,7 @@ from core.privacy.deletion import (
     approve_deletions,
     ask_early,
     close_account,
+    declare_single_officer,
     open_plan,
     reactivate_account,
     send_back,
@@ -217,6 +219,7 @@ __all__ = [
     "decide_proposal",
     "decide_right",
     "declare_single_admin",
+    "declare_single_officer",
     "demand_fresh",
     "disable_account",
     "disable_staff",

@@ -40,6 +40,8 @@ class Settings:
     host: str
     port: int
     platform_url: str | None
+    smtp_url: str | None
+    mail_from: str | None
 
     @property
     def embedded(self) -> bool:
@@ -60,6 +62,8 @@ def settings() -> Settings:
         host=os.environ.get("RESOCODE_HOST") or "127.0.0.1",
         port=_port("RESOCODE_PORT", 8501),
         platform_url=_platform_url("RESOCODE_PLATFORM_URL"),
+        smtp_url=_mail_server("RESOCODE_SMTP_URL"),
+        mail_from=os.environ.get("RESOCODE_MAIL_FROM") or None,
     )
     if found.demo and not found.embedded:
         raise SettingsError("Demo mode works on the embedded database only. Unset RESOCODE_DEMO or DATABASE_URL.")
@@ -98,6 +102,13 @@ def _platform_url(name: str) -> str | None:
     ):
         raise SettingsError(f"{name} cannot be used. {TEMPLATE_RULE}", name=name)
     return value
+
+
+def _mail_server(name: str) -> str | None:
+    value = os.environ.get(name)
+    if value and not value.startswith(("smtp://", "smtps://")):
+        raise SettingsError(f"{name} must begin with smtp:// (STARTTLS) or smtps://.", name=name)
+    return value or None
 
 
 def _switch(name: str) -> bool:

@@ -99,4 +99,6 @@ def add_months(at: datetime, months: int) -> datetime:
 
 def grace_end(closed_at: datetime, parameters: Parameters) -> datetime:
     """Return the earliest instant of an erasure: the days of the grace period times 24 hours after the closing."""
-    return closed_at + parameters.grace_days * timedelta(hours=24)
+    return closed_at.astimezone(UTC) + parameters.grace_days * timedelta(
+        hours=24
+    )  # in a zone Python adds days, not hours

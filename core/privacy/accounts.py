@@ -27,7 +27,7 @@ def shut_account(session: Session, case: Case, student: Student, *, now: datetim
     """Close the account of a case's student unless it is closed, and return when it was. Works before the request moves."""
     if student.closed_at is None:
         _set_account(session, student, "closed", now)
-        _plan(session, case, AFTER_CLOSING, now)
+        plan_steps(session, case, AFTER_CLOSING, now)
     return student.closed_at or now
 
 
@@ -38,7 +38,7 @@ def reopen_account(session: Session, case: Case, *, now: datetime) -> None:
         _set_account(session, student, "open", None)
     undone = update(Propagation).where(Propagation.request_id == case.request.id, Propagation.state == "planned")
     session.execute(undone.values(state="canceled"))
-    _plan(session, case, AFTER_OPENING, now)
+    plan_steps(session, case, AFTER_OPENING, now)
 
 
 def _set_account(session: Session, student: Student, status: str, closed_at: datetime | None) -> None:
@@ -49,7 +49,8 @@ def _set_account(session: Session, student: Student, status: str, closed_at: dat
     session.refresh(student)
 
 
-def _plan(session: Session, case: Case, steps: tuple[tuple[str, Processor], ...], now: datetime) -> None:
+def plan_steps(session: Session, case: Case, steps: tuple[tuple[str, Processor], ...], now: datetime) -> None:
+    """Write down what has to follow elsewhere."""
     session.add_all(
         Propagation(request_id=case.request.id, what=what, processor=str(processor), planned_at=now)
         for what, processor in steps

@@ -188,6 +188,15 @@ class Action(StrEnum):
         "A closed account was opened again; its deletion is canceled.",
         "reason",
     )
+    CLOSING_FOUND = (
+        "closing found",
+        "A student closed their account on the platform: a deletion that a rule of the policy approves.",
+        "plan",
+    )
+    SIGN_OF_LIFE = (
+        "sign of life",
+        "A student used the platform during the grace period; the deletion waits for approval again.",
+    )
     PLAN_OPENED = "plan opened", "An officer was shown a plan of deletion: once per person and plan.", "plan"
     PLAN_CHANGED = "plan changed", "A plan is not what was shown any more; it goes back to approval.", "plan"
     DELETION_APPROVED = (
@@ -202,6 +211,7 @@ class Action(StrEnum):
     APPROVAL_TAKEN_BACK = "approval taken back", "An approved deletion waits for approval again.", "reason"
     LETTER_WRITTEN = "letter written", "A letter was put into the outbox by hand.", "kind"
     LETTER_SENT = "letter sent", "A letter left, by mail or by hand; its address is forgotten.", "kind", "how"
+    LETTER_FAILED = "letter failed", "The mail server did not take a letter; somebody sends it by hand.", "kind", "code"
     LETTER_CANCELED = "letter canceled", "A letter that waited was taken out of the outbox.", "kind"
     WORDING_CHANGED = "wording changed", "A letter's wording got a new version.", "kind", "version"
     STEP_CONFIRMED = "step elsewhere confirmed", "Somebody said that a step at a processor was done.", "step"
@@ -212,6 +222,11 @@ class Action(StrEnum):
     MANUAL_ATTESTED = "manual step attested", "Somebody gave evidence of a manual step.", "processor", "what"
     MANUAL_CONFIRMED = "manual step confirmed", "Another person confirmed a manual step.", "processor", "what"
     MANUAL_RETURNED = "manual step returned", "The evidence of a manual step was not enough.", "processor", "what"
+    SINGLE_OFFICER = (
+        "single officer declared",
+        "The company declared that one officer decides alone, or that this is over.",
+        "on",
+    )
     AUDIT_BROKEN = (
         "audit found broken",
         "A check found the audit not as it was written; guarded actions closed.",

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from core.errors import AdminError, BadInput, NotFound, Refused, Stale
 from core.models.base import uuid7
 from core.models.platform import Student, StudentProfile
-from core.models.requests import Approval, DeletionPlan, PlanView, Request
+from core.models.requests import Approval, Declaration, DeletionPlan, PlanView, Request
 from core.policy.clock import grace_end
 from core.policy.machine import STATE_WORDS, number
 from core.privacy import letters
@@ -46,6 +46,7 @@ APPROVALS = ("plan is right", "student asked again", "account was closed by the 
 REACTIVATIONS = ("the student changed their mind", "closed by mistake", "plan was wrong")
 SEND_BACKS = ("approved by mistake", "something new came up")
 MANY = 20
+SINGLE_OFFICER = "single officer"
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def approve_deletion(
     if case.done:
         return case.done
     _demand_approvable(session, case, fingerprint, confirmation, reason, by, now)
-    if changed := _changed_plan(session, case, now=now):
+    if changed := changed_plan(session, case, now=now):
         return changed
     write_text(session, case, "note", note, now=now)
     return _approve(session, case, reason, by=by, now=now, needed=case.request.approvals_needed)
@@ -243,7 +244,7 @@ def reactivate_account(
     demand_move(session, case, "reactivated", now)
     if case.request.student_id is None:
         raise BadInput("A visitor has no account: record that they withdrew their request.")
-    return _reactivate(session, case, now=now, reason=reason, words=words)
+    return reactivate(session, case, now=now, reason=reason, words=words)
 
 
 def send_back(
@@ -265,6 +266,25 @@ def send_back(
     return receipt
 
 
+def declare_single_officer(session: Session, *, on: bool, now: datetime) -> bool:
+    """Declare that one officer decides alone (or that this is over), as the worker; return whether anything changed.
+
+    It holds only while exactly one officer's account is enabled. The screens show it, and the Policy page calls it a risk.
+    """
+    standing = session.scalars(
+        select(Declaration).where(Declaration.what == SINGLE_OFFICER, Declaration.until.is_(None)).with_for_update()
+    ).first()
+    if (standing is not None) == on:
+        return False
+    if standing is not None:
+        standing.until = now
+    else:
+        session.add(Declaration(what=SINGLE_OFFICER, since=now))
+    session.flush()
+    append(session, Action.SINGLE_OFFICER, now=now, on=on)
+    return True
+
+
 def put_up_plans(session: Session, *, source: str, now: datetime) -> int:
     """Give imported deletions that came without one their plan, and those that came approved an approval by rule.
 
@@ -279,12 +299,13 @@ def put_up_plans(session: Session, *, source: str, now: datetime) -> int:
         plan = preview_of(session, request, early=request.early, now=now)
         store(session, request, plan, by=None, now=now)
         if request.state == "waiting":
-            _approve_by_rule(session, request, plan, "imported as approved", now)
+            approve_by_rule(session, request, plan, "imported as approved", now)
         change(session, case, now=now, plan_fingerprint=plan.fingerprint, sentence="")
     return len(found)
 
 
-def _approve_by_rule(session: Session, request: Request, plan: Preview, rule: str, now: datetime) -> None:
+def approve_by_rule(session: Session, request: Request, plan: Preview, rule: str, now: datetime) -> None:
+    """Let a rule of the policy, instead of a person, say yes to a plan."""
     session.add(
         Approval(request_id=request.id, fingerprint=plan.fingerprint, rule=rule, reason="rule", approved_at=now)
     )
@@ -314,8 +335,8 @@ def _demand_approvable(
         raise BadInput("Open the plan first; nobody approves what they have not seen.")
 
 
-def _changed_plan(session: Session, case: Case, *, now: datetime) -> Receipt | None:
-    """The receipt of a plan that is not what was shown any more; None when it still is."""
+def changed_plan(session: Session, case: Case, *, now: datetime) -> Receipt | None:
+    """Return the receipt of a plan that is not what was shown any more: it goes back to approval. None when it still is."""
     plan: Preview = preview_of(session, case.request, early=case.request.early, now=now)
     if plan.fingerprint == case.request.plan_fingerprint:
         return None
@@ -357,13 +378,14 @@ def _approve_one(
     if case.done:
         return case.done
     _demand_approvable(session, case, fingerprint, number(case.request.number), reason, by, now)
-    if changed := _changed_plan(session, case, now=now):
+    if changed := changed_plan(session, case, now=now):
         return changed
     needed = max(case.request.approvals_needed, 2 if many else 1)
     return _approve(session, case, reason, by=by, now=now, needed=needed)
 
 
-def _reactivate(session: Session, case: Case, *, now: datetime, reason: str, words: str = "") -> Receipt:
+def reactivate(session: Session, case: Case, *, now: datetime, reason: str, words: str = "") -> Receipt:
+    """Give everything back, for a person or a job; the move was allowed before."""
     reopen_account(session, case, now=now)
     letters.cancel_waiting(session, case, now=now)
     letters.queue(session, case, "reactivated", now=now, words=words)

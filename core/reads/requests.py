@@ -448,7 +448,7 @@ def _around(session: Session, found: Sequence[Request], now: datetime) -> _Aroun
         rules={v: pinned(session, v, now) for v in {r.policy_version for r in found}},
         ticks=ticks,
         names=_names(session, people),
-        involved={r.id: _involved(session, r.id) for r in deciding},
+        involved=_involved(session, deciding),
         approved=_approved(session, deciding),
         seen=_seen(session, deciding, me),
         own=_own(session, found),
@@ -460,8 +460,12 @@ def _names(session: Session, people: Iterable[uuid.UUID]) -> dict[uuid.UUID, str
     return {row.id: row.name for row in rows}
 
 
-def _involved(session: Session, request_id: uuid.UUID) -> frozenset[uuid.UUID]:
-    return frozenset(session.scalar(text("select privacy.involved_in(:id)"), {"id": request_id}) or [])
+def _involved(session: Session, found: Sequence[Request]) -> dict[uuid.UUID, frozenset[uuid.UUID]]:
+    rows = session.execute(
+        text("select id, privacy.involved_in(id) as people from unnest(cast(:ids as uuid[])) as id"),
+        {"ids": [r.id for r in found]},
+    )
+    return {row.id: frozenset(row.people or []) for row in rows}
 
 
 def _approved(session: Session, found: Sequence[Request]) -> dict[uuid.UUID, frozenset[uuid.UUID]]:
@@ -481,12 +485,11 @@ def _seen(session: Session, found: Sequence[Request], me: uuid.UUID | None) -> f
 
 
 def _own(session: Session, found: Sequence[Request]) -> frozenset[uuid.UUID]:
-    """The requests whose subject is whoever asks, by e-mail; there is rarely one."""
-    own = text("select w.own from privacy.subject_at_work(:student, :visitor) w")
-    return frozenset(
-        r.id for r in found if r.closed_at is None
-        and session.scalar(own, {"student": r.student_id, "visitor": r.visitor_id})
-    )  # fmt: skip
+    """The requests whose subject is whoever asks, by e-mail."""
+    own = text("""
+        select r.id from privacy.request r, lateral privacy.subject_at_work(r.student_id, r.visitor_id) w
+        where r.id = any (:ids) and r.closed_at is null and w.own""")
+    return frozenset(session.scalars(own, {"ids": [r.id for r in found]}))
 
 
 def _clock(r: Request, around: _Around) -> Clock:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from core import db, privacy_actions
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
+from core.privacy import grace, outbox
 from core.privacy.audit import Action
 from core.privacy_actions import Filed, Staff
 from core.processors.manual import Manual
@@ -176,6 +177,40 @@ def confirm_a_step(_scene: Scene) -> None:
         requests.act("confirm_step", "omar", step_id=step)
 
 
+def single_officer(_scene: Scene) -> None:
+    for _ in range(2):
+        as_worker(privacy_actions.declare_single_officer, on=True)
+
+
+def find_a_closing(scene: Scene) -> None:
+    shut = "update platform.student set account_status = 'closed', closed_at = registered_at where name like 'Cleo%'"
+    scene.owner.execute(text(shut))
+    scene.owner.commit()
+    for _ in range(2):
+        as_worker(grace.adopt_closing, student_id=id_of("cleo"))
+
+
+def sign_of_life(_scene: Scene) -> None:
+    from tests.core.privacy.test_grace import use_platform
+
+    filed = requests.waiting()
+    use_platform("cleo", NOW + timedelta(days=2))
+    for _ in range(2):
+        as_worker(grace.heed_sign_of_life, request_id=filed.request_id)
+
+
+def fail_to_mail(scene: Scene) -> None:
+    requests.closed()
+    scene.owner.execute(text("update privacy.outbox set attempts = 4"))
+    scene.owner.commit()
+    [(letter_id,)] = requests.rows("select id from privacy.outbox where kind = 'closing'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESOCODE_SMTP_URL", "smtp://127.0.0.1:1")
+        patch.setenv("RESOCODE_MAIL_FROM", "privacy@resocode.example")
+        for _ in range(2):
+            as_worker(outbox.send_letter, letter_id=letter_id)
+
+
 def on_request(verb: str, filed: Callable[[], Filed], **given: object) -> Callable[[Scene], object]:
     """A verb on a request, clicked twice."""
 
@@ -224,6 +259,10 @@ REQUEST_VERBS: dict[Action, Callable[[Scene], object]] = {
         for _ in "12"
     ],
     Action.STEP_CONFIRMED: confirm_a_step,
+    Action.SINGLE_OFFICER: single_officer,
+    Action.CLOSING_FOUND: find_a_closing,
+    Action.SIGN_OF_LIFE: sign_of_life,
+    Action.LETTER_FAILED: fail_to_mail,
 }
 
 

@@ -1,35 +1,444 @@
-"""Deletions up to the point of no return."""
+"""Deletions up to the point of no return: closing, plan, approval, early deletion, reactivation."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
 
-from tests.core.privacy.house_of_requests import act, approve, closed, lines, on, row
+from core import db, privacy_actions
+from core.errors import BadInput, NotFound, NotFresh, Refused, Stale
+from core.privacy import preview
+from core.privacy_actions import Staff
+from tests import cast
+from tests.cast import NOW, id_of
+from tests.core.privacy.house_of_requests import (
+    DAY,
+    act,
+    approve,
+    closed,
+    file,
+    lines,
+    on,
+    row,
+    rows,
+    staff,
+    verified,
+    waiting,
+)
+from tests.core.privacy.test_requests import refused
 
 pytestmark = pytest.mark.usefixtures("house")
 
+MICRO = timedelta(microseconds=1)
 
-def test_the_whole_way_and_back() -> None:
+
+def account(name: str = "cleo") -> tuple[Any, ...]:
+    query = "select account_status, closed_at, (select opted_out_at from platform.student_profile p where p.student_id = s.id)"
+    return tuple(rows(f"{query} from platform.student s where id = :id", id=id_of(name))[0])
+
+
+def letters(state: str = "waiting") -> list[tuple[Any, ...]]:
+    return rows(
+        "select kind, not_before from privacy.outbox where state = :state order by not_before, kind", state=state
+    )
+
+
+def approval(shown: Any, filed: Any, **more: Any) -> dict[str, Any]:
+    given = {"fingerprint": shown.fingerprint, "confirmation": filed.number, "reason": "plan is right"}
+    return {**given, **on(filed), **more}
+
+
+# The whole way
+
+
+def test_file_verify_close_reactivate_gives_everything_back(owner: Connection) -> None:
+    with db.transaction("worker") as session:
+        opted = text("update platform.student_profile set opted_out_at = :at where student_id = :id")
+        session.execute(opted, {"at": NOW - DAY, "id": id_of("cleo")})
+    before = cast.snapshot(owner, "cleo")
+    owner.rollback()
     filed = closed()
-    assert row(filed.request_id)["state"] == "to approve"
-    assert approve(filed).state == "waiting"
-    done = act("reactivate_account", "omar", reason="the student changed their mind", **on(filed))
-    assert done.state == "reactivated"
-    assert lines(filed.request_id) == [
-        "request filed", "identity checked", "account closed", "plan opened", "deletion approved", "account reactivated",
+    assert account() == ("closed", NOW, NOW - DAY), "an opt-out is not what closing is"
+    done = act("reactivate_account", "olga", now=NOW + 29 * DAY, reason="the student changed their mind", **on(filed))
+    assert (done.state, account()) == ("reactivated", ("open", None, NOW - DAY))
+    assert cast.snapshot(owner, "cleo") == before
+    found = row(filed.request_id)
+    assert (found["account_closed_at"], found["opted_out_before"], found["closed_at"]) == (
+        NOW,
+        NOW - DAY,
+        NOW + 29 * DAY,
+    )
+    assert letters() == [("reactivated", NOW + 29 * DAY)], "no reminder goes out any more"
+    assert set(rows("select what, state from privacy.propagation")) == {
+        ("sign-in off", "canceled"), ("tokens revoked", "canceled"), ("marketing off", "canceled"),
+        ("sign-in on", "planned"), ("marketing as before", "planned"),
+    }  # fmt: skip
+    assert lines(filed.request_id) == ["request filed", "identity checked", "account closed", "account reactivated"]
+
+
+def test_file_verify_close_approve_wait() -> None:
+    filed = closed(by="omar")
+    found = row(filed.request_id)
+    assert (found["state"], found["grace_ends_at"], found["answered_at"]) == ("to approve", NOW + 30 * DAY, NOW)
+    assert letters() == [("closing", NOW), ("reminder", NOW + 23 * DAY), ("reminder", NOW + 29 * DAY)]
+    done = approve(filed, "olga", now=NOW + DAY)
+    assert (done.state, done.what) == ("waiting", "approve_deletion")
+    assert row(filed.request_id)["grace_ends_at"] == NOW + 30 * DAY
+    assert rows("select from_state, to_state, moved_by from privacy.request_move order by version") == [
+        ("", "received", id_of("paula")), ("received", "verified", id_of("omar")),
+        ("verified", "to approve", id_of("omar")), ("to approve", "waiting", id_of("olga")),
     ]  # fmt: skip
+    assert account()[0] == "closed"
 
 
-def test_read_page() -> None:
-    from core import db, queries
-    from tests.cast import NOW, id_of
+# Closing
 
+
+def test_an_account_is_closed_after_identity_and_a_fresh_proof_of_who_acts() -> None:
+    filed = file()
+    refused(BadInput, "does not become", "close_account", **on(filed))
+    act("record_identity", "omar", method="known in person", confirmed=True, **on(filed))
+    stale = staff("omar", now=NOW - timedelta(minutes=5) - MICRO)
+    refused(NotFresh, "password", "close_account", stale, **on(filed))
+    assert account()[0] == "open"
+    act("close_account", staff("omar", now=NOW - timedelta(minutes=5)), **on(filed))
+    assert account()[:2] == ("closed", NOW)
+
+
+def test_an_account_that_is_closed_already_keeps_its_day() -> None:
+    with db.transaction("worker") as session:
+        shut = text("update platform.student set account_status = 'closed', closed_at = :at where id = :id")
+        session.execute(shut, {"at": NOW - 25 * DAY, "id": id_of("cleo")})
     filed = closed()
-    with db.transaction(staff_id=id_of("olga")) as session:
-        page = queries.request_page(session, filed.request_id, now=NOW)
-        print(page)
-        queue = queries.request_queue(session, queries.QueueFilter(), now=NOW)
-        print(queue)
-        print(queries.desk_counts(session, now=NOW))
-        print(queries.year_report(session, 2026, now=NOW))
-    with db.transaction(staff_id=id_of("paula")) as session:
-        print(queries.handed_on(session))
-        assert queries.request_queue(session, queries.QueueFilter(), now=NOW).rows == ()
+    found = row(filed.request_id)
+    assert (found["account_closed_at"], found["grace_ends_at"]) == (NOW - 25 * DAY, NOW + 5 * DAY)
+    assert letters() == [("closing", NOW), ("reminder", NOW + 4 * DAY)], "the reminder of day 23 is past"
+    assert rows("select * from privacy.propagation") == [], "nothing new happened elsewhere"
+
+
+def test_a_visitor_has_no_account_and_no_grace_period() -> None:
+    filed = verified(email="vera@visitors.example")
+    done = act("close_account", "omar", **on(filed))
+    found = row(filed.request_id)
+    assert (done.state, found["account_closed_at"], found["grace_ends_at"]) == ("to approve", None, NOW)
+    assert letters() == []
+    refused(BadInput, "no grace period", "ask_early", words="now", **on(filed))
+    refused(BadInput, "no account", "reactivate_account", reason="closed by mistake", **on(filed))
+    approve(filed, "olga")
+    assert act("withdraw_request", "omar", reason="by the person", **on(filed)).state == "withdrawn"
+
+
+def test_a_closed_account_is_reactivated_and_not_withdrawn_and_a_refusal_opens_it() -> None:
+    filed = closed()
+    refused(BadInput, "reactivate it", "withdraw_request", reason="by the person", **on(filed))
+    act("refuse_request", "omar", reason="not theirs to ask", words="Asked by a stranger.", **on(filed))
+    assert account()[0] == "open"
+    assert letters() == [("refusal", NOW)]
+
+
+# The plan
+
+
+def test_a_plan_tells_of_tables_and_processors_and_of_nobody() -> None:
+    filed = closed()
+    shown = act("open_plan", "olga", request_id=filed.request_id)
+    told = str(shown.document)
+    for word in ("Cleo", "cleo", str(id_of("cleo")), filed.number):
+        assert word not in told
+    tables = {each["table"] for each in shown.document["rows"]}
+    assert {
+        "platform.student",
+        "platform.enrollment",
+        "platform.payment",
+        "privacy.request",
+        "privacy.request_text",
+    } <= tables
+    assert {"MongoDB Atlas", "Cloudinary", "SMTP"} <= set(shown.document["processors"])
+    assert lines(filed.request_id)[-1] == "plan opened"
+    act("open_plan", "olga", request_id=filed.request_id)
+    assert lines(filed.request_id).count("plan opened") == 1
+    with pytest.raises(NotFound):
+        act("open_plan", "olga", request_id=file("access").request_id)
+    with pytest.raises(NotFound):
+        act("open_plan", "olga", request_id=uuid.uuid4())
+
+
+def test_a_plan_that_changed_since_it_was_shown_approves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    filed = closed()
+    shown = act("open_plan", "olga", request_id=filed.request_id)
+    add_to_plan(monkeypatch, "platform.new_table")
+    done = act("approve_deletion", "olga", **approval(shown, filed))
+    assert (done.what, done.state) == ("plan changed", "to approve")
+    assert rows("select count(*) from privacy.approval") == [(0,)]
+    refused(Stale, "not the plan", "approve_deletion", "olga", **approval(shown, filed))
+    again = act("open_plan", "olga", request_id=filed.request_id)
+    assert again.fingerprint != shown.fingerprint
+    assert act("approve_deletion", "olga", **approval(again, filed)).state == "waiting"
+
+
+def add_to_plan(patch: pytest.MonkeyPatch, table: str) -> None:
+    """From now on an erasure would do something else."""
+    real = preview.preview_of
+
+    def other(*arguments: Any, **named: Any) -> preview.Preview:
+        plan = real(*arguments, **named)
+        return preview.Preview(plan.fingerprint[:-4] + table[-4:], plan.policy_version, plan.rows, plan.document)
+
+    for module in ("core.privacy.deletion", "core.privacy.grace"):
+        patch.setattr(f"{module}.preview_of", other)
+
+
+# Approval
+
+
+def test_an_approval_needs_a_second_person_who_saw_the_plan_and_typed_the_number() -> None:
+    filed = verified(by="olga")  # filed by Paula, verified (and so owned) by Olga
+    act("close_account", "omar", **on(filed))
+    unseen = {
+        "fingerprint": row(filed.request_id)["plan_fingerprint"],
+        "confirmation": filed.number,
+        "reason": "plan is right",
+    }
+    refused(BadInput, "Open the plan first", "approve_deletion", "oskar", **unseen, **on(filed))
+    shown = act("open_plan", "oskar", request_id=filed.request_id)
+    refused(BadInput, f"Type {filed.number}", "approve_deletion", "oskar", **approval(shown, filed, confirmation="yes"))
+    refused(BadInput, "Choose a reason", "approve_deletion", "oskar", **approval(shown, filed, reason="because"))
+    refused(Stale, "not the plan", "approve_deletion", "oskar", **approval(shown, filed, fingerprint="other"))
+    stale = staff("oskar", now=NOW - timedelta(minutes=6))
+    refused(NotFresh, "password", "approve_deletion", stale, **approval(shown, filed))
+    for name in ("omar", "olga"):
+        act("open_plan", name, request_id=filed.request_id)
+        refused(Refused, "second person", "approve_deletion", name, **approval(shown, filed))
+    assert (
+        act("approve_deletion", "oskar", **approval(shown, filed, confirmation=filed.number.lower() + " ")).state
+        == "waiting"
+    )
+
+
+def test_whoever_filed_it_does_not_approve_it() -> None:
+    filed = closed(by="omar", student_id=None, email="cleo@students.example")
+    mine = file("delete", by="olga", visitor_id=None, student_id=None, email="vera@visitors.example")
+    act("record_identity", "omar", method="known in person", confirmed=True, **on(mine))
+    act("close_account", "omar", **on(mine))
+    shown = act("open_plan", "olga", request_id=mine.request_id)
+    refused(Refused, "second person", "approve_deletion", "olga", **approval(shown, mine))
+    assert approve(filed, "olga").state == "waiting"
+
+
+@pytest.mark.parametrize("state", ["received", "verified", "waiting", "reactivated"])
+def test_what_does_not_wait_for_approval_cannot_be_approved(state: str) -> None:
+    filed = {"received": file, "verified": verified, "waiting": waiting, "reactivated": closed}[state]()
+    if state == "reactivated":
+        act("reactivate_account", "omar", reason="closed by mistake", **on(filed))
+    given = {"fingerprint": row(filed.request_id)["plan_fingerprint"] or "x", "confirmation": filed.number}
+    refused(
+        BadInput,
+        "does not wait for approval",
+        "approve_deletion",
+        "oskar",
+        reason="plan is right",
+        **given,
+        **on(filed),
+    )
+
+
+def test_a_role_that_is_lost_in_between_approves_nothing() -> None:
+    filed = closed()
+    by = staff("olga")
+    shown = act("open_plan", by, request_id=filed.request_id)
+    with db.transaction("worker") as session:
+        privacy_actions.change_role(session, email="olga@staff.example", role="admin", now=NOW)
+    refused(Refused, "or no longer", "approve_deletion", by, **approval(shown, filed))
+    with db.transaction("worker") as session:
+        privacy_actions.change_role(session, email="olga@staff.example", role="privacy_officer", now=NOW)
+        privacy_actions.disable_staff(session, email="olga@staff.example", now=NOW)
+    refused(Refused, "or no longer", "approve_deletion", by, **approval(shown, filed))
+
+
+def test_one_approval_of_somebody_who_left_does_not_count_for_an_early_deletion() -> None:
+    filed = closed()
+    act("ask_early", "omar", words="At once, please.", **on(filed))
+    assert approve(filed, "olga").what == "approval missing"
+    with db.transaction("worker") as session:
+        privacy_actions.disable_staff(session, email="olga@staff.example", now=NOW)
+    assert approve(filed, "oskar").what == "approval missing"
+
+
+def test_a_single_officer_decides_alone_where_the_company_says_so_and_only_then() -> None:
+    filed = closed(by="omar")
+    shown = act("open_plan", "omar", request_id=filed.request_id)
+    declare(on=True)
+    refused(Refused, "second person", "approve_deletion", **approval(shown, filed))
+    for name in ("olga", "oskar"):
+        with db.transaction("worker") as session:
+            privacy_actions.disable_staff(session, email=f"{name}@staff.example", now=NOW)
+    declare(on=False)
+    refused(Refused, "second person", "approve_deletion", **approval(shown, filed))
+    declare(on=True)
+    assert act("approve_deletion", "omar", **approval(shown, filed)).state == "waiting"
+    assert lines().count("single officer declared") == 3
+
+
+def declare(*, on: bool) -> None:
+    with db.transaction("worker") as session:
+        assert privacy_actions.declare_single_officer(session, on=on, now=NOW)
+        assert not privacy_actions.declare_single_officer(session, on=on, now=NOW)
+
+
+# Early deletion
+
+
+def test_an_early_deletion_needs_the_students_words_and_two_persons() -> None:
+    filed = closed(by="omar")
+    first = act("open_plan", "olga", request_id=filed.request_id)
+    refused(BadInput, "own words", "ask_early", words=" ", **on(filed))
+    act("ask_early", "omar", words="I want it gone today.", **on(filed))
+    refused(BadInput, "already", "ask_early", words="again", **on(filed))
+    refused(Stale, "not the plan", "approve_deletion", "olga", **approval(first, filed))
+    done = approve(filed, "olga", now=NOW + DAY)
+    assert (done.what, done.state) == ("approval missing", "to approve")
+    refused(BadInput, "approved this plan already", "approve_deletion", "olga",
+            **approval(act("open_plan", "olga", request_id=filed.request_id), filed))  # fmt: skip
+    assert row(filed.request_id)["grace_ends_at"] == NOW + 30 * DAY, "one approval shortens nothing"
+    done = approve(filed, "oskar", now=NOW + 2 * DAY)
+    assert (done.state, row(filed.request_id)["grace_ends_at"]) == ("waiting", NOW + 2 * DAY)
+    assert letters() == [("closing", NOW)], "the reminders would not be true"
+    assert ("words", "I want it gone today.") in rows("select what, body from privacy.request_text")
+
+
+def test_an_approval_given_before_does_not_count_for_the_early_plan() -> None:
+    filed = waiting(by="omar")
+    refused(BadInput, "is “Approved", "ask_early", words="now", **on(filed))
+    act("send_back", "oskar", reason="something new came up", **on(filed))
+    act("ask_early", "omar", words="now", **on(filed))
+    assert approve(filed, "oskar").what == "approval missing"
+    assert approve(filed, "olga").state == "waiting"
+
+
+# Taking it back
+
+
+def test_an_approval_is_taken_back_while_the_grace_period_runs() -> None:
+    filed = waiting(by="omar")
+    done = act("send_back", "omar", reason="approved by mistake", note="Wrong person?", **on(filed))
+    assert done.state == "to approve"
+    refused(BadInput, "Choose a reason", "send_back", reason="so", **on(filed))
+    with pytest.raises(BadInput, match="approved this plan already"):
+        approve(filed, "olga")
+    assert approve(filed, "oskar").state == "waiting"
+
+
+def test_reactivation_is_possible_until_the_erasure_begins() -> None:
+    filed = waiting()
+    ends = row(filed.request_id)["grace_ends_at"]
+    done = act("reactivate_account", "omar", now=ends + DAY, reason="closed by mistake", **on(filed))
+    assert done.state == "reactivated"
+    again = closed(now=ends + 2 * DAY)
+    approve(again, now=ends + 2 * DAY)
+    with db.transaction("worker") as session:
+        session.execute(
+            text("update privacy.request set state = 'erasing', moved_at = :at where id = :id"),
+            {"at": ends + 40 * DAY, "id": again.request_id},
+        )
+    with pytest.raises(BadInput, match="does not become"):
+        act("reactivate_account", "omar", now=ends + 40 * DAY, reason="closed by mistake", **on(again))
+    assert account()[0] == "closed"
+
+
+# Many at once
+
+
+def several(many: int) -> list[Any]:
+    """Deletions of students made for it, closed by Omar, their plans seen by Olga."""
+    with db.transaction("worker") as session:
+        session.execute(text(
+            "insert into platform.student (id, name, email, registered_at, email_hash, provider_hash, source)"
+            " select gen_random_uuid(), 'Student ' || n, 'many' || n || '@students.example', :now, 'x', 'x', 'many'"
+            " from generate_series(1, :many) n"), {"now": NOW - DAY, "many": many})  # fmt: skip
+        people = session.scalars(text("select id from platform.student where source = 'many' order by email")).all()
+    omar, paula = staff("omar"), staff("paula")
+    return [closed_by(omar, paula, person) for person in people]
+
+
+def closed_by(omar: Staff, paula: Staff, person: uuid.UUID) -> Any:
+    filed = file(by=paula, student_id=person)
+    act("record_identity", omar, method="known in person", confirmed=True, **on(filed))
+    act("close_account", omar, **on(filed))
+    return filed
+
+
+def items(found: list[Any], by: Staff) -> list[tuple[uuid.UUID, int, str]]:
+    shown = {each.request_id: act("open_plan", by, request_id=each.request_id).fingerprint for each in found}
+    return [(each.request_id, on(each)["version"], shown[each.request_id]) for each in found]
+
+
+def test_of_many_the_bad_ones_are_named_and_the_rest_goes_through() -> None:
+    good, stale, mine, unseen, gone = several(5)
+    olga = staff("olga")
+    wanted = items([good, stale, mine, gone], olga)
+    wanted.insert(3, (unseen.request_id, *list(on(unseen).values())[1:], row(unseen.request_id)["plan_fingerprint"]))
+    act("reactivate_account", "omar", reason="closed by mistake", **on(gone))
+    with db.transaction("worker") as session:
+        session.execute(
+            text("update privacy.request set owner_id = :me where id = :id"), {"me": olga.id, "id": mine.request_id}
+        )
+        session.execute(
+            text("update privacy.request set opted_out_before = null where id = :id"), {"id": stale.request_id}
+        )
+    wanted[2] = (mine.request_id, row(mine.request_id)["version"], wanted[2][2])
+    wanted[4] = (gone.request_id, row(gone.request_id)["version"], wanted[4][2])
+    wanted.append((uuid.uuid4(), 1, "x"))
+    with pytest.raises(BadInput, match="Type the number"):
+        act("approve_deletions", olga, items=wanted, confirmation="2", reason="plan is right")
+    done = act("approve_deletions", olga, items=wanted, confirmation="6", reason="plan is right")
+    assert [each.number for each in done.done] == [good.number]
+    named = dict(done.refused)
+    assert set(named) == {
+        stale.number,
+        mine.number,
+        unseen.number,
+        gone.number,
+        "There is no such request, or it is not open to you.",
+    }
+    assert "was changed" in named[stale.number]
+    assert "second person" in named[mine.number]
+    assert "Open the plan" in named[unseen.number]
+    assert "does not wait for approval" in named[gone.number]
+    assert lines().count("deletion approved") == 1
+    assert row(good.request_id)["state"] == "waiting"
+
+
+def test_more_than_twenty_at_once_need_one_more_person() -> None:
+    found = several(21)
+    olga, oskar = staff("olga"), staff("oskar")
+    done = act("approve_deletions", olga, items=items(found, olga), confirmation="21", reason="plan is right")
+    assert {each.what for each in done.done} == {"approval missing"}
+    assert rows("select distinct state from privacy.request where kind = 'delete'") == [("to approve",)]
+    done = act("approve_deletions", oskar, items=items(found, oskar), confirmation="21", reason="plan is right")
+    assert {each.state for each in done.done} == {"waiting"}
+    assert len(done.done) == 21
+
+
+def test_a_step_elsewhere_is_planned_until_somebody_says_that_it_was_done() -> None:
+    filed = closed()
+    assert {each for (each,) in rows("select state from privacy.propagation")} == {"planned"}
+    step = rows("select id from privacy.propagation where what = 'sign-in off'")[0][0]
+    with pytest.raises(NotFound):
+        act("confirm_step", "omar", step_id=uuid.uuid4())
+    act("confirm_step", "omar", step_id=step)
+    assert rows("select state, done_by, done_at from privacy.propagation where id = :id", id=step) == [
+        ("done", id_of("omar"), NOW)
+    ]
+    act("reactivate_account", "omar", reason="closed by mistake", **on(filed))
+    other = rows("select id from privacy.propagation where what = 'tokens revoked'")[0][0]
+    with pytest.raises(BadInput, match="not needed"):
+        act("confirm_step", "omar", step_id=other)
+
+
+def test_a_bystander_is_untouched(owner: Connection) -> None:
+    before = cast.snapshot(owner, "ben")
+    owner.rollback()
+    waiting()
+    assert cast.snapshot(owner, "ben") == before
