@@ -1,6 +1,7 @@
 """Deletions up to the point of no return: closing, plan, approval, early deletion, reactivation."""
 
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from core import db, privacy_actions
 from core.errors import BadInput, NotFound, NotFresh, Refused, Stale
-from core.privacy import preview
+from core.privacy import plans, preview
 from core.privacy_actions import Staff
 from tests import cast
 from tests.cast import NOW, id_of
@@ -155,7 +156,7 @@ def test_a_plan_tells_of_tables_and_processors_and_of_nobody() -> None:
         "privacy.request",
         "privacy.request_text",
     } <= tables
-    assert {"MongoDB Atlas", "Cloudinary", "SMTP"} <= set(shown.document["processors"])
+    assert {"MongoDB Atlas", "Cloudinary", "SMTP"} <= {each["place"] for each in shown.document["processors"]}
     assert lines(filed.request_id)[-1] == "plan opened"
     act("open_plan", "olga", request_id=filed.request_id)
     assert lines(filed.request_id).count("plan opened") == 1
@@ -182,9 +183,9 @@ def add_to_plan(patch: pytest.MonkeyPatch, table: str) -> None:
     """From now on an erasure would do something else."""
     real = preview.preview_of
 
-    def other(*arguments: Any, **named: Any) -> preview.Preview:
+    def other(*arguments: Any, **named: Any) -> plans.Plan:
         plan = real(*arguments, **named)
-        return preview.Preview(plan.fingerprint[:-4] + table[-4:], plan.policy_version, plan.rows, plan.document)
+        return replace(plan, remains=(*plan.remains, plans.Remains(table, "it is new", "for ever")))
 
     for module in ("core.privacy.deletion", "core.privacy.grace"):
         patch.setattr(f"{module}.preview_of", other)
