@@ -5,8 +5,8 @@ Nobody touches their own record; due dates move by the events of the clock only;
 
 from migrations import rights
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
