@@ -15,7 +15,7 @@ Deletion   close_account, open_plan, approve_deletion, approve_deletions, ask_ea
            declare_single_officer
 Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
 Plans      plan_for, holds_on
-Holds      person_to_hold, place_hold, release_hold, review_hold
+Holds      person_to_hold, reveal_held, place_hold, release_hold, review_hold
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step
 Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, reveal_visitors, record_visitor_view
 Files      open_file, file_exists, drop_expired_files
@@ -68,6 +68,7 @@ from core.privacy.holds import (
     person_to_hold,
     place_hold,
     release_hold,
+    reveal_held,
     review_hold,
 )
 from core.privacy.learning import (
@@ -280,6 +281,7 @@ __all__ = [
     "resume_clock",
     "return_manual_step",
     "reveal_contacts",
+    "reveal_held",
     "reveal_visitors",
     "review_hold",
     "send_back",

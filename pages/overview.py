@@ -240,6 +240,11 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
                 None,
             )
         )
+    if overdue := read(staff, queries.hold_counts, now=moment).overdue:
+        thing = f"{many(overdue, 'legal hold')} past the day of review"
+        items.append(
+            (":orange[:material/lock_clock:]", thing, "Say on the page Holds whether they are still needed.", None)
+        )
     machinery = read(staff, queries.worker_state, now=moment)
     needs([*items, *workers.needs(machinery)])
     promise_figures(counts)

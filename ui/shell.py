@@ -17,6 +17,7 @@ from ui.cached import read
 EVERYONE = tuple(guards.ROLE_NAMES)
 SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     "": [("overview", "Today", "calendar_today", EVERYONE)],
+    "Privacy desk": [("holds", "Holds", "lock", ("privacy_officer",))],
     "People": [
         ("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin")),
         ("visitors", "Visitors", "contact_mail", ("program_staff",)),

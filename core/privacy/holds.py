@@ -9,8 +9,9 @@ reads the standing holds under its lease, so that a release resumes what it held
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -19,7 +20,7 @@ from core.errors import BadInput, NotFound, Refused
 from core.models.base import Base, uuid7
 from core.models.erasure import HOLD_BASES, LONGEST_NOTE, RELEASE_REASONS, LegalHold
 from core.models.ways import fates
-from core.privacy.audit import Action, append, guarded
+from core.privacy.audit import Action, append, append_view, guarded
 from core.privacy.sessions import Staff, demand_fresh
 from core.processors.local import ways_json
 from core.processors.protocol import Spared
@@ -46,11 +47,12 @@ class StandingHold:
 
 @dataclass(frozen=True)
 class FoundPerson:
-    """Whom an address belongs to."""
+    """Whom an address belongs to, or a hold is about."""
 
     kind: str
     id: uuid.UUID
     name: str
+    email: str
 
 
 def holds_on(
@@ -73,12 +75,24 @@ def spared_by(holds: tuple[StandingHold, ...]) -> tuple[Spared, ...]:
     return (*named, *(Spared("privacy.legal_hold", hold.id) for hold in holds))
 
 
-def person_to_hold(session: Session, *, email: str) -> FoundPerson | None:
-    """Return whose exact address this is, for a privacy officer; a student before a visitor."""
-    row = session.execute(
-        text("select * from privacy.person_to_hold(:email)"), {"email": clean(email, what="The e-mail")}
-    ).first()
-    return FoundPerson(row.kind, row.id, row.name) if row else None
+def person_to_hold(session: Session, *, email: str, by: Staff, now: datetime) -> FoundPerson | None:
+    """Return whose exact address this is, a student before a visitor, and record that they were seen; None: nobody's."""
+    as_officer(session, by, do=DO)
+    typed = clean(email, what="The e-mail")
+    if not typed:
+        raise BadInput("Type the person's e-mail address.")
+    row = session.execute(text("select * from privacy.person_to_hold(:email)"), {"email": typed}).first()
+    return _seen(session, row, now) if row else None
+
+
+def reveal_held(session: Session, *, hold_id: uuid.UUID, by: Staff, now: datetime) -> FoundPerson:
+    """Return whom a standing hold is about, and record that they were seen. Raises NotFound once it is released."""
+    as_officer(session, by, do=DO)
+    asked = text("select kind, person_id as id, name, email from privacy.held_persons() where hold_id = :hold")
+    row = session.execute(asked, {"hold": hold_id}).first()
+    if row is None:
+        raise NotFound(GONE)
+    return _seen(session, row, now)
 
 
 @guarded
@@ -180,6 +194,11 @@ def _locked(session: Session, hold_id: uuid.UUID, by: Staff) -> LegalHold:
         raise NotFound(GONE)
     _demand_not_own(session, hold.student_id, hold.visitor_id)
     return hold
+
+
+def _seen(session: Session, row: Row[Any], now: datetime) -> FoundPerson:
+    append_view(session, person_kind=row.kind, person_ids=[row.id], purpose="legal hold", now=now)
+    return FoundPerson(row.kind, row.id, row.name, row.email)
 
 
 def as_officer(session: Session, by: Staff, *, do: str) -> None:

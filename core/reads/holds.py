@@ -16,13 +16,11 @@ PAGE_SIZE = 50
 
 @dataclass(frozen=True)
 class Hold:
-    """A hold. ``person`` is None once it is released: then nobody needs the name. ``table`` None: everything."""
+    """A hold, without its person: who they are is revealed one by one (privacy_actions.reveal_held). ``table`` None: everything."""
 
     id: uuid.UUID
     number: str
     kind: str
-    person: str | None
-    email: str | None
     table: str | None
     record: uuid.UUID | None
     basis: str
@@ -107,9 +105,8 @@ def hold_page(session: Session, *, standing: bool, after: tuple[str, uuid.UUID] 
     listed = listed.order_by(when if standing else when.desc(), LegalHold.id if standing else LegalHold.id.desc())
     listed = listed.limit(PAGE_SIZE + 1)
     found = session.scalars(listed).all()
-    persons = {row.hold_id: row for row in session.execute(text("select * from privacy.held_persons()"))}
     names = _names(session)
-    rows = tuple(_hold(each, persons.get(each.id), names) for each in found[:PAGE_SIZE])
+    rows = tuple(_hold(each, names) for each in found[:PAGE_SIZE])
     if len(found) <= PAGE_SIZE:
         return HoldPage(rows, None)
     last = rows[-1].review_on if standing else rows[-1].released_at
@@ -147,13 +144,11 @@ def _names(session: Session) -> dict[uuid.UUID, str]:
     return {row.id: row.name for row in session.execute(text("select id, name from staff.directory()"))}
 
 
-def _hold(hold: LegalHold, person: object, names: dict[uuid.UUID, str]) -> Hold:
+def _hold(hold: LegalHold, names: dict[uuid.UUID, str]) -> Hold:
     return Hold(
         id=hold.id,
         number=f"H-{hold.number}",
         kind="student" if hold.student_id else "visitor",
-        person=getattr(person, "name", None),
-        email=getattr(person, "email", None),
         table=hold.scope_table,
         record=hold.scope_record,
         basis=hold.basis,

@@ -27,6 +27,7 @@ PATHS = {
     "enrollments-nothing-found": ("paula", "/enrollments?level=advanced&status=withdrawn&period=30+days"),
     "audit": ("aiko", "/audit?period=All+time"),
     "audit-admin": ("ada", "/audit"),
+    "holds": ("omar", "/holds"),
     "refused": ("ines", "/enrollments"),
     "student-missing": ("paula", "/student?id=none"),
 }

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("house")
 PAGES = {
     "overview": set(STAFF.values()),
     "enrollments": {"program_staff", "admin"},
+    "holds": {"privacy_officer"},
     "student": {"program_staff"},
     "audit": {"privacy_officer", "auditor", "admin"},
     "account": set(STAFF.values()),

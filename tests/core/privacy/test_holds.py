@@ -64,8 +64,8 @@ def test_a_hold_stands_until_it_is_released_and_is_kept_after() -> None:
     number = place(table="platform.payment", note="Keep the invoice.")
     assert standing() == [number]
     [hold] = page().rows
-    assert (hold.number, hold.person, hold.email, hold.scope, hold.basis, hold.reference) == (
-        number, "Cleo Example", email_of("cleo"), "all of payments", "tax audit", "TA 7")  # fmt: skip
+    assert (hold.number, hold.kind, hold.scope, hold.basis, hold.reference) == (
+        number, "student", "all of payments", "tax audit", "TA 7")  # fmt: skip
     assert (hold.owner, hold.placed_by, hold.overdue(SOON), hold.overdue(SOON + timedelta(days=1))) == (
         "Omar",
         "Omar",
@@ -76,9 +76,25 @@ def test_a_hold_stands_until_it_is_released_and_is_kept_after() -> None:
     assert standing() == []
     assert page().rows == ()
     [hold] = page(active=False).rows
-    assert (hold.person, hold.release_reason, hold.released_by) == (None, "claim settled", "Omar"), (
-        "nobody needs the name now"
+    assert (hold.release_reason, hold.released_by) == ("claim settled", "Omar")
+    with pytest.raises(NotFound):  # nobody needs the name now
+        requests.act("reveal_held", "omar", hold_id=hold.id)
+
+
+def test_who_is_held_is_shown_one_by_one_and_recorded() -> None:
+    number = place()
+    who = requests.staff("omar")
+    for _ in range(2):
+        found = requests.act("reveal_held", who, hold_id=hold_id(number))
+        assert found == requests.act("person_to_hold", who, email=f" {email_of('cleo').upper()} ")
+    assert (found.kind, found.id, found.name, found.email) == (
+        "student",
+        id_of("cleo"),
+        "Cleo Example",
+        email_of("cleo"),
     )
+    assert requests.act("person_to_hold", who, email="cleo@students") is None
+    assert requests.lines(id_of("cleo")) == ["hold placed", "person viewed"]
 
 
 def test_a_repeated_click_is_one_hold_and_one_release() -> None:
@@ -139,8 +155,10 @@ def test_other_roles_hold_and_see_nothing(name: str) -> None:
     with pytest.raises(Refused):
         release(number, name)
     assert standing(by=name) == []
+    with pytest.raises(Refused):
+        requests.act("person_to_hold", name, email=email_of("cleo"))
     with db.transaction(staff_id=id_of(name)) as session:
-        assert privacy_actions.person_to_hold(session, email=email_of("cleo")) is None
+        assert session.execute(text("select * from privacy.person_to_hold(:e)"), {"e": email_of("cleo")}).all() == []
         assert session.execute(text("select * from privacy.held_persons()")).all() == []
 
 

@@ -1,0 +1,346 @@
+"""Holds: what may not be erased for now, why, and until when somebody looks again. Placed, reviewed and released here."""
+
+import uuid
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import streamlit as st
+
+from core import privacy_actions, queries
+from core.errors import AdminError
+from core.models.erasure import HOLD_BASES, RELEASE_REASONS
+from core.privacy_actions import FoundPerson
+from core.queries import Hold, HoldCounts
+from ui import confirm, export, guards, states
+from ui.actions import act
+from ui.cached import read
+from ui.clock import now
+from ui.tables import day, literal
+
+STAFF = guards.require("privacy_officer", what="Holds")
+STANDING, RELEASED = "Standing", "Released"
+RECORD, TABLE, EVERYTHING = SCOPES = ("One record", "All of a table", "Everything about the person")
+PLACE, RELEASE = "place hold", "release hold"
+REVIEW_DAYS, LONGEST_DAYS, SOON_DAYS = 180, 366, 14
+HEADER = ("Hold", "Keeps", "Because of", "Case", "Owner", "Review", "Since", "Released", "Reason")
+HELP = (
+    "A hold keeps what the law needs (a lawsuit, an order, an audit) from being erased, and nothing else. An erasure asks for "
+    "standing holds each time it works, so that a release resumes what was held."
+)
+
+
+def figures(counts: HoldCounts) -> None:
+    """Draw how many there are."""
+    with st.grid(3, min_column_width=130):
+        st.metric("Standing", counts.standing, border=True, help="Holds in force. " + HELP + " Live.")
+        st.metric("Past their review", counts.overdue, border=True,
+                  help="Standing, and their day of review is over: find out whether they are still needed. Live.")  # fmt: skip
+        st.metric(
+            "Released", counts.released, border=True, help="Kept for three years after the release, as proof. Live."
+        )
+    if counts.overdue:
+        many = "1 hold is" if counts.overdue == 1 else f"{counts.overdue:,} holds are"
+        st.warning(
+            f"{many} past the day of review. Select it, and say whether it is still needed.", icon=":material/schedule:"
+        )
+
+
+def finder() -> None:
+    """Draw the way to a new hold: whose, then what, then the proof of who acts."""
+    found: FoundPerson | None = st.session_state.get("hold_person")
+    with st.container(border=True):
+        st.subheader("Place a hold", anchor=False, help=HELP)
+        if found is None:
+            with st.form("hold_find", border=False):
+                st.text_input("E-mail of the person", key="hold_email", max_chars=200, placeholder="The exact address",
+                              help="A student, or a visitor with this address. Nothing like it is shown.")  # fmt: skip
+                st.form_submit_button("Find the person", icon=":material/search:", on_click=find)
+            if missing := st.session_state.get("hold_missing", ""):
+                st.info(literal(missing), icon=":material/person_off:")
+            return
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.text(f"{found.name} · {found.kind}", width="stretch")
+            st.button("Somebody else", type="tertiary", icon=":material/undo:", on_click=forget)
+        arguments, problem = wanted(found)
+        if st.button("Place this hold", icon=":material/lock:", key="hold_place"):
+            st.session_state["hold_problem"] = problem
+            if not problem:
+                confirm.open_danger(PLACE)
+        if said := st.session_state.get("hold_problem", ""):
+            st.error(literal(said))
+    if not problem:
+        place_dialog(arguments)
+
+
+def wanted(found: FoundPerson) -> tuple[dict[str, Any], str]:
+    """Draw what a new hold needs; return the verb's arguments, and what is missing."""
+    tables = queries.holdable_tables(found.kind)
+    left, right = st.columns(2)
+    with left:
+        scope = st.radio("Keeps", SCOPES, key="hold_scope",
+                         help="As little as the case needs: a hold on everything stops the whole erasure.")  # fmt: skip
+        table = record = None
+        if scope != EVERYTHING:
+            table = st.selectbox("Table", list(tables), key="hold_table", index=None, format_func=lambda name: tables[name],
+                                 placeholder="Choose what it is in")  # fmt: skip
+        if scope == RECORD:
+            record = st.text_input("Id of the record", key="hold_record", max_chars=60, placeholder="0199a8f2-…")
+    with right:
+        basis = st.selectbox("Because of", HOLD_BASES, key="hold_basis", index=None, placeholder="Choose a basis")
+        reference = st.text_input(
+            "Case", key="hold_reference", max_chars=200, placeholder="Its number at the court or authority"
+        )
+        today = now().date()
+        review = st.date_input("Review by", today + timedelta(days=REVIEW_DAYS), key="hold_review", format="YYYY-MM-DD",
+                               min_value=today + timedelta(days=1), max_value=today + timedelta(days=LONGEST_DAYS))  # fmt: skip
+        note = st.text_area(
+            "Note", key="hold_note", max_chars=2000, height=68, placeholder="For the next officer (optional)"
+        )
+    record_id, problem = record_of(record)
+    if scope != EVERYTHING and table is None:
+        problem = problem or "Choose the table that holds what has to stay."
+    if scope == RECORD and record_id is None:
+        problem = problem or "Give the id of the record, or hold all of the table."
+    if basis is None or not (reference or "").strip():
+        problem = problem or "A hold needs a basis and the case it belongs to."
+    arguments = {
+        f"{found.kind}_id": found.id, "table": table, "record_id": record_id, "basis": basis or "", "reference": reference or "",
+        "note": note or "", "review_on": review, "form_key": form_key(),
+    }  # fmt: skip
+    return arguments, problem
+
+
+def record_of(typed: str | None) -> tuple[uuid.UUID | None, str]:
+    """The id that was typed, or a sentence."""
+    if not (typed or "").strip():
+        return None, ""
+    try:
+        return uuid.UUID((typed or "").strip()), ""
+    except ValueError:
+        return None, "That is no id. An id has 32 letters and digits, like 0199a8f2-6c1e-7d35-9b1a-3f2c7f1f0c11."
+
+
+def place_dialog(arguments: dict[str, Any]) -> None:
+    """Draw the last step in front of a new hold."""
+    table = arguments["table"]
+    what = (
+        "**everything** about this person"
+        if table is None
+        else f"{'one record of' if arguments['record_id'] else 'all'} **{queries.table_words(table)}**"
+    )
+    review: date = arguments["review_on"]
+    confirm.danger_dialog(
+        PLACE,
+        title="Place a legal hold",
+        consequence=f"Until somebody releases it, {what} stays, with whatever it points to, also when the person asked for deletion.",
+        facts=f"Because of **{arguments['basis']}**, case {literal(arguments['reference'])} · to be reviewed by **{day(review)}**",
+        word="hold",
+        button="Place the hold",
+        verb=privacy_actions.place_hold,
+        arguments=arguments,
+        reasons=None,
+        nothing="Nothing is held.",
+        done="The hold stands.",
+        then=lambda _number: forget(),
+        icon="lock",
+    )
+
+
+def find() -> None:
+    """Look the typed address up."""
+    try:
+        found = act(privacy_actions.person_to_hold, email=st.session_state.get("hold_email", ""))
+    except AdminError as error:
+        st.session_state["hold_missing"] = error.sentence
+        return
+    st.session_state["hold_person"] = found
+    st.session_state["hold_missing"] = "" if found else "Nobody has exactly this address. Check it with whoever asked."
+
+
+def forget() -> None:
+    """Begin anew."""
+    for name in [name for name in st.session_state if str(name).startswith("hold_")]:
+        del st.session_state[name]
+
+
+def form_key() -> uuid.UUID:
+    """One key for one form, so that a repeated click is one hold."""
+    made: uuid.UUID = st.session_state.setdefault("hold_form_key", uuid.uuid4())
+    return made
+
+
+def listing(counts: HoldCounts, moment: datetime) -> None:
+    """Draw the holds, and the one that is selected."""
+    top = st.container(horizontal=True, vertical_alignment="center")
+    with top:
+        shown = st.segmented_control("Which", [STANDING, RELEASED], key="which", bind="query-params", default=STANDING, required=True,
+                                     label_visibility="collapsed", width="stretch")  # fmt: skip
+    standing = shown != RELEASED
+    if not (counts.standing if standing else counts.released):
+        if standing:
+            states.empty(
+                "Nothing is held", "No erasure is kept from anything. A hold is placed when a case needs a record."
+            )
+        else:
+            states.empty("No hold was released", "Released holds are kept here for three years.")
+        return
+    afters = pages_of(standing)
+    found = read(STAFF, queries.hold_page, standing=standing, after=afters[-1])
+    with top:
+        export.offer("holds", HEADER, [
+            (h.number, h.scope, h.basis, h.reference, h.owner, h.review_on, h.placed_at, h.released_at, h.release_reason) for h in found.rows
+        ])  # fmt: skip
+    place = st.container()
+    chosen = table(found.rows, moment, page=len(afters))
+    footer(found, afters)
+    if chosen is not None:
+        with place:
+            one(chosen, moment)
+
+
+def pages_of(standing: bool) -> list[Any]:
+    """Where the pages seen so far begin."""
+    if st.session_state.get("list_view") != standing:
+        st.session_state["list_view"], st.session_state["list_afters"] = standing, [None]
+    afters: list[Any] = st.session_state["list_afters"]
+    return afters
+
+
+def table(rows: tuple[Hold, ...], moment: datetime, *, page: int) -> Hold | None:
+    """Draw one page of holds; return the selected one."""
+    chosen = st.dataframe(
+        {
+            "Hold": [hold.number for hold in rows],
+            "State": [[state(hold, moment)] for hold in rows],
+            "Review": [day(hold.review_on) for hold in rows],
+            "About a": [hold.kind for hold in rows],
+            "Keeps": [hold.scope for hold in rows],
+            "Because of": [hold.basis for hold in rows],
+            "Case": [hold.reference or "–" for hold in rows],
+            "Owner": [hold.owner for hold in rows],
+        },
+        hide_index=True, row_height=36, height="content", on_select="rerun", selection_mode="single-row",
+        key=f"holds_{page}_{rows[0].id}_{rows[-1].id}",
+        column_config={
+            "Hold": st.column_config.TextColumn(width=60),
+            "State": st.column_config.MultiselectColumn(
+                options=["overdue", "review soon", "stands", "released"], color=["red", "orange", "blue", "gray"], width=110
+            ),
+        },
+        alt=f"Table of {len(rows)} holds with scope, basis, case, owner, state and day of review.",
+    )  # fmt: skip
+    picked = chosen["selection"]["rows"]
+    return rows[picked[0]] if picked else None
+
+
+def state(hold: Hold, moment: datetime) -> str:
+    """The state in a word."""
+    if hold.released_at is not None:
+        return "released"
+    if hold.overdue(moment.date()):
+        return "overdue"
+    return "review soon" if hold.review_on <= moment.date() + timedelta(days=SOON_DAYS) else "stands"
+
+
+def footer(found: queries.HoldPage, afters: list[Any]) -> None:
+    """Draw where we are, and the way on and back."""
+    first = (len(afters) - 1) * queries.PAGE_SIZE + 1
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f"{first:,} to {first + len(found.rows) - 1:,} · select a row to review or release it", width="stretch"
+        )
+        st.button(
+            "Previous", key="previous", icon=":material/chevron_left:", disabled=len(afters) == 1, on_click=afters.pop
+        )
+        st.button("Next", key="next", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
+                  on_click=afters.append, args=(found.after,))  # fmt: skip
+
+
+def one(hold: Hold, moment: datetime) -> None:
+    """Draw a whole hold, with what can be done about it."""
+    with st.container(border=True):
+        st.subheader(f"{hold.number} · {hold.scope}", anchor=False)
+        who(hold)
+        told = [f"Because of {hold.basis}", f"placed {day(hold.placed_at)} by {hold.placed_by}", f"owner {hold.owner}",
+                f"review by {day(hold.review_on)}"]  # fmt: skip
+        if hold.reviewed_at:
+            told.append(f"last reviewed {day(hold.reviewed_at)}")
+        if hold.released_at:
+            told.append(f"released {day(hold.released_at)} by {hold.released_by} ({hold.release_reason})")
+        st.caption(literal(" · ".join(told)))
+        st.text(f"Case: {hold.reference or '–'}")
+        if hold.record:
+            st.text(f"Record: {hold.record}")
+        if hold.note:
+            st.text(hold.note)
+        if hold.released_at is None:
+            decide(hold, moment)
+
+
+def who(hold: Hold) -> None:
+    """Draw whom it is about, once somebody asked for it; that is recorded."""
+    if hold.released_at is not None:
+        st.caption("Nobody needs to know any more whom it was about.")
+        return
+    seen: FoundPerson | None = st.session_state.get(f"held_{hold.id}")
+    if seen is None:
+        st.button(f"Show the {hold.kind}", icon=":material/visibility:", type="tertiary", key="show_held", on_click=show, args=(hold,),
+                  help="The view is recorded.")  # fmt: skip
+    else:
+        st.text(f"{seen.name} · {seen.email}")
+
+
+def show(hold: Hold) -> None:
+    """Reveal whom a hold is about."""
+    st.session_state[f"held_{hold.id}"] = act(privacy_actions.reveal_held, hold_id=hold.id)
+
+
+def decide(hold: Hold, moment: datetime) -> None:
+    """Draw the two things that can be done about a standing hold."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        until = st.date_input("Still needed until", moment.date() + timedelta(days=REVIEW_DAYS), key=f"until_{hold.id}", format="YYYY-MM-DD",
+                              min_value=moment.date() + timedelta(days=1), max_value=moment.date() + timedelta(days=LONGEST_DAYS), width=180)  # fmt: skip
+        st.button("Keep it", icon=":material/event_repeat:", key="keep_hold", on_click=review, args=(hold, until))
+        st.space("stretch")
+        if st.button(":red[:material/lock_open: Release the hold]", key="release_hold"):
+            confirm.open_danger(RELEASE)
+    if problem := st.session_state.pop("review_problem", ""):
+        st.error(literal(problem))
+    confirm.danger_dialog(
+        RELEASE,
+        title=f"Release {hold.number}",
+        consequence="What it kept **goes on by itself**: an erasure that waited for it continues, and nobody can bring back what it takes.",
+        facts=f"Keeps {literal(hold.scope)} because of {literal(hold.basis)}, case {literal(hold.reference or '–')}",
+        before=f"Placed by {literal(hold.placed_by)} on {day(hold.placed_at)}.",
+        word=hold.number,
+        button="Release the hold",
+        verb=privacy_actions.release_hold,
+        arguments={"hold_id": hold.id, "confirmation": hold.number},
+        reasons=RELEASE_REASONS,
+        keep="Keep it",
+        nothing="The hold stands.",
+        done=f"{hold.number} is released.",
+        icon="lock_open",
+    )
+
+
+def review(hold: Hold, until: date) -> None:
+    """Record that a hold is still needed."""
+    try:
+        act(privacy_actions.review_hold, hold_id=hold.id, review_on=until)
+        st.toast(f"{hold.number} is kept; the next review is due by {day(until)}.", icon=":material/check_circle:")
+    except AdminError as error:
+        st.session_state["review_problem"] = error.sentence
+
+
+def page(moment: datetime) -> None:
+    """Draw figures, the list, and the way to a new hold."""
+    st.title("Holds", anchor=False)
+    st.caption(f"What may not be erased for now · as of {moment:%H:%M} UTC")
+    counts = read(STAFF, queries.hold_counts, now=moment)
+    figures(counts)
+    listing(counts, moment)
+    finder()
+
+
+page(now())
