@@ -7,11 +7,13 @@ Accounts   invite_staff, renew_code, reset_sign_in, propose_role, propose_enabli
 Assignments  add_assignment, end_assignment
 Access review  start_access_review, decide_right, settle_access_reviews
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list, staff_id
-People     reveal_contacts, record_view, record_refusal, record_search, export_list, record_closed
+People     reveal_contacts, record_view, record_refusal, record_search, export_list, export_report,
+           record_closed
 Audit      check_audit, sign_audit, export_audit, record_audit_export
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
-Deletion   close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account, send_back,
+Deletion   preview_deletion, close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account,
+           send_back,
            declare_single_officer
 Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
 Plans      plan_for, holds_on
@@ -36,7 +38,15 @@ from core.privacy.audit import check as check_audit
 from core.privacy.audit import checkpoint as sign_audit
 from core.privacy.audit_export import record_audit_export
 from core.privacy.codes import address, new_secret
-from core.privacy.contacts import export_audit, export_list, record_closed, record_refusal, record_view, reveal_contacts
+from core.privacy.contacts import (
+    export_audit,
+    export_list,
+    export_report,
+    record_closed,
+    record_refusal,
+    record_view,
+    reveal_contacts,
+)
 from core.privacy.credentials import (
     Invited,
     change_password,
@@ -57,6 +67,7 @@ from core.privacy.deletion import (
     close_account,
     declare_single_officer,
     open_plan,
+    preview_deletion,
     reactivate_account,
     send_back,
 )
@@ -233,6 +244,7 @@ __all__ = [
     "end_single_admin",
     "export_audit",
     "export_list",
+    "export_report",
     "extend_answer",
     "file_exists",
     "file_request",
@@ -253,6 +265,7 @@ __all__ = [
     "person_to_hold",
     "place_hold",
     "plan_for",
+    "preview_deletion",
     "propose_enabling",
     "propose_reset",
     "propose_role",

@@ -5,7 +5,7 @@ Students      student_card, who_looked
 Visitors      visitor_page, visitor_total, visitor_figures, visitor_conversion, visitor_card, program_team, waiting_since
 Search        search
 Overview      program_day, promise_counts, house
-Requests      request_queue, request_page, desk_counts, handed_on, year_report, outbox_page, wording_versions
+Requests      request_queue, request_page, desk_counts, answer_days, handed_on, year_report, outbox_page, wording_versions
 Operations    status, worker_state
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
 Holds         hold_counts, hold_page, holdable_tables, manual_steps, table_words
@@ -132,6 +132,7 @@ from core.reads.progress import (
 )
 from core.reads.requests import (
     VIEWS,
+    AnswerDays,
     DeskCounts,
     Event,
     HandedOn,
@@ -146,6 +147,7 @@ from core.reads.requests import (
     StepRow,
     TextRow,
     YearReport,
+    answer_days,
     desk_counts,
     handed_on,
     outbox_page,
@@ -209,6 +211,7 @@ __all__ = [
     "AccountRow",
     "AnalyticsState",
     "Answer",
+    "AnswerDays",
     "AssignmentCursor",
     "AssignmentPage",
     "AssignmentRow",
@@ -308,6 +311,7 @@ __all__ = [
     "account",
     "account_page",
     "analytics_state",
+    "answer_days",
     "assignable",
     "assignment_page",
     "audit_page",

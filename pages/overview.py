@@ -195,24 +195,23 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     counts = promises(staff, moment)
     headline("Today", moment, "privacy desk")
     items: list[Item] = []
-    if counts.overdue_requests:
-        items.append(
-            (
-                ":red[:material/warning:]",
-                f"{many(counts.overdue_requests, 'request')} overdue",
-                "An answer is due within one month of receipt (clause 7).",
-                None,
-            )
-        )
-    if counts.due_soon_requests:
-        items.append(
-            (
-                ":orange[:material/schedule:]",
-                f"{many(counts.due_soon_requests, 'request')} due within 7 days",
-                "Answer, or extend with a reason.",
-                None,
-            )
-        )
+    desk = read(staff, queries.desk_counts, now=moment)
+    for number, icon, thing, reason, link in (
+        (desk.overdue, ":red[:material/warning:]", "{} overdue",
+         "An answer is due within one month of receipt (clause 7).", ("requests", {"view": "open"})),
+        (desk.due_soon, ":orange[:material/schedule:]", "{} due within 7 days",
+         "Answer, or extend with a reason.", ("requests", {"view": "open"})),
+        (desk.mine_to_approve, ":violet[:material/group:]", "{} to approve as the second person",
+         f"{many(desk.grace_ends_soon, 'grace period')} of them end within 7 days." if desk.grace_ends_soon else
+         "Open the plan, then approve it or send it back.", ("requests", {"view": "to approve"})),
+        (desk.unowned, ":blue[:material/bolt:]", "{} nobody has taken", "Take one over, or begin with its identity check.",
+         ("requests", {"view": "open"})),
+    ):  # fmt: skip
+        if number:
+            items.append((icon, thing.format(many(number, "request")), reason, link))
+    if desk.letters_waiting:
+        items.append((":blue[:material/mail:]", f"{many(desk.letters_waiting, 'letter')} to send by hand",
+                      "Copy it, send it, then mark it as sent.", ("letters", {"show": "To be sent"})))  # fmt: skip
     if counts.closed_past_grace:
         items.append(
             (

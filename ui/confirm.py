@@ -59,6 +59,7 @@ def danger_dialog(
     done: str = "",
     then: Callable[[Any], None] | None = None,
     icon: str = "warning",
+    red: bool = True,
 ) -> None:
     """Draw the dialog if it is open, and run ``verb(session, by=…, now=…, reason=…, **arguments)`` once it is confirmed.
 
@@ -66,7 +67,7 @@ def danger_dialog(
     ``before`` (who acted before) are markdown: names go through ui.tables.literal. ``word`` must be typed to the letter.
     ``reasons``: codes to choose from; empty: a free text is asked for; None: the verb takes no reason. ``fields`` draws
     more widgets in the form and returns further arguments. ``keep`` names the harmless button. ``done`` is told after
-    success, ``then`` gets what the verb returned.
+    success, ``then`` gets what the verb returned. ``red`` is False for what harms nobody and yet needs a fresh proof.
     """
     if st.session_state.get(OPEN) != key:
         return
@@ -93,7 +94,8 @@ def danger_dialog(
                 st.error(literal(problem))
             with st.container(horizontal=True, horizontal_alignment="right"):
                 kept = st.form_submit_button(keep)
-                pressed = st.form_submit_button(f":red[:material/{icon}: {button}]")
+                label = f":material/{icon}: {button}"
+                pressed = st.form_submit_button(f":red[{label}]" if red else label)
         if kept:
             close_danger()
             st.rerun()

@@ -16,15 +16,27 @@ from ui.cached import read
 
 EVERYONE = tuple(guards.ROLE_NAMES)
 SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
-    "": [("overview", "Today", "calendar_today", EVERYONE)],
-    "Privacy desk": [("holds", "Holds", "lock", ("privacy_officer",))],
+    "": [
+        ("overview", "Today", "calendar_today", EVERYONE),
+        ("hand_on", "Hand on a request", "forward_to_inbox", EVERYONE),
+    ],
+    "Privacy desk": [
+        ("requests", "Requests", "inbox", ("privacy_officer",)),
+        ("holds", "Holds", "lock", ("privacy_officer",)),
+        ("letters", "Letters", "mail", ("privacy_officer",)),
+        ("report", "Yearly report", "summarize", ("privacy_officer", "auditor", "admin")),
+    ],
     "People": [
         ("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin")),
         ("visitors", "Visitors", "contact_mail", ("program_staff",)),
     ],
     "Proof": [("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin"))],
 }
-DETAILS = [("student", "Student", "person"), ("account", "My account", "manage_accounts")]
+DETAILS = [
+    ("request", "Request", "inbox"),
+    ("student", "Student", "person"),
+    ("account", "My account", "manage_accounts"),
+]
 
 
 def pages(role: str | None) -> dict[str, list[st.Page]]:

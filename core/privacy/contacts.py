@@ -13,9 +13,11 @@ from core.privacy.audit import Action, append, append_once, append_view, guarded
 from core.privacy.files import add_file
 from core.privacy.sessions import Staff
 
+HTML = "text/html; charset=utf-8"
 CSV = "text/csv; charset=utf-8"
 MAY_REVEAL = ("program_staff",)
 MAY_READ_AUDIT = ("privacy_officer", "auditor")
+MAY_REPORT = ("privacy_officer", "auditor", "admin")
 MOST_AT_ONCE = 50
 
 
@@ -78,4 +80,18 @@ def export_audit(session: Session, *, content: bytes, rows: int, by: Staff, now:
         raise Refused("The audit opens to privacy officers and auditors.", role=by.role)
     secret = add_file(session, session_id=by.session_id, name="audit.csv", media_type=CSV, content=content, now=now)
     append(session, Action.LIST_EXPORTED, now=now, what="audit", rows=rows)
+    return secret
+
+
+def export_report(session: Session, *, year: int, content: bytes, rows: int, by: Staff, now: datetime) -> str:
+    """Let the yearly report of requests leave as a page to print: figures, nobody's rows; return the secret of the link.
+
+    Raises Refused for a role that the figures are not open to.
+    """
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    if by.role not in MAY_REPORT:
+        raise Refused("The figures of requests open to privacy officers, auditors and admins.", role=by.role)
+    name = f"requests-{year}.html"
+    secret = add_file(session, session_id=by.session_id, name=name, media_type=HTML, content=content, now=now)
+    append(session, Action.LIST_EXPORTED, now=now, what=f"yearly report {year}", rows=rows)
     return secret

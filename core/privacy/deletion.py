@@ -112,6 +112,19 @@ def close_account(
     return receipt
 
 
+def preview_deletion(session: Session, *, request_id: uuid.UUID, by: Staff, now: datetime) -> PlanShown:
+    """Return what a deletion would do if the account were closed now. Nothing is kept, and nothing can be approved by it.
+
+    Raises NotFound when there is no such request, or it is no deletion of somebody known.
+    """
+    hold_officer(session, by)
+    request = session.get(Request, request_id)
+    if request is None or request.kind != "delete" or not (request.student_id or request.visitor_id):
+        raise NotFound("There is nothing to preview, or it is not open to you.", request_id=request_id)
+    plan = preview_of(session, request, early=request.early, now=now)
+    return PlanShown(request.id, number(request.number), plan.fingerprint, plan.policy_version, plan.document, now)
+
+
 def open_plan(session: Session, *, request_id: uuid.UUID, by: Staff, now: datetime) -> PlanShown:
     """Return the plan of a deletion that waits for approval, and record that ``by`` was shown it.
 

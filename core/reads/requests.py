@@ -34,6 +34,7 @@ from core.policy.machine import STATE_WORDS, NextAction, Situation, next_action,
 PAGE_SIZE = 50
 VIEWS = ("open", "mine", "to approve", "waiting for the person", "in grace", "closed")
 DUE_SOON = timedelta(days=7)
+QUARTER = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,15 @@ class DeskCounts:
 
 
 @dataclass(frozen=True)
+class AnswerDays:
+    """How long answers took, from receipt to answer: the median in days of the last 90 days, and of the 90 before; None when
+    none was answered."""
+
+    median: float | None
+    before: float | None
+
+
+@dataclass(frozen=True)
 class Event:
     """One thing that happened to a request; ``by`` is a name, None for the worker or an import. ``what`` is "moved", a clock
     event, "approved", "plan opened", "letter", "step" or a kind of text."""
@@ -137,9 +147,11 @@ class TextRow:
 
 @dataclass(frozen=True)
 class LetterRow:
-    """A letter of a request. ``sendable``: it waits and its day has come."""
+    """A letter; ``request`` is the number of its request. ``sendable``: it waits and its day has come."""
 
     id: uuid.UUID
+    request_id: uuid.UUID | None
+    request: str | None
     kind: str
     subject: str
     body: str
@@ -359,6 +371,17 @@ def desk_counts(session: Session, *, now: datetime) -> DeskCounts:
     return DeskCounts(*tuple(row), session.scalar(letters) or 0)  # type: ignore[call-arg]
 
 
+def answer_days(session: Session, *, now: datetime) -> AnswerDays:
+    """Return how long answers took lately, as far as requests are open to whoever asks."""
+    took = func.extract("epoch", Request.answered_at - Request.received_at) / 86400
+    median = func.percentile_cont(0.5).within_group(took)
+    found = []
+    for ends in (now, now - QUARTER):
+        answered = and_(Request.answered_at > ends - QUARTER, Request.answered_at <= ends)
+        found.append(_number(session.scalar(select(median).select_from(Request).where(answered))))
+    return AnswerDays(*found)
+
+
 def handed_on(session: Session) -> list[HandedOn]:
     """Return the last 50 requests that whoever asks has handed on, newest first."""
     rows = session.execute(text("select * from privacy.handed_on()"))
@@ -374,8 +397,10 @@ def year_report(session: Session, year: int, *, now: datetime) -> YearReport:
 
 def outbox_page(session: Session, *, now: datetime, size: int = PAGE_SIZE) -> list[LetterRow]:
     """Return the letters that wait to be sent, those whose day has come first."""
-    waiting = select(Outbox).where(Outbox.state.in_(("waiting", "failed"))).order_by(Outbox.not_before, Outbox.id)
-    return [_letter(row, now) for row in session.scalars(waiting.limit(size))]
+    waiting = Outbox.state.in_(("waiting", "failed"))
+    listed = select(Outbox, Request.number).outerjoin(Request, Request.id == Outbox.request_id).where(waiting)
+    rows = session.execute(listed.order_by(Outbox.not_before, Outbox.id).limit(size))
+    return [_letter(row, of, now) for row, of in rows]
 
 
 def wording_versions(session: Session, kind: str) -> list[LetterTemplate]:
@@ -598,11 +623,12 @@ def _texts(session: Session, r: Request) -> tuple[TextRow, ...]:
 
 def _letters(session: Session, r: Request, now: datetime) -> tuple[LetterRow, ...]:
     rows = select(Outbox).where(Outbox.request_id == r.id).order_by(Outbox.not_before, Outbox.id)
-    return tuple(_letter(row, now) for row in session.scalars(rows))
+    return tuple(_letter(row, r.number, now) for row in session.scalars(rows))
 
 
-def _letter(row: Outbox, now: datetime) -> LetterRow:
-    return LetterRow(row.id, row.kind, row.subject, row.body, row.state, row.address, row.not_before, row.attempts,
+def _letter(row: Outbox, request: int | None, now: datetime) -> LetterRow:
+    label = number(request) if request is not None else None
+    return LetterRow(row.id, row.request_id, label, row.kind, row.subject, row.body, row.state, row.address, row.not_before, row.attempts,
                      row.error, row.sent_at, row.sent_how, row.state in ("waiting", "failed") and row.not_before <= now)  # fmt: skip
 
 

@@ -30,6 +30,7 @@ PEOPLE = {
     "paula": "Program staff",
     "ines": "Instructor",
     "omar": "Privacy officer",
+    "olga": "Privacy officer",
     "ada": "Admin",
     "aiko": "Auditor",
     "marek": "Mentor",
