@@ -40,7 +40,7 @@ def funnel_chart(found: Funnel) -> go.Figure:
         marker={"color": colors},
         hoverinfo="skip",
     )
-    figure = _base(go.Figure(bars), height=200)
+    figure = base(go.Figure(bars), height=200)
     figure.update_xaxes(visible=False, range=[0, max(values, default=1) * 1.3 or 1])
     figure.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": theme.INK[theme.theme()]})
     return figure
@@ -48,10 +48,10 @@ def funnel_chart(found: Funnel) -> go.Figure:
 
 def trend_chart(found: Trend) -> go.Figure:
     """Return stacked columns: new enrollments by month and program."""
-    figure = _base(go.Figure(), height=200, legend=len(found.series) > 1)
+    figure = base(go.Figure(), height=200, legend=len(found.series) > 1)
     for place, (name, counts) in enumerate(found.series.items()):
         figure.add_bar(
-            x=list(found.months), y=list(counts), name=_short(name), marker=_marker(place, len(found.series))
+            x=list(found.months), y=list(counts), name=shortened(name), marker=marker(place, len(found.series))
         )
     figure.update_layout(barmode="stack", hovermode="x unified", legend_traceorder="normal")
     figure.update_xaxes(tickformat="%b %Y", showgrid=False, ticks="", nticks=7)
@@ -60,7 +60,7 @@ def trend_chart(found: Trend) -> go.Figure:
 
 def weekly_chart(weeks: Sequence[Week]) -> go.Figure:
     """Return lines: new enrollments, withdrawals and new visitors by week."""
-    figure = _base(go.Figure(), height=230, legend=True)
+    figure = base(go.Figure(), height=230, legend=True)
     mondays = [week.week for week in weeks]
     for place, (name, values) in enumerate(
         {
@@ -79,7 +79,8 @@ def weekly_chart(weeks: Sequence[Week]) -> go.Figure:
     return figure
 
 
-def _base(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
+def base(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
+    """Give a figure the layout that all charts share."""
     kind = theme.theme()
     figure.update_layout(
         height=height,
@@ -95,7 +96,8 @@ def _base(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
     return figure
 
 
-def _marker(place: int, many: int) -> dict[str, object]:
+def marker(place: int, many: int) -> dict[str, object]:
+    """Return color and pattern of one of ``many`` series."""
     if many == 1:
         return {"color": _series(0)}
     pattern = {"shape": PATTERNS[place % len(PATTERNS)], "fillmode": "overlay", "solidity": 0.25}
@@ -111,5 +113,6 @@ def _percent(part: int, whole: int) -> str:
     return f"{round(100 * part / whole)}%" if whole else "–"
 
 
-def _short(name: str) -> str:
+def shortened(name: str) -> str:
+    """Return a name that fits beside an axis."""
     return name if len(name) <= 24 else name[:23] + "…"

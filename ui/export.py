@@ -15,7 +15,11 @@ from ui.tables import csv_bytes
 
 
 def offer(
-    what: str, header: Sequence[str], rows: Iterable[Sequence[object]], *, note: str = "The rows of this page"
+    what: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    note: str = "The rows of this page, contacts masked",
 ) -> None:
     """Draw the button that makes a file of ``rows``; nothing when there are none. ``note`` says which rows they are."""
     lines = [[plain(cell) for cell in row] for row in rows]
@@ -23,7 +27,7 @@ def offer(
         return
     with st.popover("Export CSV", icon=":material/download:", key=f"export_{what}"):
         st.markdown(
-            f"{note}, contacts masked. The export is recorded; the link works once, for you, within 15 minutes.",
+            f"{note}. The export is recorded; the link works once, for you, within 15 minutes.",
             width=320,
         )
         if st.button("Make the file", key=f"make_file_{what}"):

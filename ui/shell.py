@@ -30,6 +30,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin")),
         ("visitors", "Visitors", "contact_mail", ("program_staff",)),
     ],
+    "Figures": [("analytics", "Analytics", "finance", EVERYONE)],
     "Proof": [("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin"))],
 }
 DETAILS = [

@@ -259,7 +259,7 @@ def _method(row: MethodRow) -> Method:
                 for flow, told in each["flows"].items()
             ),
         )
-        for name, each in row.workload.items()
+        for name, each in sorted(row.workload.items(), key=lambda told: list(FLOWS).index(told[0]))
     )
     domain = Domain(
         dict(row.domain["programs"]),

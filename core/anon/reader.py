@@ -120,7 +120,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two figures side by side. ``verdict``: "more", "fewer", or "no clear difference" within the margin.
+    """Two figures side by side. ``verdict``: "more", "fewer", "no clear difference" within the margin, or "too few to compare".
 
     ``difference`` is None when there is no clear one, or when one of the two is not shown.
     """
@@ -251,6 +251,8 @@ def compare(one: Sum, other: Sum, *, period: str) -> Comparison:
         return Comparison(period, first, second, None, 0, "not published")
     se = math.sqrt(_variance([*((cell, 1.0) for cell in one.cells), *((cell, -1.0) for cell in other.cells)]))
     difference, margin = one.value - other.value, math.ceil(Z90 * se - 1e-9)
+    if first.value is None and second.value is None:
+        return Comparison(period, first, second, None, margin, "too few to compare")
     if abs(difference) < Z90 * se:
         return Comparison(period, first, second, None, margin, "no clear difference")
     told = None if first.value is None or second.value is None else round(difference)

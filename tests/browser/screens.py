@@ -16,6 +16,8 @@ from tests.conftest import open_folder
 
 SCREENS = ROOT / "docs" / "screens"
 PATHS = {
+    "analytics": ("paula", "/analytics"),
+    "analytics-milestones": ("aiko", "/analytics?figure=Progress+milestones"),
     "today-program-staff": ("paula", "/"),
     "today-instructor": ("ines", "/"),
     "today-privacy-officer": ("omar", "/"),

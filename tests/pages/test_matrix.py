@@ -27,6 +27,7 @@ PAGES = {
     "request": {"privacy_officer"},
     "letters": {"privacy_officer"},
     "report": {"privacy_officer", "auditor", "admin"},
+    "analytics": set(STAFF.values()),
 }
 STUDENT_WORDS = ("Asha", "Ben", "Cleo", "students.example")
 

@@ -8,10 +8,11 @@ import yaml
 from sqlalchemy import text
 
 from core import db
-from core.anon.method import read_configuration
+from core.anon.method import SHIPPED, read_configuration
 from core.errors import AdminError, BadInput
 from core.jobs import JOBS
 from core.privacy import releases
+from core.settings import ROOT
 from tests.anon.world import Person, Place, Setting, build
 from tests.core.test_cli import run
 
@@ -100,3 +101,13 @@ def test_a_refused_configuration_fails_aloud(site: Path) -> None:
     Setting(programs=("A",)).write(site.parent)
     with pytest.raises(AdminError, match="Give it a new version"), db.transaction("worker") as session:
         JOB.due(session, NOW)
+
+
+def test_the_shipped_configuration_is_about_the_whole_seed() -> None:
+    import csv
+
+    known = read_configuration(SHIPPED)
+    with (ROOT / "data" / "seed" / "cohorts.csv").open(encoding="utf-8") as handle:
+        cohorts = list(csv.DictReader(handle))
+    assert {(row["program"], row["code"]) for row in cohorts} == {(program, code) for program, (_, codes) in known.programs.items() for code in codes}  # fmt: skip
+    assert known.capacity == sum(int(row["seats"]) for row in cohorts)

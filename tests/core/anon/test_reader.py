@@ -125,6 +125,7 @@ def test_a_difference_within_its_margin_is_no_clear_difference() -> None:
     assert verdict(50, 42) == ("more", 8, 7)
     assert verdict(42, 50) == ("fewer", -8, 7)
     assert verdict(50, 2) == ("more", None, 7)  # the other is not shown, so its number cannot be worked out
+    assert verdict(9, -4) == ("too few to compare", None, 7)
     assert compare(Sum((), ()), Sum((), (cell(9, 3),)), period="").verdict == "not published"
 
 
@@ -137,7 +138,7 @@ def test_two_programs_side_by_side() -> None:
         ]
         changes = queries.latest_changes(session, family="enrollments")
         assert {code: change.verdict for code, change in changes.items()} == {
-            "PYTHON": "more", "CLOUD": "no clear difference", "JAVA": "no clear difference",
+            "PYTHON": "more", "CLOUD": "no clear difference", "JAVA": "too few to compare",
         }  # fmt: skip
         with pytest.raises(BadInput):
             queries.compare_programs(session, family="enrollments", one="PYTHON", other="COBOL")
