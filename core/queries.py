@@ -157,6 +157,7 @@ from core.reads.requests import (
     year_report,
 )
 from core.reads.reviews import (
+    PAGE_REVIEWS,
     ReviewCounts,
     ReviewCursor,
     ReviewPage,
@@ -198,6 +199,7 @@ __all__ = [
     "LEAD_AGES",
     "MARKS",
     "MATRIX_SORTS",
+    "PAGE_REVIEWS",
     "PAGE_SIZE",
     "PAGE_STUDENTS",
     "SHORTEST_SEARCH",

@@ -1,5 +1,6 @@
 """Today: what needs whoever is signed in, by role."""
 
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import charts, guards, states, workers
+from ui import charts, guards, learning, states, workers
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day, literal
@@ -147,47 +148,140 @@ def starting(cohorts: tuple[CohortStart, ...]) -> None:
 
 
 def teaching(staff: Staff, moment: datetime) -> None:
-    """The assigned cohorts: what waits for review, how many students."""
+    """Whom to help first in all assigned cohorts, what waits for a review, certificates that are due."""
+    learning.say()
     cohorts = read(staff, queries.taught_cohorts, now=moment)
-    headline("Your cohorts today", moment, many(len(cohorts), "cohort") + " assigned to you")
+    running = tuple(cohort for cohort in cohorts if cohort.running)
+    headline("Your cohorts today", moment, teaching_scope(cohorts, running))
     if not cohorts:
-        states.empty(
-            "No cohort is assigned to you", "Learning data opens by assignment. Ask an admin to assign a cohort to you."
-        )
+        states.empty("No cohort is assigned to you", learning.NO_COHORT)
         return
-    waiting = [c for c in cohorts if c.waiting]
-    needs([waiting_item(c, moment) for c in waiting])
-    running = [c for c in cohorts if c.starts_on <= moment.date() <= c.ends_on]
-    with st.grid(3, min_column_width=190):
-        st.metric(
-            "Submissions to review",
-            sum(c.waiting for c in cohorts),
-            border=True,
-            help="Handed in, not reviewed yet. Live.",
-        )
-        st.metric(
-            "Students in running cohorts", sum(c.students for c in running), border=True, help="Not withdrawn. Live."
-        )
-        st.metric("Running cohorts", len(running), border=True, help="Assigned to you and between start and end today.")
+    with states.loading(height=420):
+        found = read(staff, queries.who_needs_help, running, now=moment, limit=20)
+        counts = read(staff, queries.review_counts, now=moment)
+        due = read(staff, queries.certificates_due, cohorts, now=moment)
+    teaching_figures(found, counts, moment)
+    grid = st.grid(3, min_column_width=295)
+    known = {cohort.id: cohort for cohort in cohorts}
+    with grid.cell(column_span=2):
+        chosen = help_today(staff, found, running, moment)
+    with grid.cell():
+        if chosen is not None:
+            st.subheader("Student", anchor=False)
+            learning.student_card(staff, chosen, known[chosen.cohort_id], purpose="today")
+        else:
+            teaching_items(counts, due, known, moment)
     st.subheader("Your cohorts", anchor=False)
-    st.dataframe(
+    taught_table(cohorts)
+
+
+def teaching_scope(cohorts: Sequence[TaughtCohort], running: Sequence[TaughtCohort]) -> str:
+    """The running cohorts by name, and how many students they have."""
+    names = [learning.plain(cohort.title) for cohort in running[:3]] + (["…"] if len(running) > 3 else [])
+    if not running:
+        return f"{many(len(cohorts), 'cohort')} assigned to you, none of them runs today"
+    return f"{', '.join(names)} · {many(sum(c.students for c in running), 'student')} in running cohorts"
+
+
+def teaching_figures(found: queries.HelpList, counts: queries.ReviewCounts, moment: datetime) -> None:
+    """Draw the four key figures."""
+    oldest = f"oldest {many((moment - counts.oldest).days, 'day')}" if counts.oldest else "nothing waits"
+    on_plan = f"{round(100 * found.on_plan / found.students)}%" if found.students else "–"
+    with st.grid(4, min_column_width=190):
+        st.metric("Need help", found.total, f"{found.handled:,} handled", delta_color="off", delta_arrow="off", format="localized", border=True, height="stretch",
+                  help="Students of your running cohorts in whom a reason reached its limit, without those who are handled. Live.")  # fmt: skip
+        st.metric("Submissions to review", counts.all, oldest, delta_color="off", delta_arrow="off", format="localized", border=True, height="stretch",
+                  help="Handed in, not reviewed, in all your cohorts; without students who withdrew. Live.")  # fmt: skip
+        st.metric("Reviewed, last 7 days", counts.reviewed, counts.reviewed - counts.reviewed_before, delta_color="blue", border=True,
+                  delta_description="vs. week before", height="stretch", help="Code reviews written in your cohorts, by anybody. Live.")  # fmt: skip
+        st.metric("On plan", f"{found.on_plan:,} of {found.students:,}", on_plan, delta_color="off", delta_arrow="off", border=True,
+                  height="stretch", help="Students of your running cohorts who have done as many modules as were due. Live.")  # fmt: skip
+
+
+def help_today(
+    staff: Staff, found: queries.HelpList, running: tuple[TaughtCohort, ...], moment: datetime
+) -> queries.NeedsHelp | None:
+    """Draw whom to help first, over all running cohorts; return who is selected."""
+    st.subheader("Who needs help", anchor=False, help=learning.POINTS_HELP)
+    if not found.total:
+        told = (
+            f"{many(found.handled, 'student')} handled until a later day."
+            if found.handled
+            else "No reason reached its limit in a running cohort."
+        )
+        st.markdown(f":green[:material/check_circle:] **Nobody needs help now**  \n:gray[:small[{told}]]")
+        return None
+    kind = learning.kinds_filter(found, key="reason")
+    if kind:
+        found = read(staff, queries.who_needs_help, running, now=moment, kind=kind, limit=20)
+    rows = [row for row in found.rows if not row.is_handled]
+    chosen = learning.help_table(rows, key="today", cohorts={cohort.id: cohort.title for cohort in running})
+    whole = found.by_kind[kind] if kind else found.total
+    first = f"The {len(rows)} most urgent of {whole:,}; the others are on Progress. " if whole > len(rows) else ""
+    st.caption(f"{first}Select a row to see the student. Opening a record is logged.")
+    return chosen
+
+
+def teaching_items(
+    counts: queries.ReviewCounts,
+    due: Sequence[queries.CertificateDue],
+    known: dict[uuid.UUID, TaughtCohort],
+    moment: datetime,
+) -> None:
+    """Draw what else needs somebody: reviews and certificates, each with the way to its list."""
+    items: list[Item] = []
+    if counts.free and counts.oldest:
+        thing = f"{many(counts.free, 'submission')} nobody has taken"
+        items.append(
+            (
+                ":violet[:material/rate_review:]",
+                thing,
+                f"Oldest: {many((moment - counts.oldest).days, 'day')}.",
+                ("reviews", {}),
+            )
+        )
+    if counts.mine:
+        items.append(
+            (
+                ":blue[:material/edit_note:]",
+                f"{many(counts.mine, 'review')} you have taken",
+                "Written on the platform.",
+                ("reviews", {"whose": "mine"}),
+            )
+        )
+    for cohort_id in dict.fromkeys(row.cohort_id for row in due):
+        number = sum(row.cohort_id == cohort_id for row in due)
+        thing = f"{many(number, 'certificate')} due in {literal(known[cohort_id].title)}"
+        items.append(
+            (
+                ":orange[:material/workspace_premium:]",
+                thing,
+                "Passed, and no certificate is issued.",
+                ("progress", {"cohort": known[cohort_id].code}),
+            )
+        )
+    needs(items)
+
+
+def taught_table(cohorts: Sequence[TaughtCohort]) -> None:
+    """Draw the assigned cohorts; a selected row leads to its progress."""
+    chosen = st.dataframe(
         {
             "Cohort": [c.title for c in cohorts],
             "Program": [c.program for c in cohorts],
+            "State": [["runs" if c.running else "ended" if c.ended else "to come"] for c in cohorts],
             "From": [day(c.starts_on) for c in cohorts],
             "To": [day(c.ends_on) for c in cohorts],
             "Students": [c.students for c in cohorts],
             "To review": [c.waiting for c in cohorts],
         },
-        hide_index=True, row_height=36, height="content", alt=f"Table of your {len(cohorts)} cohorts.",
+        hide_index=True, row_height=36, height="content", on_select="rerun", selection_mode="single-row", key="taught",
+        column_config={"State": st.column_config.MultiselectColumn(options=["runs", "ended", "to come"], color=["blue", "gray", "orange"], width=80)},
+        alt=f"Table of your {len(cohorts)} cohorts.",
     )  # fmt: skip
-
-
-def waiting_item(cohort: TaughtCohort, moment: datetime) -> Item:
-    """One cohort's waiting submissions, as an item of what needs somebody."""
-    days = (moment - cohort.oldest_waiting).days if cohort.oldest_waiting else 0
-    thing = f"{many(cohort.waiting, 'submission')} to review in {literal(cohort.title)}"
-    return (":orange[:material/rate_review:]", thing, f"Oldest: {many(days, 'day')}.", None)
+    st.caption("Select a row to open its progress.")
+    if chosen["selection"]["rows"]:
+        st.switch_page(learning.PROGRESS, query_params={"cohort": cohorts[chosen["selection"]["rows"][0]].code})
 
 
 def privacy_officer(staff: Staff, moment: datetime) -> None:

@@ -28,7 +28,7 @@ def funnel_chart(found: Funnel) -> go.Figure:
     names = ["Visitors", "Registered", "Became active", "Ended", "Withdrawn"]
     values = [found.visitors, found.registered, found.active, found.ended, found.withdrawn]
     shares = ["", ""] + [f" · {_percent(value, found.registered)}" for value in values[2:]]
-    colors = [_series(0)] * 3 + [_series(5), _series(2)]
+    colors = [series(0)] * 3 + [series(5), series(2)]
     bars = go.Bar(
         x=values,
         y=names,
@@ -70,7 +70,7 @@ def weekly_chart(weeks: Sequence[Week]) -> go.Figure:
         }.items()
     ):
         line, marker = (
-            {"dash": DASHES[place], "width": 2, "color": _series(place)},
+            {"dash": DASHES[place], "width": 2, "color": series(place)},
             {"symbol": SYMBOLS[place], "size": 6},
         )
         figure.add_scatter(x=mondays, y=values, name=name, mode="lines+markers", line=line, marker=marker)
@@ -99,12 +99,13 @@ def base(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
 def marker(place: int, many: int) -> dict[str, object]:
     """Return color and pattern of one of ``many`` series."""
     if many == 1:
-        return {"color": _series(0)}
+        return {"color": series(0)}
     pattern = {"shape": PATTERNS[place % len(PATTERNS)], "fillmode": "overlay", "solidity": 0.25}
-    return {"color": _series(place), "pattern": {**pattern, "fgcolor": theme.GROUND[theme.theme()]}}
+    return {"color": series(place), "pattern": {**pattern, "fgcolor": theme.GROUND[theme.theme()]}}
 
 
-def _series(place: int) -> str:
+def series(place: int) -> str:
+    """Return the color of the n-th series."""
     colors: Sequence[str] = theme.SERIES[theme.theme()]
     return colors[place % len(colors)]
 

@@ -26,11 +26,18 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("letters", "Letters", "mail", ("privacy_officer",)),
         ("report", "Yearly report", "summarize", ("privacy_officer", "auditor", "admin")),
     ],
+    "Learning": [
+        ("progress", "Progress", "grid_on", ("instructor", "mentor")),
+        ("reviews", "Reviews", "rate_review", ("instructor", "mentor")),
+    ],
     "People": [
         ("enrollments", "Enrollments", "how_to_reg", ("program_staff", "admin")),
         ("visitors", "Visitors", "contact_mail", ("program_staff",)),
     ],
-    "Figures": [("analytics", "Analytics", "finance", EVERYONE)],
+    "Figures": [
+        ("programs", "Programs", "monitoring", ("program_staff", "privacy_officer", "admin", "auditor")),
+        ("analytics", "Analytics", "finance", EVERYONE),
+    ],
     "Proof": [("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin"))],
 }
 DETAILS = [

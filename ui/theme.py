@@ -17,6 +17,12 @@ SERIES = {
     "light": ("#0b6478", "#bf6f10", "#b97fae", "#31327f", "#7a3320", "#7f8a93"),
     "dark": ("#4fb3c8", "#ffd98a", "#b565a6", "#c3cdff", "#d06a45", "#8b98a1"),
 }
+# Cohort × module: what is fine recedes, what needs help stands out.
+CELLS = {
+    "light": {"done": "#d3e7ed", "begun": "#83b9c7", "due": "#f3cf9b"},
+    "dark": {"done": "#1f4049", "begun": "#2c6a78", "due": "#6b4a14"},
+}
+PLAN = {"light": "#bf6f10", "dark": "#ffd98a"}
 STATUS_COLORS = {
     "registered": "orange", "active": "blue", "ended": "gray", "withdrawn": "violet",
     "new": "orange", "answered": "green", "in contact": "blue", "lost": "gray",

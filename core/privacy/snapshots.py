@@ -40,12 +40,40 @@ class Group:
 
 
 def take_group_figures(session: Session, *, now: datetime) -> int:
-    """Write this week's figures as the worker unless they are there; return how many were written."""
+    """Write this week's figures as the worker unless they are there; return how many were written.
+
+    A program that comes later in the week (an import) is added, and with it the figure of all together: by a group of at
+    least ten that is told itself.
+    """
     rules = in_force(session, now)
     before = _last_told(session, monday(now))
-    rows = [row for kind in _COUNTS for row in _rows(kind, _counted(session, kind, now), before, rules, now)]
-    written = insert(GroupFigure).values(rows).on_conflict_do_nothing().returning(GroupFigure.id)
-    return len(session.execute(written).all())
+    written = 0
+    for kind in _COUNTS:
+        if rows := _rows(kind, _counted(session, kind, now), before, rules, now):
+            added = insert(GroupFigure).values(rows).on_conflict_do_nothing().returning(GroupFigure.id)
+            written += len(session.execute(added).all())
+        written += _tell_all(session, kind, rules, now)
+    return written
+
+
+def _tell_all(session: Session, kind: str, rules: Parameters, now: datetime) -> int:
+    """Write the figure of all together: the sum of what is told of the programs this week."""
+    told = select(GroupFigure).where(
+        GroupFigure.week == monday(now),
+        GroupFigure.kind == kind,
+        GroupFigure.program_id.is_not(None),
+        GroupFigure.percent.is_not(None),
+    )
+    groups = [Group(each.members, each.part, each.counted_at) for each in session.scalars(told)]
+    row = _row(kind, None, _together(groups, now), rules, now)
+    changes = {name: row[name] for name in ("percent", "members_told", "members", "part", "counted_at", "taken_at")}
+    written = insert(GroupFigure).values(row)
+    written = written.on_conflict_do_update(
+        index_elements=[GroupFigure.week, GroupFigure.kind, GroupFigure.program_id],
+        set_=changes,
+        where=GroupFigure.members != row["members"],
+    )
+    return len(session.execute(written.returning(GroupFigure.id)).all())
 
 
 def figures_taken(session: Session, *, now: datetime) -> bool:
@@ -78,14 +106,13 @@ def _rows(
     rules: Parameters,
     now: datetime,
 ) -> list[dict[str, object]]:
-    """The rows of one kind: every program, then all that are told together."""
+    """The rows of every program for one kind."""
     least = rules.group_minimum
     shown = {
         program: held(group, before.get((kind, program)), least) if group.members >= least else group
         for program, group in counted.items()
     }
-    together = _together([group for group in shown.values() if group.members >= least], now)
-    return [_row(kind, program, group, rules, now) for program, group in [*shown.items(), (None, together)]]
+    return [_row(kind, program, group, rules, now) for program, group in shown.items()]
 
 
 def _row(kind: str, program: uuid.UUID | None, group: Group, rules: Parameters, now: datetime) -> dict[str, object]:

@@ -38,7 +38,7 @@ class HelpLimits:
 @dataclass(frozen=True)
 class TaughtCohort:
     """An assigned cohort. ``as_of`` is now, or the end of its last day; ``modules`` how many there are, ``due`` how many of
-    them were due by then; ``students`` those who did not withdraw; ``oldest_waiting`` when the oldest open submission came in.
+    them were due before that day; ``students`` those who did not withdraw; ``oldest_waiting`` when the oldest open submission came in.
     """
 
     id: uuid.UUID

@@ -19,7 +19,7 @@ TAUGHT = text(f"""
     left join platform.help_limit l on l.cohort_id = c.id
     cross join lateral (
         select count(*)::int as modules,
-            (count(*) filter (where c.starts_on + m.due_day < least(:today, c.ends_on + 1)))::int as due
+            (count(*) filter (where c.starts_on + m.due_day < least(:today, c.ends_on)))::int as due
         from platform.module m where m.cohort_id = c.id or (m.cohort_id is null and m.program_id = c.program_id)
     ) m
     cross join lateral (

@@ -40,6 +40,7 @@ class TimelineEntry:
     until: date | None = None
     days: int | None = None
     link: str | None = None
+    module_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ def _event(row: Row[Any]) -> TimelineEntry:
         row.by,
         row.until,
         link=web_link(row.url),
+        module_id=row.module_id,
     )
 
 

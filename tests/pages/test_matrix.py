@@ -18,7 +18,10 @@ PAGES = {
     "overview": set(STAFF.values()),
     "enrollments": {"program_staff", "admin"},
     "holds": {"privacy_officer"},
-    "student": {"program_staff"},
+    "student": {"program_staff", "instructor", "mentor", "privacy_officer"},
+    "progress": {"instructor", "mentor"},
+    "reviews": {"instructor", "mentor"},
+    "programs": {"program_staff", "privacy_officer", "admin", "auditor"},
     "audit": {"privacy_officer", "auditor", "admin"},
     "account": set(STAFF.values()),
     "visitors": {"program_staff"},
@@ -29,6 +32,7 @@ PAGES = {
     "report": {"privacy_officer", "auditor", "admin"},
     "analytics": set(STAFF.values()),
 }
+OPEN = {"marek": "ben"}  # whose record a member of the cast may open, if not Asha's
 STUDENT_WORDS = ("Asha", "Ben", "Cleo", "students.example")
 
 
@@ -88,7 +92,7 @@ def test_every_page_begins_with_its_guard() -> None:
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("name", [*ROLES, None])
 def test_role_by_page(name: str | None, page: str, owner: Connection) -> None:
-    app = opened(name, page, id=str(id_of("asha")))
+    app = opened(name, page, id=str(id_of(OPEN.get(name or "", "asha"))))
     assert not app.exception
     shown = words(app)
     if name is None:
@@ -122,7 +126,7 @@ def test_without_the_guard_the_database_still_hides(name: str, may_see: set[str]
         shown = words(opened(name, page, id=str(id_of(student))))
         seen = {word for word in ("Asha", "Ben", "Cleo") if f"{word} Example" in shown}
         assert seen <= may_see, f"{name} sees {seen} on {page}"
-        assert email_of(student) not in shown
+        assert email_of(student) not in shown or (student.title() in may_see and name in ("ines", "marek"))
 
 
 def test_a_signed_out_visitor_of_a_cold_page_gets_nothing_from_the_file_itself() -> None:

@@ -73,6 +73,15 @@ def test_all_together_covers_exactly_what_is_told(worker: Session, groups) -> No
     assert figures(worker)[None] == figures(worker)["A"] == (20, 50)
 
 
+def test_a_program_that_comes_later_in_the_week_is_added_whole(worker: Session, groups) -> None:
+    groups("A", 20, 10)
+    take_group_figures(worker, now=NOW)
+    groups("B", 30, 30)
+    groups("C", 9, 9)
+    assert take_group_figures(worker, now=NOW + timedelta(days=1)) == 3, "B, C (not told) and all together"
+    assert figures(worker) == {"A": (20, 50), "B": (30, 95), "C": (None, None), None: (50, 80)}
+
+
 def test_one_change_in_the_week_changes_no_figure(worker: Session, groups) -> None:
     groups("A", 20, 10)
     assert take_group_figures(worker, now=NOW) == 5, "two of the ended, and all together of three other kinds"
@@ -183,6 +192,8 @@ def test_no_filter_and_no_pair_of_filters_isolates_anybody(weeks: list[dict[str,
         now = NOW + timedelta(weeks=number)
         counted = {id_of(name): Group(members, part, now) for name, (members, part) in week.items() if members}
         rows = snapshots._rows("active", counted, before, RULES, now)
+        sums = [Group(row["members"], row["part"], row["counted_at"]) for row in rows if row["percent"] is not None]
+        rows.append(snapshots._row("active", None, snapshots._together(sums, now), RULES, now))
         told = {row["program_id"]: row for row in rows if row["percent"] is not None}
         groups = {key: Group(row["members"], row["part"], row["counted_at"]) for key, row in told.items()}
         for row in told.values():
