@@ -2,23 +2,28 @@
 
 import dataclasses
 import json
+import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 import pyotp
 import pytest
 from sqlalchemy import Connection, text
 
 from core import db, privacy_actions
+from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
 from core.privacy import grace, outbox
 from core.privacy.audit import Action
+from core.privacy.releases import publish_release
 from core.privacy_actions import Filed, Staff
 from core.processors.manual import Manual
 from core.processors.protocol import Order, Person
+from tests.anon import world
 from tests.cast import NOW, PASSWORD, email_of, id_of
 from tests.conftest import sign_in
 from tests.core.privacy import house_of_requests as requests
@@ -388,7 +393,18 @@ HOLD_VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.MANUAL_CONFIRMED: manual(ATTEST, ("confirm", "olga", {})),
     Action.MANUAL_RETURNED: manual(ATTEST, ("return", "olga", {"reason": "not complete"})),
 }
+
+
+def publish_a_release(_scene: Scene) -> None:
+    with tempfile.TemporaryDirectory() as folder, db.transaction("worker") as session:
+        world.build(session, [])
+        file = Path(folder) / "analytics.yaml"
+        first = due_releases(session, world.Setting().write(Path(folder)), today=NOW.date())[0]
+        publish_release(session, family=first.family, period=first.period.name, now=NOW, file=file)
+
+
 VERBS: dict[Action, Callable[[Scene], object]] = {
+    Action.RELEASE_PUBLISHED: publish_a_release,
     Action.SIGNED_IN: lambda scene: scene.staff("paula"),
     Action.SIGN_IN_FAILED: fail_to_sign_in,
     Action.IDENTITY_CONFIRMED: lambda scene: as_app(
