@@ -61,11 +61,20 @@ HEADER = (
     "Next contact",
     "Known as",
 )
+WIDTHS = {
+    "Visitor": 180,
+    "Contact": 170,
+    "Interest": 105,
+    "Experience": 95,
+    "Asked": 95,
+    "Owner": 105,
+    "Next contact": 130,
+}
 NOBODY = "nobody"
 AFTER_CONTACT = ("in contact", "answered", "lost")
 KNOWN_HELP = (
     "Converted: a student with this e-mail enrolled after asking. Student already: the account existed before they asked. "
-    "Asked more than once: other forms carry the same e-mail. All three are derived, other spellings included."
+    "Asked again: other forms carry the same e-mail. All three are derived, other spellings included."
 )
 
 
@@ -280,7 +289,8 @@ def table(
         key=f"visitors_{page}_{times_opened}_{hash(rows) % 10**8}",
         column_config={
             "Status": status_column(VISITOR_STATUS),
-            "Known as": chips("Known as", MARKS, width=170, help=KNOWN_HELP),
+            "Known as": chips("Known as", MARKS, width=200, help=KNOWN_HELP),
+            **{title: st.column_config.TextColumn(title, width=width) for title, width in WIDTHS.items()},
             **links.config(),
         },
         alt=f"Table of {len(rows)} visitors with masked contact, interest, status, owner and next contact.",

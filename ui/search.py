@@ -17,21 +17,48 @@ from core.words import isolated
 from ui import guards
 from ui.actions import act
 from ui.cached import read
-from ui.tables import literal
+from ui.tables import capitalized, literal
 
-HEADINGS = {"student": "Students", "visitor": "Visitors", "cohort": "Cohorts", "program": "Programs"}
-ICONS = {"student": "person", "visitor": "contact_mail", "cohort": "groups", "program": "menu_book"}
-FINDS = {
-    "program_staff": "Student, visitor, cohort, program",
-    "admin": "Cohort, program",
+HEADINGS = {
+    "student": "Students",
+    "visitor": "Visitors",
+    "cohort": "Cohorts",
+    "program": "Programs",
+    "staff": "Accounts",
 }
+ICONS = {
+    "student": "person",
+    "visitor": "contact_mail",
+    "cohort": "groups",
+    "program": "menu_book",
+    "staff": "manage_accounts",
+}
+TEACHES = {"student": "student", "cohort": "progress"}
+# Where a hit leads, by role and kind. A kind whose page is not there is not offered.
+LEADS_TO: dict[str, dict[str, str]] = {
+    "program_staff": {"student": "student", "visitor": "visitors", "cohort": "enrollments", "program": "enrollments"},
+    "instructor": TEACHES,
+    "mentor": TEACHES,
+    "privacy_officer": {"student": "request", "visitor": "request"},
+    "admin": {"cohort": "enrollments", "program": "enrollments", "staff": "staff_member"},
+    "auditor": {"cohort": "programs", "program": "programs"},
+}
+PAGES = frozenset(file.stem for file in (ROOT / "pages").glob("*.py"))
 ROOM = 28  # characters beside the icon
-Place = tuple[str, dict[str, str]]
+Place = tuple[str, dict[str, str], dict[str, str]]  # page, its address, filters that its widgets hold
+
+
+def finds(role: str) -> tuple[str, ...]:
+    """Return the kinds that a role can find and open."""
+    leads = LEADS_TO[role]
+    if role in ("instructor", "mentor") and "progress" not in PAGES:
+        return ()  # what a student's page shows to those who teach comes with Progress
+    return tuple(kind for kind in HEADINGS if leads.get(kind) in PAGES)
 
 
 def box(staff: Staff, place_for_it: DeltaGenerator, *, page: str) -> None:
     """Draw the box for the roles that have something to find, above the page of that name."""
-    if staff.role in FINDS:
+    if finds(staff.role):
         with place_for_it:
             _box(page)
 
@@ -53,7 +80,7 @@ def _box(current: str) -> None:
     typed = st.text_input(
         "Search",
         key="find",
-        placeholder=FINDS[staff.role],
+        placeholder=capitalized(", ".join(finds(staff.role))),
         icon=":material/search:",
         label_visibility="collapsed",
         type="search",
@@ -83,11 +110,11 @@ def _record(typed: str, found: Found) -> None:
 def _hits(staff: Staff, found: Found | None) -> None:
     if found is None:
         st.caption(f"Type at least {SHORTEST_SEARCH} characters.")
-    elif not found.hits:
+    elif not any(found.of(kind) for kind in finds(staff.role)):
         st.caption("Nothing that is open to you matches.")
     else:
-        for kind, heading in HEADINGS.items():
-            _kind(staff, kind, heading, found)
+        for kind in finds(staff.role):
+            _kind(staff, kind, HEADINGS[kind], found)
 
 
 def _kind(staff: Staff, kind: str, heading: str, found: Found) -> None:
@@ -125,24 +152,27 @@ def shortened(title: str) -> str:
 
 
 def place(role: str, hit: Hit) -> Place:
-    """Return the page and the query that show a hit to a role."""
-    if hit.kind == "student":
-        return "student", {"id": str(hit.id)}
-    if hit.kind == "visitor":
-        return "visitors", {"id": str(hit.id)}
-    return "enrollments", {hit.kind: hit.title, "period": "All time"}
+    """Return where a hit leads: the page, its address, and the filters to set there."""
+    page = LEADS_TO[role][hit.kind]
+    if page == "request":
+        return page, {"id": str(hit.request_id)}, {}
+    if page == "progress":
+        return page, {"cohort": hit.detail}, {}
+    if page == "enrollments":
+        return page, {}, {hit.kind: hit.title, "period": "All time"}
+    return page, {} if page == "programs" else {"id": str(hit.id)}, {}
 
 
-def _choose(page: str, query: dict[str, str]) -> None:
+def _choose(*chosen: object) -> None:
     """Empty the box; the next lines of the run lead to what was chosen."""
     st.session_state["find"] = ""
-    st.session_state["found"] = page, query
+    st.session_state["found"] = chosen
 
 
-def _go(current: str, page: str, query: dict[str, str]) -> None:
-    """Lead to a page: a person by the id in its address, everything else by filters."""
-    address = {name: value for name, value in query.items() if name == "id"}
-    st.session_state["arrival"] = {name: value for name, value in query.items() if name != "id"}
+def _go(current: str, page: str, address: dict[str, str], filters: dict[str, str]) -> None:
+    """Lead to a page. On the page one is on, the address is changed and the page drawn anew."""
+    if filters:
+        st.session_state["arrival"] = filters
     if page != current:
         st.switch_page(ROOT / "pages" / f"{page}.py", query_params=address)
     for name, value in address.items():

@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from core.models.platform import Cohort, Enrollment, Program, Student, Visitor
+from core.models.requests import Request
 from core.models.staff import StaffMember
 from core.reads.listing import pattern
 from core.words import masked_email
@@ -22,12 +23,16 @@ KINDS = ("student", "visitor", "cohort", "program", "staff")
 
 @dataclass(frozen=True)
 class Hit:
-    """Something that was found. ``detail`` tells it apart from others of the same title."""
+    """Something that was found. ``detail`` tells it apart from others of the same title: a masked contact, or a code.
+
+    ``request_id`` is the open request that lets a privacy officer see this person; None for everybody else.
+    """
 
     kind: str
     id: uuid.UUID
     title: str
     detail: str
+    request_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,18 @@ _SEARCH = text("select kind, id from platform.search(:text, :limit)")
 
 def _read(session: Session, kind: str, ids: list[uuid.UUID]) -> list[Hit]:
     """The rows behind proposed ids, in their order, as far as row-level security shows them."""
-    seen = {each: Hit(kind, each, title, detail) for each, title, detail in _ROWS[kind](session, ids)}
+    cases = _cases(session, ids) if kind in ("student", "visitor") else {}
+    seen = {each: Hit(kind, each, title, detail, cases.get(each)) for each, title, detail in _ROWS[kind](session, ids)}
     return [seen[each] for each in ids if each in seen]
+
+
+def _cases(session: Session, ids: list[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+    """The newest open request of each person; row-level security shows requests to privacy officers only."""
+    person = func.coalesce(Request.student_id, Request.visitor_id)
+    listed = select(person, Request.id).where(
+        Request.closed_at.is_(None), Request.student_id.in_(ids) | Request.visitor_id.in_(ids)
+    )
+    return {row[0]: row[1] for row in session.execute(listed.order_by(Request.received_at, Request.id))}
 
 
 def _students(session: Session, ids: list[uuid.UUID]) -> Iterator[tuple[uuid.UUID, str, str]]:

@@ -38,7 +38,7 @@ LEAD_AGES: dict[str, tuple[int, int | None]] = {
     "31 to 90 days": (31, 90),
     "Older than 90 days": (91, None),
 }
-MARKS = ("converted", "student already", "asked more than once")
+MARKS = ("converted", "student already", "asked again")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def test_the_list_shows_masked_contacts_marks_and_what_is_overdue() -> None:
     assert set(shown.index) == EVERYBODY
     assert shown.loc["Asha E.", "Contact"] == "A•••••HA@students.example"
     assert list(shown.loc["Asha E.", "Known as"]) == ["converted"]
-    assert list(shown.loc["Vera", "Known as"]) == list(shown.loc["=Vera too", "Known as"]) == ["asked more than once"]
+    assert list(shown.loc["Vera", "Known as"]) == list(shown.loc["=Vera too", "Known as"]) == ["asked again"]
     assert shown.loc["=Vera too", "Owner"] == "Paula"
     assert shown.loc["=Vera too", "Next contact"].endswith("· overdue")
     assert shown.loc["Viktor", "Next contact"] == "–"
@@ -170,7 +170,7 @@ def test_the_file_is_the_list_and_holds_no_formula(owner: Connection) -> None:
     header, line = downloaded(app, owner)
     told = dict(zip(header, line, strict=True))
     assert told["Visitor"] == "'=Vera too"
-    assert (told["Status"], told["Owner"], told["Known as"]) == ("in contact", "Paula", "asked more than once")
+    assert (told["Status"], told["Owner"], told["Known as"]) == ("in contact", "Paula", "asked again")
     assert told["Asked"] == "2026-10-20"
 
 

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, text
 from streamlit.testing.v1 import AppTest
 
 from core.settings import ROOT
-from tests.cast import id_of
+from tests.cast import STAFF, id_of
 from tests.pages.test_matrix import opened, words
-from ui.search import label
+from ui.search import LEADS_TO, finds, label, place
 
 pytestmark = pytest.mark.usefixtures("house")
 
@@ -102,3 +102,28 @@ def test_titles_are_shown_to_the_letter() -> None:
     )
     assert len(label(Hit("student", UUID(int=1), "x" * 500, "d"), ambiguous=False)) < 40
     assert label(Hit("student", UUID(int=1), "\u202eevil", "d" * 40), ambiguous=False) == "\u2068\u202eevil\u2069"
+
+
+@pytest.mark.parametrize("role", sorted(LEADS_TO))
+def test_every_kind_leads_to_a_page_that_is_open_to_the_role(role: str) -> None:
+    from uuid import UUID
+
+    from core.queries import Hit
+    from tests.pages.test_matrix import PAGES as OPEN_TO
+
+    for kind in finds(role):
+        page, address, filters = place(role, Hit(kind, UUID(int=1), "Title", "CODE-1", UUID(int=2)))
+        assert role in OPEN_TO[page], (role, kind)
+        assert all(value != "None" for value in (address | filters).values())
+
+
+@pytest.mark.parametrize("name", ["ines", "marek", "omar", "ada", "aiko"])
+def test_nobody_is_shown_more_than_they_may_open(name: str) -> None:
+    role = STAFF[name]
+    app = opened(name, "overview")
+    boxes = [box for box in app.text_input if box.key == "find"]
+    assert bool(boxes) is bool(finds(role))
+    for typed in ("example", "python", "cloud 26", "vera") if boxes else ():
+        app.text_input(key="find").set_value(typed).run()
+        assert not app.exception
+        assert {(b.key or "").split("_")[1] for b in app.button if (b.key or "").startswith("hit_")} <= set(finds(role))

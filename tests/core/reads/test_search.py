@@ -83,7 +83,9 @@ def test_a_request_opens_a_visitor_to_officers_and_its_end_closes_them() -> None
         session.execute(text("insert into privacy.request (id, kind, visitor_id, state, received_at, due_at, source)"
                              " values (:id, 'access', :v, 'received', :now, :now, 'test')"),
                         {"id": id_of("vera request"), "v": id_of("vera"), "now": NOW})  # fmt: skip
-    assert [hit.title for hit in found_by("omar", "ver")] == ["Vera"]
+    assert [(hit.title, hit.request_id) for hit in found_by("omar", "ver")] == [("Vera", id_of("vera request"))]
+    assert [(hit.title, hit.request_id) for hit in found_by("omar", "ash")] == [("Asha Example", id_of("asha request"))]
+    assert [(hit.title, hit.request_id) for hit in found_by("paula", "ver")] == [("Vera", None)]
 
 
 def test_students_and_visitors_are_told_apart_by_a_masked_contact_or_the_cohort() -> None:

@@ -222,7 +222,7 @@ def test_whoever_asks_twice_is_shown_on_both_and_counts_once_as_a_person() -> No
         marks = {row.id: row.marks for row in queries.visitor_page(session, VisitorFilter(), now=NOW).rows}
         rate = queries.visitor_conversion(session, now=NOW)
     assert [form.id for form in card.other_forms] == [id_of("vera"), third]
-    assert marks[first] == marks[third] == marks[id_of("vera")] == ("asked more than once",)
+    assert marks[first] == marks[third] == marks[id_of("vera")] == ("asked again",)
     assert marks[id_of("viktor")] == ()
     assert (rate.asked, rate.converted) == (2, 0)
 
