@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core import db, queries
-from core.queries import EnrollmentFilter
+from core.queries import EnrollmentFilter, VisitorFilter
 
 ROUNDS = 15
 PAGE = """select e.id, s.name, s.email, e.status, e.enrolled_at, p.title, c.title, c.starts_on
@@ -29,6 +29,16 @@ SEARCH = """select e.id, s.name, s.email, e.status, e.enrolled_at, p.title, c.ti
     order by e.enrolled_at desc, e.id desc limit 51"""
 COUNTS = """select program_id, cohort_id, date_trunc('month', enrolled_at)::date, status, count(*)
     from platform.enrollment group by 1, 2, 3, 4"""
+CONVERTED = """exists (select from platform.student s join platform.enrollment e on e.student_id = s.id
+    where s.email_hash = v.email_hash and e.enrolled_at >= v.asked_at)"""
+VISITORS = f"""select v.id, v.name, v.email, v.status, v.asked_at, p.title, {CONVERTED},
+        exists (select from platform.student s where s.email_hash = v.email_hash and s.registered_at < v.asked_at),
+        exists (select from platform.visitor o where o.email_hash = v.email_hash and o.id <> v.id)
+    from (select * from platform.visitor v where {{where}} order by asked_at desc, id desc limit 51) v
+    left join platform.program p on p.id = v.program_id order by v.asked_at desc, v.id desc"""
+PEOPLE = (
+    """select id, name, email from platform.student where lower(name) || ' ' || lower(email) like '%ann%' limit 200"""
+)
 JOBS: dict[str, tuple[Callable[[Session], object], str]] = {
     "first page": (lambda s: queries.enrollment_page(s, EnrollmentFilter()), PAGE.format(where="")),
     "first page, active": (
@@ -38,6 +48,22 @@ JOBS: dict[str, tuple[Callable[[Session], object], str]] = {
     "search of 3 characters": (lambda s: queries.enrollment_page(s, EnrollmentFilter(search="ann")), SEARCH),
     "total": (lambda s: queries.enrollment_total(s, EnrollmentFilter()), "select count(*) from platform.enrollment"),
     "trend": (queries.monthly_trend, COUNTS),
+    "visitors": (
+        lambda s: queries.visitor_page(s, VisitorFilter(), now=datetime.now(UTC)),
+        VISITORS.format(where="true"),
+    ),
+    "visitors, converted": (
+        lambda s: queries.visitor_page(s, VisitorFilter(converted=True), now=datetime.now(UTC)),
+        VISITORS.format(where=CONVERTED),
+    ),
+    "visitors, search": (
+        lambda s: queries.visitor_page(s, VisitorFilter(search="ann"), now=datetime.now(UTC)),
+        VISITORS.format(where="lower(v.name) || ' ' || lower(v.email) like '%ann%'"),
+    ),
+    "search box": (
+        lambda s: queries.search(s, "ann"),
+        f"({PEOPLE}) union all ({PEOPLE.replace('student', 'visitor')})",
+    ),
 }
 
 

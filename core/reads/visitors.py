@@ -31,6 +31,7 @@ from core.words import masked_email
 ANSWER_WORKING_DAYS = 2
 CONVERSION_DAYS = 90
 VISITOR_COUNT_CAP = 10_000
+CONVERTED_COUNT_CAP = 1_000  # each visitor looked at costs two look-ups
 VISITOR_SORTS = {"newest": "Newest first", "oldest": "Oldest first", "next": "Next contact first", "name": "By name"}
 LEAD_AGES: dict[str, tuple[int, int | None]] = {
     "Up to 7 days": (0, 7),
@@ -214,10 +215,11 @@ def visitor_page(
     return VisitorPage(tuple(_rows(session, [row.id for row in found[:limit]])), more)
 
 
-def visitor_total(session: Session, wanted: VisitorFilter, *, now: datetime, cap: int = VISITOR_COUNT_CAP) -> Total:
-    """Return how many visitors match, counted up to ``cap``."""
-    count = int(session.execute(_COUNT, {**_arguments(wanted, now), "cap": cap + 1}).scalar_one())
-    return Total(min(count, cap), count > cap)
+def visitor_total(session: Session, wanted: VisitorFilter, *, now: datetime, cap: int | None = None) -> Total:
+    """Return how many visitors match, counted up to ``cap`` (less far when conversion has to be looked up)."""
+    most = cap or (VISITOR_COUNT_CAP if wanted.converted is None else CONVERTED_COUNT_CAP)
+    count = int(session.execute(_COUNT, {**_arguments(wanted, now), "cap": most + 1}).scalar_one())
+    return Total(min(count, most), count > most)
 
 
 def visitor_figures(session: Session, *, now: datetime) -> VisitorFigures:
@@ -336,27 +338,30 @@ def _rows(session: Session, ids: list[uuid.UUID]) -> list[VisitorRow]:
     again = exists(
         select(other.id).where(other.email_hash == Visitor.email_hash, other.id != Visitor.id).correlate(Visitor)
     )
+    v = Visitor
     listed = (
-        select(Visitor, Program.title, converted, before, again)
-        .outerjoin(Program, Program.id == Visitor.program_id)
-        .where(Visitor.id.in_(ids))
-    )
-    names = {each.id: each.name for each in program_team(session)} if ids else {}
+        select(v.id, v.name, v.email, Program.title, v.experience_level, v.status, v.owner_id, v.next_contact_on, v.asked_at,
+               v.source, v.source_key, converted, before, again)
+        .outerjoin(Program, Program.id == v.program_id)
+        .where(v.id.in_(ids))
+    )  # fmt: skip
+    found = session.execute(listed).all() if ids else []
+    names = {each.id: each.name for each in program_team(session)} if any(row.owner_id for row in found) else {}
     seen = {
-        v.id: VisitorRow(
-            v.id,
-            v.name,
-            masked_email(v.email),
-            program,
-            v.experience_level,
-            v.status,
-            names.get(v.owner_id) if v.owner_id else None,
-            v.next_contact_on,
-            v.asked_at,
-            _marks(*flags),
-            platform_link("visitor", v.source, v.source_key),
+        row.id: VisitorRow(
+            row.id,
+            row.name,
+            masked_email(row.email),
+            row.title,
+            row.experience_level,
+            row.status,
+            names.get(row.owner_id) if row.owner_id else None,
+            row.next_contact_on,
+            row.asked_at,
+            _marks(*map(bool, row[-3:])),
+            platform_link("visitor", row.source, row.source_key),
         )
-        for v, program, *flags in session.execute(listed)
+        for row in found
     }
     return [seen[each] for each in ids if each in seen]
 

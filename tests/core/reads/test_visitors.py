@@ -157,6 +157,18 @@ def test_counting_stops_at_its_cap() -> None:
         total = queries.visitor_total(session, VisitorFilter(), now=NOW, cap=1)
     assert total.capped
     assert total.of("visitor") == "more than 1 visitor"
+    with db.transaction("worker") as session:
+        session.execute(text(
+            "insert into platform.visitor (id, name, email, asked_at, status, answered_at, email_hash, provider_hash, source)"
+            " select gen_random_uuid(), 'N', n || '@many.example', now(), 'answered', now(), sha256(n::text::bytea), '', 'test'"
+            " from generate_series(1, 1010) n"
+        ))  # fmt: skip
+    with paula() as session:
+        assert (
+            queries.visitor_total(session, VisitorFilter(converted=False), now=NOW).of("visitor")
+            == "more than 1,000 visitors"
+        )
+        assert queries.visitor_total(session, VisitorFilter(), now=NOW).of("visitor") == "1,012 visitors"
 
 
 @pytest.mark.parametrize(
