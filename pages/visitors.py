@@ -61,15 +61,7 @@ HEADER = (
     "Next contact",
     "Known as",
 )
-WIDTHS = {
-    "Visitor": 180,
-    "Contact": 170,
-    "Interest": 105,
-    "Experience": 95,
-    "Asked": 95,
-    "Owner": 105,
-    "Next contact": 130,
-}
+WIDTHS = {"Visitor": 150, "Contact": 150, "Interest": 95, "Asked": 88, "Owner": 85, "Next contact": 122}
 NOBODY = "nobody"
 AFTER_CONTACT = ("in contact", "answered", "lost")
 KNOWN_HELP = (
@@ -273,7 +265,6 @@ def table(
             "Visitor": [row.name for row in rows],
             "Contact": [contacts[row.id].email if row.id in contacts else row.contact for row in rows],
             "Interest": [row.program or "–" for row in rows],
-            "Experience": [row.level for row in rows],
             "Asked": [day(row.asked_at) for row in rows],
             "Status": [[row.status] for row in rows],
             "Owner": [row.owner or NOBODY for row in rows],
@@ -289,7 +280,7 @@ def table(
         key=f"visitors_{page}_{times_opened}_{hash(rows) % 10**8}",
         column_config={
             "Status": status_column(VISITOR_STATUS),
-            "Known as": chips("Known as", MARKS, width=200, help=KNOWN_HELP),
+            "Known as": chips("Known as", MARKS, width=185, help=KNOWN_HELP),
             **{title: st.column_config.TextColumn(title, width=width) for title, width in WIDTHS.items()},
             **links.config(),
         },

@@ -64,7 +64,7 @@ def test_take_plan_and_the_list_shrinks(page: Page, dashboard: Dashboard) -> Non
     field = drawer.get_by_test_id("stDateInput")
     field.locator("input, [role=spinbutton]").first.click()
     page.keyboard.type(f"{datetime.now(UTC) + timedelta(days=5):%Y%m%d}")
-    page.keyboard.press("Enter")
+    drawer.get_by_role("heading", name="Follow-up").click()  # the calendar closes
     drawer.get_by_role("button", name="Set the next contact").click()
     expect(drawer.get_by_text("planned the next contact for")).to_be_visible(timeout=20_000)
     page.keyboard.press("Escape")
