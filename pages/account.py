@@ -19,7 +19,9 @@ SETTING_UP, TURNING_OFF = "account_setting_up", "account_turning_off"
 def password(mine: queries.MyAccount) -> None:
     """Draw the password: since when, and the form that changes it."""
     with st.container(border=True, height="stretch"):
-        st.subheader("Password", anchor=False)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.subheader("Password", anchor=False, width="content")
+            st.badge("set", icon=":material/check_circle:", color="green")
         st.caption(f"Changed on {day(mine.password_since)}. It never expires; change it when somebody may know it.")
         with st.expander("Change password"), st.form("change_password", border=False, enter_to_submit=False):
             st.text_input("E-mail", value=mine.email, autocomplete="username", disabled=True)

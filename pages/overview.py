@@ -11,7 +11,7 @@ from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import charts, guards, learning, states, workers
+from ui import charts, guards, learning, oversight, states, workers
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day, literal
@@ -38,7 +38,7 @@ def needs(items: Sequence[Item]) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(f"{icon} **{thing}**  \n:gray[:small[{reason}]]", width="stretch")
                 if link is not None and st.button(
-                    "Show list",
+                    "Open" if link[0] in ("staff", "access_review") else "Show list",
                     key=f"need_{place}",
                     type="tertiary",
                     icon=":material/arrow_forward:",
@@ -339,7 +339,9 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
             (":orange[:material/lock_clock:]", thing, "Say on the page Holds whether they are still needed.", None)
         )
     machinery = read(staff, queries.worker_state, now=moment)
-    needs([*items, *workers.needs(machinery)])
+    review = read(staff, queries.oversight, now=moment)
+    waiting = oversight.review_needs(review, moment) if review.review_open else []
+    needs([*items, *waiting, *workers.needs(machinery)])
     promise_figures(counts)
     workers.line(machinery)
 
@@ -395,7 +397,7 @@ def admin(staff: Staff, moment: datetime) -> None:
                 ":orange[:material/school:]",
                 f"{many(len(found.running_without_teacher), 'running cohort')} {verb} nobody assigned",
                 names,
-                None,
+                ("assignments", {}),
             )
         )
     if found.demo_accounts:
@@ -408,7 +410,7 @@ def admin(staff: Staff, moment: datetime) -> None:
             )
         )
     machinery = read(staff, queries.worker_state, now=moment)
-    needs([*workers.needs(machinery), *items])
+    needs([*workers.needs(machinery), *oversight.needs(read(staff, queries.oversight, now=moment), moment), *items])
     with st.grid(4, min_column_width=190):
         st.metric("Staff accounts", found.enabled, border=True, help="Accounts that can sign in. Live.")
         st.metric("Disabled accounts", found.disabled, border=True, help="Accounts that cannot sign in. Live.")

@@ -46,7 +46,7 @@ def danger_dialog(
     *,
     title: str,
     consequence: str,
-    word: str,
+    word: str | None,
     button: str,
     verb: Callable[..., Any],
     arguments: Mapping[str, Any] | None = None,
@@ -64,10 +64,12 @@ def danger_dialog(
     """Draw the dialog if it is open, and run ``verb(session, by=…, now=…, reason=…, **arguments)`` once it is confirmed.
 
     ``title`` and ``button`` are verb and object. ``consequence``, ``facts`` (a bordered box: plan, policy version) and
-    ``before`` (who acted before) are markdown: names go through ui.tables.literal. ``word`` must be typed to the letter.
+    ``before`` (who acted before) are markdown: names go through ui.tables.literal. ``word`` must be typed to the letter; None
+    for a verb that can be taken back, whose button is not red then.
     ``reasons``: codes to choose from; empty: a free text is asked for; None: the verb takes no reason. ``fields`` draws
     more widgets in the form and returns further arguments. ``keep`` names the harmless button. ``done`` is told after
-    success, ``then`` gets what the verb returned. ``red`` is False for what harms nobody and yet needs a fresh proof.
+    success; ``then`` gets what the verb returned, before the commit: it may write to the tab's state and nothing else.
+    ``red`` is False for what harms nobody and yet needs a fresh proof.
     """
     if st.session_state.get(OPEN) != key:
         return
@@ -83,9 +85,9 @@ def danger_dialog(
             with st.container(border=True):
                 st.markdown(facts)
         with st.form(f"danger_{key}", border=False, enter_to_submit=False):
-            reason = _reason(reasons)
             more = dict(fields()) if fields else {}
-            typed = st.text_input(f"Type **{literal(word)}** to confirm", autocomplete="off", max_chars=200)
+            reason = _reason(reasons)
+            typed = _typed(word) if word else ""
             password, code = proof_fields(staff)
             if before:
                 st.caption(f":material/group: {before}")
@@ -94,8 +96,7 @@ def danger_dialog(
                 st.error(literal(problem))
             with st.container(horizontal=True, horizontal_alignment="right"):
                 kept = st.form_submit_button(keep)
-                label = f":material/{icon}: {button}"
-                pressed = st.form_submit_button(f":red[{label}]" if red else label)
+                pressed = _last_button(button, icon, red=red, primary=word is None)
         if kept:
             close_danger()
             st.rerun()
@@ -103,11 +104,7 @@ def danger_dialog(
             if reasons is not None:
                 more["reason"] = (reason or "").strip()
             mistake = _mistake(reasons is not None, reason, typed, word) or prove(staff, password, code)
-            answer = None if mistake else _run(key, verb, {**(arguments or {}), **more}, done)
-            if isinstance(answer, _Problem):
-                mistake = answer.sentence
-            elif not mistake and then:
-                then(answer)
+            mistake = mistake or _run(key, verb, {**(arguments or {}), **more}, done, then)
             st.session_state[PROBLEM] = f"{nothing} {mistake}" if mistake else ""
             st.rerun()
 
@@ -121,11 +118,15 @@ def tell() -> None:
         st.toast(literal(done), icon=":material/check_circle:")
 
 
-class _Problem:
-    """Why the verb did not happen."""
+def _typed(word: str) -> str:
+    return st.text_input(f"Type **{literal(word)}** to confirm", autocomplete="off", max_chars=200)
 
-    def __init__(self, sentence: str) -> None:
-        self.sentence = sentence
+
+def _last_button(button: str, icon: str, *, red: bool, primary: bool) -> bool:
+    if primary:
+        return st.form_submit_button(button, type="primary")
+    label = f":material/{icon}: {button}"
+    return st.form_submit_button(f":red[{label}]" if red else label)
 
 
 def _reason(reasons: Sequence[str] | None) -> str | None:
@@ -176,10 +177,10 @@ def _keep(made: SignedIn | None) -> None:
         guards.remember(made.token, made.ticket)
 
 
-def _mistake(needs_reason: bool, reason: str | None, typed: str, word: str) -> str:
+def _mistake(needs_reason: bool, reason: str | None, typed: str, word: str | None) -> str:
     if needs_reason and not (reason or "").strip():
         return "A reason is needed; it is kept with the record."
-    if _plain(typed) != _plain(word):
+    if word is not None and _plain(typed) != _plain(word):
         return f'You typed "{typed.strip()}"; it should be "{word}".'
     return ""
 
@@ -188,23 +189,28 @@ def _plain(typed: str) -> str:
     return unicodedata.normalize("NFC", typed).strip()
 
 
-def _run(key: str, verb: Callable[..., Any], arguments: Mapping[str, Any], done: str) -> Any:
-    """Run the verb and let the flag fall in one transaction; what was refused is recorded."""
+def _run(
+    key: str, verb: Callable[..., Any], arguments: Mapping[str, Any], done: str, then: Callable[[Any], None] | None
+) -> str:
+    """Run the verb and let the flag fall in one transaction; return why it did not happen. What was refused is recorded."""
 
-    def closed(_answer: object) -> None:
+    def closed(answer: object) -> None:
         st.session_state.pop(OPEN, None)
         if done:
             st.session_state[DONE] = done
+        if then:
+            then(answer)
 
     try:
-        return act(verb, before_commit=closed, **arguments)
+        act(verb, before_commit=closed, **arguments)
     except NotFresh as error:
-        return _Problem(error.sentence)
+        return error.sentence
     except Refused as error:
         _record(key)
-        return _Problem(error.sentence)
+        return error.sentence
     except AdminError as error:
-        return _Problem(error.sentence)
+        return error.sentence
+    return ""
 
 
 def _record(key: str) -> None:

@@ -38,12 +38,18 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("programs", "Programs", "monitoring", ("program_staff", "privacy_officer", "admin", "auditor")),
         ("analytics", "Analytics", "finance", EVERYONE),
     ],
+    "House": [
+        ("staff", "Staff", "groups", ("admin",)),
+        ("assignments", "Assignments", "school", ("admin",)),
+        ("access_review", "Access review", "fact_check", ("admin", "privacy_officer")),
+    ],
     "Proof": [("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin"))],
 }
 DETAILS = [
     ("request", "Request", "inbox"),
     ("student", "Student", "person"),
     ("account", "My account", "manage_accounts"),
+    ("staff_member", "Staff member", "badge"),
 ]
 
 

@@ -27,6 +27,8 @@ STATUS_COLORS = {
     "registered": "orange", "active": "blue", "ended": "gray", "withdrawn": "violet",
     "new": "orange", "answered": "green", "in contact": "blue", "lost": "gray",
     "converted": "green", "student already": "violet", "asked again": "gray",
+    "invited": "orange", "waits for approval": "violet", "no code": "red", "disabled": "gray",
+    "running": "blue", "starts later": "orange",
 }  # fmt: skip
 
 _R = (

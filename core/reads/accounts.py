@@ -302,7 +302,8 @@ def assignable(session: Session) -> dict[uuid.UUID, str]:
     listed = select(StaffMember.id, StaffMember.name).where(
         StaffMember.role.in_(("instructor", "mentor")), StaffMember.disabled_at.is_(None)
     )
-    return dict(session.execute(listed.order_by(func.lower(StaffMember.name), StaffMember.id)).tuples().all())
+    rows = session.execute(listed.order_by(func.lower(StaffMember.name), StaffMember.id))
+    return {row.id: row.name for row in rows}
 
 
 def oversight(session: Session, *, now: datetime) -> Oversight:

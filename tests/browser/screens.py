@@ -42,6 +42,10 @@ PATHS = {
     "audit": ("aiko", "/audit?period=All+time"),
     "audit-admin": ("ada", "/audit"),
     "holds": ("omar", "/holds"),
+    "staff": ("ada", "/staff"),
+    "assignments": ("ada", "/assignments"),
+    "access-review": ("ada", "/access_review"),
+    "account": ("paula", "/account"),
     "refused": ("ines", "/enrollments"),
     "student-missing": ("paula", "/student?id=none"),
 }
