@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import SettingsError
-from core.links import configured, platform_link
+from core.links import configured, platform_link, web_link
 from core.settings import settings
 
 TEMPLATE = "https://platform.example/admin/{kind}/{id}"
@@ -96,3 +96,21 @@ def test_templates_that_are_refused_at_the_start(value: str, monkeypatch: pytest
     monkeypatch.setenv("RESOCODE_PLATFORM_URL", value)
     with pytest.raises(SettingsError, match="RESOCODE_PLATFORM_URL"):
         settings()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://example.org/a?b=c#d", "http://example.org:8080/", "https://[::1]/x", "https://münchen.example/ü"],
+)
+def test_an_address_that_leads_to_the_web_is_kept(address: str) -> None:
+    assert web_link(address) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [None, "", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "file:///etc/passwd", "//example.org", "example.org",
+     "https://", "https:///x", "https://trusted.example@evil.example/", "https://exa mple.org/", "https://example.org/\x00", "https://example.org/\n",
+     "https://example.org:99999/", "https://[::1/", "\u202ehttps://example.org", "https://example.org/" + "x" * 2000],
+)  # fmt: skip
+def test_any_other_address_is_not_shown(address: str | None) -> None:
+    assert web_link(address) is None
