@@ -41,8 +41,8 @@ types: ## mypy, strict on core
 screens: ## take the screenshots of docs/screens anew
 	@bin/env --dev && browser=$$(bin/browser) && RESOCODE_BROWSER=$$browser exec $(PY) -m tests.browser.screens
 
-bench: ## measure: ratios beside hand-written SQL
-	@bin/env --dev && exec $(PY) -m bench
+bench: ## measure: ratios beside hand-written SQL (SIZES=100000,1000000: on made-up records)
+	@bin/env --dev && exec $(PY) -m bench $(if $(SIZES),--sizes $(SIZES))
 
 lock: ## pin requirements*.txt anew, with hashes
 	@bin/env --dev && for name in requirements requirements-dev; do \

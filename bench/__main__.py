@@ -1,107 +1,156 @@
 """How long core's reads take beside hand-written SQL on the same database, in the same minute.
 
-    make bench                        the embedded database as it is (seed, OULAD, …)
-    RESOCODE_HOME=… make bench        another one
+    make bench                              the database of this checkout, as it is
+    make bench SIZES=100000,1000000         made-up records of these sizes in homes that are thrown away;
+                                            writes the table of docs/performance.md
 
-Figures depend on the machine; the ratios are what counts. The floor is run as the worker role, which sees every row
-without a policy, and fetches the same rows through the same driver.
+Figures depend on the machine; the ratios are what counts.
 """
 
+import argparse
+import json
+import os
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
-from core import db, queries
-from core.queries import EnrollmentFilter, VisitorFilter
+from bench.reads import JOBS, World, by_hand
+from core import db
+from core.queries import Cursor
+from core.settings import ROOT
 
-ROUNDS = 15
-PAGE = """select e.id, s.name, s.email, e.status, e.enrolled_at, p.title, c.title, c.starts_on
-    from (select * from platform.enrollment e {where} order by e.enrolled_at desc, e.id desc limit 51) e
-    join platform.student s on s.id = e.student_id join platform.program p on p.id = e.program_id
-    join platform.cohort c on c.id = e.cohort_id order by e.enrolled_at desc, e.id desc"""
-SEARCH = """select e.id, s.name, s.email, e.status, e.enrolled_at, p.title, c.title, c.starts_on
-    from platform.enrollment e join platform.student s on s.id = e.student_id join platform.program p on p.id = e.program_id
-    join platform.cohort c on c.id = e.cohort_id where lower(s.name) || ' ' || lower(s.email) like '%ann%'
-    order by e.enrolled_at desc, e.id desc limit 51"""
-COUNTS = """select program_id, cohort_id, date_trunc('month', enrolled_at)::date, status, count(*)
-    from platform.enrollment group by 1, 2, 3, 4"""
-CONVERTED = """exists (select from platform.student s join platform.enrollment e on e.student_id = s.id
-    where s.email_hash = v.email_hash and e.enrolled_at >= v.asked_at)"""
-VISITORS = f"""select v.id, v.name, v.email, v.status, v.asked_at, p.title, {CONVERTED},
-        exists (select from platform.student s where s.email_hash = v.email_hash and s.registered_at < v.asked_at),
-        exists (select from platform.visitor o where o.email_hash = v.email_hash and o.id <> v.id)
-    from (select * from platform.visitor v where {{where}} order by asked_at desc, id desc limit 51) v
-    left join platform.program p on p.id = v.program_id order by v.asked_at desc, v.id desc"""
-PEOPLE = (
-    """select id, name, email from platform.student where lower(name) || ' ' || lower(email) like '%ann%' limit 200"""
-)
-JOBS: dict[str, tuple[Callable[[Session], object], str]] = {
-    "first page": (lambda s: queries.enrollment_page(s, EnrollmentFilter()), PAGE.format(where="")),
-    "first page, active": (
-        lambda s: queries.enrollment_page(s, EnrollmentFilter(statuses=("active",))),
-        PAGE.format(where="where e.status = 'active'"),
-    ),
-    "search of 3 characters": (lambda s: queries.enrollment_page(s, EnrollmentFilter(search="ann")), SEARCH),
-    "total": (lambda s: queries.enrollment_total(s, EnrollmentFilter()), "select count(*) from platform.enrollment"),
-    "trend": (queries.monthly_trend, COUNTS),
-    "visitors": (
-        lambda s: queries.visitor_page(s, VisitorFilter(), now=datetime.now(UTC)),
-        VISITORS.format(where="true"),
-    ),
-    "visitors, converted": (
-        lambda s: queries.visitor_page(s, VisitorFilter(converted=True), now=datetime.now(UTC)),
-        VISITORS.format(where=CONVERTED),
-    ),
-    "visitors, search": (
-        lambda s: queries.visitor_page(s, VisitorFilter(search="ann"), now=datetime.now(UTC)),
-        VISITORS.format(where="lower(v.name) || ' ' || lower(v.email) like '%ann%'"),
-    ),
-    "search box": (
-        lambda s: queries.search(s, "ann"),
-        f"({PEOPLE}) union all ({PEOPLE.replace('student', 'visitor')})",
-    ),
-}
+ROUNDS = 21
+DOCS = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+Figures = dict[str, tuple[float, float]]
 
 
 def main() -> None:
-    """Measure every job, product and floor by turns, and print medians and ratios."""
-    db.prepare()
-    with db.transaction("worker") as session:
-        who = session.scalar(
-            text("select id from staff.staff_member where role = 'program_staff' and disabled_at is null")
-        )
-        rows = session.scalar(text("select count(*) from platform.enrollment"))
-    if who is None:
-        raise SystemExit("There is no program staff to ask as. Run `make run` once, or `python -m core staff add`.")
-    print(f"{rows:,} enrollments, {datetime.now(UTC):%Y-%m-%d}; medians of {ROUNDS} in ms")
-    print(f"{'':<24}{'core':>8}{'SQL':>8}{'ratio':>8}")
-    for name, (read, sql) in JOBS.items():
-        ours, floor = _by_turns(lambda r=read: _ask(who, r), lambda q=sql: _floor(q))
-        print(f"{name:<24}{ours:>8.1f}{floor:>8.1f}{ours / floor:>8.1f}")
+    """Measure the present home, or homes made for it."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--sizes", default="", help="numbers of students, with commas between")
+    parser.add_argument("--json", action="store_true", help="print figures for another program")
+    given = parser.parse_args()
+    if given.sizes:
+        write_docs({int(size): at_size(int(size)) for size in given.sizes.split(",")})
+    elif given.json:
+        print(json.dumps(measured()))
+    else:
+        print("\n".join(table({0: measured()})))
     db.release()
 
 
+def at_size(students: int) -> Figures:
+    """Make a home with so many students, measure it in a process of its own, and throw it away."""
+    folder = Path(tempfile.mkdtemp(prefix="resocode-bench-"))
+    folder.chmod(0o755)
+    dropped = ("DATABASE_URL", "OWNER_DATABASE_URL", "WORKER_DATABASE_URL", "READ_DATABASE_URL")
+    around = {**{k: v for k, v in os.environ.items() if k not in dropped}, "RESOCODE_HOME": str(folder / "home"), "RESOCODE_DEMO": "1"}  # fmt: skip
+    try:
+        start = time.perf_counter()
+        _run(["-m", "core", "generate", "--students", str(students)], around)
+        print(f"{students:,} students made up in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        found: Figures = {
+            name: tuple(pair) for name, pair in json.loads(_run(["-m", "bench", "--json"], around)).items()
+        }
+        return found
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(words: list[str], environment: dict[str, str]) -> str:
+    return subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout  # fmt: skip
+
+
+def measured() -> Figures:
+    """Medians in ms of every job, product and floor by turns."""
+    world = _world()
+    found: Figures = {}
+    for job in JOBS:
+        who = getattr(world, job.who)
+        found[f"{job.screen}: {job.name}"] = _by_turns(
+            lambda j=job, w=who: _timed("read", w, lambda s: j.read(s, world)),
+            lambda j=job: _timed("worker", None, lambda s: by_hand(s, j, world)),
+        )
+    return found
+
+
+def _world() -> World:
+    """Pick who asks and about what; in a demo home the demo accounts are made first."""
+    from core import demo
+    from core.settings import settings
+
+    db.prepare()
+    now = datetime.now(UTC)
+    with db.transaction("worker") as session:
+        if settings().demo:
+            demo.ensure_demo_staff(session, now=now)
+        of_role = "select m.id from staff.staff_member m where m.role = :role and m.disabled_at is null"
+        busiest = """ and m.id in (select staff_id from staff.assignment) order by (select count(*) from platform.module_progress p
+            join staff.assignment a on a.cohort_id = p.cohort_id where a.staff_id = m.id) desc limit 1"""
+        teacher = session.scalar(text(of_role + busiest), {"role": "instructor"})
+        if teacher is None:
+            raise SystemExit("Nobody teaches here. Run `make run` once, or `python -m core staff assign`.")
+        cohorts = session.scalars(text("select distinct a.cohort_id from staff.assignment a where a.staff_id = :id and current_date between"
+                                       " a.starts_on and coalesce(a.ends_on, 'infinity')"), {"id": teacher}).all()  # fmt: skip
+        fullest = text(
+            "select cohort_id from platform.enrollment where cohort_id = any (:ids) group by 1 order by count(*) desc"
+        )
+        cohorts = session.scalars(fullest, {"ids": list(cohorts)}).all()
+        student = session.scalar(text("select student_id from platform.enrollment where cohort_id = :id and status = 'active' limit 1"), {"id": cohorts[0]})  # fmt: skip
+        half = "select enrolled_at::text as value, id from platform.enrollment order by enrolled_at desc, id desc offset (select count(*) / 2 from platform.enrollment) limit 1"  # fmt: skip
+        middle = session.execute(text(half)).one()
+        first = {
+            role: session.scalar(text(of_role + " limit 1"), {"role": role}) for role in ("program_staff", "admin")
+        }
+    return World(now, first["program_staff"], teacher, first["admin"], Cursor(middle.value, middle.id), student, tuple(cohorts))  # fmt: skip
+
+
 def _by_turns(one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:
+    for warm in (one, other, one, other):
+        warm()
     pairs = [(one(), other()) for _ in range(ROUNDS)]
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
-def _ask(who: object, read: Callable[[Session], object]) -> float:
-    with db.transaction("read", staff_id=who) as session:  # type: ignore[arg-type]
+def _timed(role: str, who: object, act: Callable[..., object]) -> float:
+    with db.transaction(role, staff_id=who) as session:  # type: ignore[arg-type]
         start = time.perf_counter()
-        read(session)
+        act(session)
         return (time.perf_counter() - start) * 1000
 
 
-def _floor(sql: str) -> float:
-    with db.transaction("worker") as session:
-        start = time.perf_counter()
-        session.execute(text(sql)).all()
-        return (time.perf_counter() - start) * 1000
+def table(sizes: dict[int, Figures]) -> list[str]:
+    """The table as Markdown: for each size core, SQL and their ratio; and how core grew from the first size to the last."""
+    names = [f"{size:,} students" if size else "this home" for size in sizes]
+    head = "| Read | " + " | ".join(f"{name}: core | SQL | ratio" for name in names) + (" | growth |" if len(sizes) > 1 else " |")  # fmt: skip
+    lines = [head, "|---|" + "---:|" * (head.count("|") - 2)]
+    for job in next(iter(sizes.values())):
+        cells = [
+            f"{ours:.1f} | {floor:.1f} | {ours / floor:.1f}" for ours, floor in (found[job] for found in sizes.values())
+        ]
+        first, last = next(iter(sizes.values()))[job][0], list(sizes.values())[-1][job][0]
+        growth = f" | {last / first:.1f}" if len(sizes) > 1 else ""
+        lines.append(f"| {job} | " + " | ".join(cells) + growth + " |")
+    return lines
+
+
+def write_docs(sizes: dict[int, Figures]) -> None:
+    """Put the table into docs/performance.md."""
+    known = DOCS.read_text(encoding="utf-8")
+    before, rest = known.split(BEGIN)
+    after = rest.split(END)[1]
+    told = [f"Medians of {ROUNDS} in ms, {datetime.now(UTC):%d %b %Y}.", "", *table(sizes)]
+    DOCS.write_text(before + BEGIN + "\n" + "\n".join(told) + "\n" + END + after, encoding="utf-8")
+    print("\n".join(told))
 
 
 if __name__ == "__main__":
