@@ -24,10 +24,10 @@ def platform_link(kind: Kind, source: str, key: str | None) -> str | None:
 
     ``key`` is the row's own key there (``source_key``; a certificate's number).
     """
-    template = settings().platform_url
-    if template is None or source not in PLATFORM_SOURCES or not key or key in (".", ".."):
+    if source not in PLATFORM_SOURCES or not key or key in (".", ".."):
         return None
-    return template.format(kind=kind, id=quote(key, safe=""))
+    template = settings().platform_url
+    return template.format(kind=kind, id=quote(key, safe="")) if template else None
 
 
 def web_link(address: str | None) -> str | None:
