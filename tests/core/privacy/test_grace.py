@@ -177,3 +177,33 @@ def test_everybody_known_is_told_once_that_we_have_their_request() -> None:
 
 def test_the_watches_are_jobs_of_the_worker() -> None:
     assert {job.kind for job in jobs.JOBS} >= {*WATCHES, "letters by mail"}
+
+
+def hold_enrollments() -> tuple[uuid.UUID, str]:
+    key = uuid.uuid4()
+    number = act("place_hold", "oskar", student_id=id_of("cleo"), table="platform.enrollment", basis="court proceedings",
+                 reference="C 1/26", review_on=(NOW + 60 * DAY).date(), form_key=key)  # fmt: skip
+    return rows("select id from privacy.legal_hold where form_key = :key", key=key)[0][0], number
+
+
+def test_a_hold_that_comes_or_goes_sends_an_approved_deletion_back_to_people() -> None:
+    filed = waiting()
+    before = row(filed.request_id)["plan_fingerprint"]
+    hold, number = hold_enrollments()
+    assert work(NOW + DAY)["approved plans"] == 1
+    held = row(filed.request_id)
+    assert (held["state"], held["plan_fingerprint"] != before) == ("to approve", True)
+    assert approve(filed, "olga", now=NOW + 2 * DAY).state == "waiting", "what is not held can go"
+    act("release_hold", "oskar", now=NOW + 2 * DAY, hold_id=hold, confirmation=number, reason="proceedings ended")
+    assert work(NOW + 3 * DAY)["approved plans"] == 1
+    assert row(filed.request_id)["plan_fingerprint"] == before, "the plan is what it was before the hold"
+    with pytest.raises(Exception, match="approved this plan already"):
+        approve(filed, "olga", now=NOW + 3 * DAY)
+
+
+def test_a_person_under_a_hold_can_ask_be_closed_and_be_reactivated() -> None:
+    hold_enrollments()
+    filed = closed()
+    shown = act("open_plan", "olga", request_id=filed.request_id)
+    assert [each["table"] for each in shown.document["rows"] if each["action"] == "hold"] == ["platform.enrollment"]
+    assert act("reactivate_account", "omar", reason="closed by mistake", **on(filed)).state == "reactivated"
