@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import streamlit as st
@@ -514,13 +514,14 @@ def noted(card: VisitorCard) -> None:
 
 
 def plan_form(_staff: Staff, card: VisitorCard, moment: datetime) -> None:
-    """Plan the next contact."""
-    earliest = min(moment.date(), card.next_contact_on or moment.date())
+    """Plan the next contact; tomorrow is proposed when none is planned or the day has passed."""
+    today = moment.date()
+    planned_on = card.next_contact_on if card.next_contact_on and card.next_contact_on >= today else None
     with st.form("plan", border=True, enter_to_submit=False):
         st.date_input(
             "Next contact (empty: none)",
-            value=card.next_contact_on,
-            min_value=earliest,
+            value=planned_on or today + timedelta(days=1),
+            min_value=today,
             key=f"plan_{card.step}",
             format="YYYY-MM-DD",
             width=200,
