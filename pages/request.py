@@ -18,7 +18,7 @@ from ui.clock import now
 from ui.tables import day, literal
 
 STAFF = guards.require("privacy_officer", what="Request")
-DESK = ROOT / "pages" / "requests.py"
+DESK, HOLDS = ROOT / "pages" / "requests.py", ROOT / "pages" / "holds.py"
 DECIDED = ("to approve", "waiting", "erasing")
 WHO = {"subject": "the person", "parent": "a parent", "agent": "an agent"}
 NEXT = {
@@ -128,6 +128,8 @@ def rare(found: RequestPage) -> dict[str, str]:
     if (not fresh and row.kind != "delete") or not known:
         options["Record the answer"] = "answer"
     options |= {"Write a letter": "letter", "Add a note": "note"}
+    if known:
+        options["Go to holds"] = "holds"
     if not fresh:
         options |= {"Refuse": "refuse", "Record a withdrawal": "withdraw"}
     elif row.state == "to approve":
@@ -154,6 +156,8 @@ def start(name: str, request_id: uuid.UUID, version: int) -> None:
     """Begin an action on the request as it is drawn now."""
     if name == "take":
         desk.decide(privacy_actions.take_request, request_id=request_id, version=version)
+    elif name == "holds":
+        st.session_state["go_to_holds"] = True  # a callback runs before the pages of this run are known
     elif name == "plan":
         if desk.decide(
             privacy_actions.open_plan, done="You have opened the plan. It is recorded.", request_id=request_id
@@ -340,12 +344,12 @@ def plan(found: RequestPage, moment: datetime) -> None:
     plans.table(kept.document)
     for problem in kept.document.get("problems", []):
         st.error(f"Nobody can approve this plan: {literal(problem)}.", icon=":material/cancel:")
-    holds = len(kept.document.get("holds", []))
+    holds = ", ".join(sorted({each["number"] for each in kept.document.get("holds", [])}))
     approved = f" · approved by {', '.join(map(literal, kept.approved_by))}" if kept.approved_by else ""
     approved += f" · approved by rule: {literal(kept.by_rule)}" if kept.by_rule else ""
     st.caption(
         f"Plan {plans.short(kept.fingerprint)} · {plans.policy(kept.policy_version)} ·"
-        f" {f'{holds} holds' if holds else 'no hold'} · made {desk.instant(kept.made_at)}{approved}"
+        f" {f'held by {holds}' if holds else 'no hold'} · made {desk.instant(kept.made_at)}{approved}"
     )
 
 
@@ -577,6 +581,8 @@ def notices(found: RequestPage) -> None:
 
 def page(moment: datetime) -> None:
     """Draw the request, or say that there is none: one answer for an unknown id and somebody else's."""
+    if st.session_state.pop("go_to_holds", False):
+        st.switch_page(HOLDS)
     back()
     request_id = wanted()
     try:

@@ -279,6 +279,7 @@ def send_back(
     return receipt
 
 
+@guarded
 def declare_single_officer(session: Session, *, on: bool, now: datetime) -> bool:
     """Declare that one officer decides alone (or that this is over), as the worker; return whether anything changed.
 

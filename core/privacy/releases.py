@@ -12,7 +12,7 @@ from core.anon.content import Check, check
 from core.anon.method import configuration_file, read_configuration
 from core.models.anon import Release
 from core.models.privacy import AuditEvent
-from core.privacy.audit import Action, append
+from core.privacy.audit import Action, append, guarded
 
 
 def releases_due(session: Session, *, now: datetime, file: Path | None = None) -> list[Due]:
@@ -23,6 +23,7 @@ def releases_due(session: Session, *, now: datetime, file: Path | None = None) -
     return due_releases(session, read_configuration(file or configuration_file()), today=_today(now))
 
 
+@guarded
 def publish_release(
     session: Session, *, family: str, period: str, now: datetime, file: Path | None = None
 ) -> Published:

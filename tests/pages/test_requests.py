@@ -1,5 +1,6 @@
 """The privacy desk through AppTest: the queue, one request from the first word to the decision, bad input, two persons."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -321,6 +322,17 @@ def test_an_early_deletion_needs_the_students_words_and_two_persons() -> None:
     confirmed(page, filed.number)
     assert desk.row(filed.request_id)["approvals_needed"] == 2
     assert "0 of 2 approvals are given" in words(request("olga", filed))
+
+
+def test_a_hold_shows_in_the_plan_and_the_way_to_holds_is_in_the_menu() -> None:
+    filed = verified()
+    page = request("omar", filed)
+    assert "held" not in str(page.table[0].value.to_csv())
+    desk.act("place_hold", "olga", now=now(), student_id=id_of("cleo"), basis="court proceedings", reference="C 12",
+             review_on=(now() + 90 * DAY).date(), form_key=uuid.uuid4())  # fmt: skip
+    page.run()
+    assert "held" in str(page.table[0].value.to_csv())
+    assert "Holds" in [title.value for title in menu(page, "Go to holds").title]
 
 
 def test_what_is_closed_changes_no_more_and_hides_the_person() -> None:
