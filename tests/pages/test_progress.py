@@ -12,6 +12,7 @@ from core.models import platform as p
 from tests.cast import NOW, email_of, id_of
 from tests.classroom import Classroom, at_work
 from tests.pages.test_matrix import opened, words
+from ui import guards
 
 pytestmark = pytest.mark.usefixtures("house")
 UNTIL = timedelta(days=7)
@@ -20,6 +21,7 @@ UNTIL = timedelta(days=7)
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages and what they do play at the instant of the cast; the guard keeps the real clock."""
+    assert guards.now is not None, "imported before the clock is moved, whatever ran first"
     for module in ("ui.clock", "ui.learning", "ui.actions"):
         monkeypatch.setattr(f"{module}.now", lambda: NOW)
 
