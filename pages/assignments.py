@@ -90,7 +90,7 @@ def table(rows: tuple[AssignmentRow, ...], *, page: int) -> AssignmentRow | None
         height="content",
         on_select="rerun",
         selection_mode="single-row",
-        key=f"assignments_{page}_{hash(rows) % 10**8}",
+        key=f"assignments_{page}_{hash(tuple(row.id for row in rows)) % 10**8}",
         column_config={"State": chips("State", queries.ASSIGNMENT_STATES, width=110)},
         alt=f"Table of {len(rows)} assignments with person, cohort, program and days.",
     )

@@ -188,7 +188,7 @@ def table(rows: tuple[AccountRow, ...], moment: datetime, *, page: int) -> None:
         height="content",
         on_select="rerun",
         selection_mode="single-row",
-        key=f"staff_{page}_{hash(rows) % 10**8}",
+        key=f"staff_{page}_{hash(tuple(row.id for row in rows)) % 10**8}",  # not what changes at every run, like "last seen"
         column_config={"State": chips("State", queries.ACCOUNT_STATES, width=150)},
         alt=f"Table of {len(rows)} accounts with role, state, one-time codes, cohorts of today and last sign of life.",
     )

@@ -12,6 +12,7 @@ transaction, so that a second press finds the dialog closed.
                           verb=privacy_actions.erase_early, arguments={"request_id": …}, done="…")
 """
 
+import dataclasses
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -168,6 +169,8 @@ def prove(staff: Staff, password: str, code: str) -> str:
 def prove_anyway(staff: Staff, password: str, code: str) -> str:
     """Prove again who acts, however fresh the last proof is. Return why that failed, or ""."""
     if act(privacy_actions.confirm_identity, before_commit=_keep, password=password, code=code or None):
+        # At once: a reload must not come before the new cookie.
+        signin.finish(dataclasses.replace(staff, cookie_hash=None))
         return ""
     return f"That did not work. Check the password{' and code' if staff.second_factor else ''}, or wait a little after several tries."
 

@@ -32,6 +32,8 @@ PEOPLE = {
     "omar": "Privacy officer",
     "olga": "Privacy officer",
     "ada": "Admin",
+    "arne": "Admin",
+    "pia": "Program staff",
     "aiko": "Auditor",
     "marek": "Mentor",
 }
