@@ -107,7 +107,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
     """Poll until a condition holds; fail after a deadline that no healthy machine reaches."""
     import time
 
