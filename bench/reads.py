@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core import queries
-from core.queries import Cursor, EnrollmentFilter, VisitorFilter
+from core.queries import Cursor, EnrollmentFilter, Question, VisitorFilter
 
 Read = Callable[[Session, "World"], object]
 
@@ -124,6 +124,15 @@ TOTAL = "select count(*) from platform.enrollment"
 TREND = """select program_id, cohort_id, date_trunc('month', enrolled_at)::date, status, count(*)
     from platform.enrollment group by 1, 2, 3, 4"""
 
+RELEASED = """select r.period, c.k1, c.k2, c.value, c.se from anon.release r join anon.cell c on c.release_id = r.id
+    where r.family = '{}' and c.marginal = '{}' order by r.first_day, c.k1, c.k2"""
+
+
+def _two_programs(session: Session, _world: World) -> object:
+    """The first two published programs, or nothing where there are none."""
+    one, other, *_ = [*queries.analytics_state(session).programs, None, None]
+    return queries.compare_programs(session, family="enrollments", one=one, other=other) if one and other else None
+
 
 def _search_by_hand(typed: str) -> str:
     return SEARCH.format(where=SEARCHED.format(text=typed), text=typed)
@@ -174,6 +183,13 @@ JOBS = (
     Job("Sidebar", "search, 3 characters", "program_staff", lambda s, w: queries.search(s, "ann"), _search_by_hand("ann")),
     Job("Programs", "group figures", "program_staff", lambda s, w: queries.group_figures(s),
         "select f.*, p.title from platform.group_figure f left join platform.program p on p.id = f.program_id"),
+    Job("Analytics", "enrollments by quarter", "program_staff", lambda s, w: queries.released_figures(s, Question("enrollments", ("program", "quarter"))),
+        RELEASED.format("enrollments", "program")),
+    Job("Analytics", "enrollments by month", "program_staff", lambda s, w: queries.released_figures(s, Question("enrollments", ("program", "month"))),
+        RELEASED.format("enrollments", "month")),
+    Job("Analytics", "two programs", "program_staff", _two_programs, RELEASED.format("enrollments", "program")),
+    Job("Analytics", "cohorts", "program_staff", lambda s, w: queries.cohort_figures(s), RELEASED.format("milestones", "cohort")),
+    Job("Analytics", "state", "program_staff", lambda s, w: queries.analytics_state(s), "select * from anon.release r join anon.ledger l on l.release_id = r.id"),
 )  # fmt: skip
 
 

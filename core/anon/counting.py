@@ -64,7 +64,11 @@ def count(session: Session, method: Method, family: Family, flow: Flow, period: 
 
     Needs the worker role. The caller adds noise and forgets them.
     """
-    rows = session.execute(text(statement(family, flow)), parameters(method, family, flow, period))
+    # Everything here joins in bulk. Right after a first release the server knows no statistics of who was counted, takes it for
+    # one row and walks through nested loops: minutes at 100,000 students instead of seconds.
+    session.execute(text("set local enable_nestloop = off"))
+    rows = session.execute(text(statement(family, flow)), parameters(method, family, flow, period)).all()
+    session.execute(text("set local enable_nestloop to default"))
     told: dict[Cell, int] = {(row.k1, row.k2): row.people for row in rows}
     return _dense(told, partitions(family, flow, period, method.domain))
 
@@ -112,12 +116,12 @@ _RECORD_AND_COUNT = """
             where c.student_id = f.student_id and c.flow = :flow and c.key = f.key
           )
     ),
+    kept as materialized (select * from fresh where slot <= :at_most),
     recorded as (
         insert into platform.analytics_contribution (student_id, flow, slot, key, period)
-        select student_id, :flow, slot, key, :period from fresh where slot <= :at_most
-        returning student_id, key
+        select student_id, :flow, slot, key, :period from kept
     )
-    select f.k1, f.k2, count(*) as people from recorded r join fresh f using (student_id, key) group by f.k1, f.k2
+    select k.k1, k.k2, count(*) as people from kept k group by k.k1, k.k2
 """
 
 # The first enrollment of a student in each program.

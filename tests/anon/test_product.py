@@ -72,8 +72,8 @@ def spent(session: Session, folder: Path) -> dict[uuid.UUID, float]:
         family = method.family(due.family)
         for flow in family.of(due.period.grain):
             counted = counting.statement(family, flow)
-            told = counted.replace("select f.k1, f.k2, count(*) as people", "select student_id, f.k1, f.k2").replace("group by f.k1, f.k2\n", "")  # fmt: skip
-            assert "select student_id, f.k1" in told and "group by f.k1" not in told
+            told = counted.replace("select k.k1, k.k2, count(*) as people", "select k.student_id, k.k1, k.k2").replace("group by k.k1, k.k2\n", "")  # fmt: skip
+            assert "select k.student_id, k.k1" in told and "group by k.k1" not in told
             for row in session.execute(text(told), counting.parameters(method, family, flow, due.period)):
                 for marginal in flow.marginals:
                     second = "" if marginal == "program" and family.name == "enrollments" else row.k2
