@@ -7,14 +7,13 @@ import streamlit as st
 from core import queries
 from core.errors import BadInput
 from core.queries import AssignmentCursor, AssignmentPage, AssignmentRow
-from ui import assigning, export, guards, states
+from ui import assigning, export, filters, guards, states
 from ui.cached import catalog, read
 from ui.clock import now
 from ui.tables import chips, day, literal
 
 STAFF = guards.require("admin", what="Assignments")
 ALL_PROGRAMS, ALL_STATES = "All programs", "All states"
-FILTERS = ("program", "state")
 HEADER = ("Person", "Cohort", "Program", "From", "To", "State")
 
 
@@ -50,9 +49,7 @@ def filter_row() -> dict[str, object]:
 
 def clear_filters() -> None:
     """Put every filter back."""
-    for name in (*FILTERS, "assignment_q"):
-        st.session_state.pop(name, None)
-    st.query_params.clear()
+    filters.put_back({"program": ALL_PROGRAMS, "state": ALL_STATES, "assignment_q": ""})
 
 
 def listing(wanted: dict[str, object], moment: datetime) -> AssignmentPage:

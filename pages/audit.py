@@ -10,7 +10,7 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.privacy_actions import Action
 from core.queries import AuditFilter, AuditLine, AuditState, Colleague
-from ui import guards, states
+from ui import filters, guards, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -21,7 +21,6 @@ READERS = ("privacy_officer", "auditor")
 EVERYTHING, EVERYBODY = "Every kind of line", "Everybody"
 OTHERS = {"the system (worker, command line)": "system", "nobody (before a sign-in)": "nobody"}
 PERIODS = {"Today": 0, "7 days": 6, "30 days": 29, "All time": None, "Dates": None}
-FILTERS = ("action", "actor", "period", "dates", "subject")
 MOST_EXPORTED = 5_000
 HEADER = ("Line", "At (UTC)", "Who", "What", "About", "Id", "Details", "Session", "Previous hash", "Hash")
 PROOF_HELP = (
@@ -151,10 +150,7 @@ def dates(moment: datetime) -> tuple[date | None, date | None]:
 
 def clear_filters() -> None:
     """Put every filter back."""
-    for name in FILTERS:
-        st.session_state.pop(name, None)
-    st.query_params.clear()
-    st.session_state["period"] = "All time"
+    filters.put_back({"action": EVERYTHING, "actor": EVERYBODY, "subject": "", "period": "All time"})
 
 
 def listing(wanted: AuditFilter, names: dict[uuid.UUID, str], lines: int) -> None:

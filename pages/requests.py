@@ -8,7 +8,7 @@ from core import privacy_actions, queries
 from core.models.requests import REQUEST_KINDS
 from core.queries import DeskCounts, QueueCursor, QueueFilter, QueuePage, QueueRow
 from core.settings import ROOT
-from ui import confirm, desk, export, guards, states
+from ui import confirm, desk, export, filters, guards, states
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day
@@ -97,15 +97,19 @@ def filter_row(counts: DeskCounts) -> QueueFilter:
 
 def clear_filters() -> None:
     """Show all open requests."""
-    for name in ("view", "kind"):
-        st.session_state.pop(name, None)
-    st.query_params.clear()
+    show("open")
 
 
 def show_closed() -> None:
     """Show the closed ones."""
-    clear_filters()
-    st.query_params["view"] = "closed"
+    show("closed")
+
+
+def show(view: str) -> None:
+    """Show one view of all kinds."""
+    st.session_state.pop("view", None)
+    st.query_params["view"] = view
+    filters.put_back({"kind": ALL_KINDS})
 
 
 def nothing(wanted: QueueFilter, counts: DeskCounts) -> None:

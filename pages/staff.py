@@ -9,7 +9,7 @@ from core.errors import AdminError, BadInput
 from core.models.staff import ROLES, TEACHING_ROLES
 from core.queries import AccountCursor, AccountFilter, AccountPage, AccountRow, Oversight, ProposalRow
 from core.settings import ROOT
-from ui import confirm, export, guards, handover, proposals, states
+from ui import confirm, export, filters, guards, handover, proposals, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -18,7 +18,6 @@ from ui.tables import chips, day, literal
 STAFF = guards.require("admin", what="Staff")
 MEMBER = ROOT / "pages" / "staff_member.py"
 ALL_ROLES, ALL_STATES = "All roles", "All states"
-FILTERS = ("role", "state")
 HEADER = ("Name", "E-mail", "Role", "State", "One-time codes", "Cohorts today", "Last seen (UTC)")
 STATE_HELP = (
     "active: can sign in. invited: has a one-time code and no password yet. waits for approval: another admin has to approve it. "
@@ -131,9 +130,7 @@ def filter_row() -> AccountFilter:
 
 def clear_filters() -> None:
     """Put every filter back."""
-    for name in (*FILTERS, "staff_q"):
-        st.session_state.pop(name, None)
-    st.query_params.clear()
+    filters.put_back({"role": ALL_ROLES, "state": ALL_STATES, "staff_q": ""})
 
 
 def listing(wanted: AccountFilter, moment: datetime) -> AccountPage:
