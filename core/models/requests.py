@@ -244,11 +244,14 @@ class PlanView(Base):
 
 
 class Approval(Base):
-    """One person's yes to one plan, or (``staff_id`` None) that of a rule of the policy. ``reason`` is a code."""
+    """One person's yes to one plan, or (``staff_id`` None) that of a rule of the policy. ``reason`` is a code.
+
+    ``round`` is the version with which the request came to wait for approval: what was taken back does not count again.
+    """
 
     __tablename__ = "approval"
     __table_args__ = (
-        UniqueConstraint("request_id", "fingerprint", "staff_id", postgresql_nulls_not_distinct=True),
+        UniqueConstraint("request_id", "fingerprint", "staff_id", "round", postgresql_nulls_not_distinct=True),
         CheckConstraint("(staff_id is null) = (rule is not null)", name="person_or_rule"),
         {"schema": SCHEMA, "info": _RECORD},
     )
@@ -258,6 +261,7 @@ class Approval(Base):
     fingerprint: Mapped[str] = mapped_column(info=technical())
     staff_id: Mapped[uuid.UUID | None] = _staff()
     rule: Mapped[str | None] = mapped_column(info=technical())
+    round: Mapped[int] = mapped_column(server_default="0", info=technical())
     reason: Mapped[str] = mapped_column(info=technical())
     approved_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
 

@@ -320,9 +320,9 @@ def put_up_plans(session: Session, *, source: str, now: datetime) -> int:
 
 def approve_by_rule(session: Session, request: Request, plan: Preview, rule: str, now: datetime) -> None:
     """Let a rule of the policy, instead of a person, say yes to a plan."""
-    session.add(
-        Approval(request_id=request.id, fingerprint=plan.fingerprint, rule=rule, reason="rule", approved_at=now)
-    )
+    current = session.scalar(text("select privacy.approval_round(:id)"), {"id": request.id})
+    session.add(Approval(request_id=request.id, fingerprint=plan.fingerprint, rule=rule, round=current, reason="rule",
+                         approved_at=now))  # fmt: skip
     session.flush()
 
 
@@ -435,7 +435,7 @@ def _label(session: Session, request_id: uuid.UUID) -> str:
 
 
 APPROVE = """
-    insert into privacy.approval (id, request_id, fingerprint, staff_id, reason, approved_at)
-    values (:id, :request, :print, :by, :reason, :now)
-    on conflict (request_id, fingerprint, staff_id) do nothing returning id
+    insert into privacy.approval (id, request_id, fingerprint, staff_id, round, reason, approved_at)
+    values (:id, :request, :print, :by, privacy.approval_round(:request), :reason, :now)
+    on conflict (request_id, fingerprint, staff_id, round) do nothing returning id
 """

@@ -432,7 +432,10 @@ def _approvable_by_me() -> list[ColumnElement[bool]]:
     me = func.staff.my_id()
     involved = func.privacy.involved_in(Request.id)
     given = select(Approval.id).where(
-        Approval.request_id == Request.id, Approval.fingerprint == Request.plan_fingerprint, Approval.staff_id == me
+        Approval.request_id == Request.id,
+        Approval.fingerprint == Request.plan_fingerprint,
+        Approval.staff_id == me,
+        Approval.round == func.privacy.approval_round(Request.id),
     )
     return [
         or_(func.array_position(involved, me).is_(None), func.privacy.single_officer()),
@@ -496,10 +499,15 @@ def _involved(session: Session, found: Sequence[Request]) -> dict[uuid.UUID, fro
 def _approved(session: Session, found: Sequence[Request]) -> dict[uuid.UUID, frozenset[uuid.UUID]]:
     prints = {r.id: r.plan_fingerprint for r in found}
     given: dict[uuid.UUID, set[uuid.UUID]] = {}
-    for row in session.scalars(select(Approval).where(Approval.request_id.in_(list(prints)))):
+    for row in session.scalars(select(Approval).where(Approval.request_id.in_(list(prints)), _of_this_round())):
         if row.staff_id and row.fingerprint == prints[row.request_id]:
             given.setdefault(row.request_id, set()).add(row.staff_id)
     return {key: frozenset(people) for key, people in given.items()}
+
+
+def _of_this_round() -> ColumnElement[bool]:
+    """An approval that was not taken back since."""
+    return Approval.round == func.privacy.approval_round(Approval.request_id)
 
 
 def _seen(session: Session, found: Sequence[Request], me: uuid.UUID | None) -> frozenset[tuple[uuid.UUID, str]]:
@@ -596,7 +604,7 @@ def _plan(session: Session, r: Request, around: _Around) -> PlanRead | None:
         return None
     given = session.scalars(
         select(Approval)
-        .where(Approval.request_id == r.id, Approval.fingerprint == plan.fingerprint)
+        .where(Approval.request_id == r.id, Approval.fingerprint == plan.fingerprint, _of_this_round())
         .order_by(Approval.approved_at)
     ).all()
     names = _names(session, [each.staff_id for each in given if each.staff_id])

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
-from core import db, privacy_actions
+from core import db, privacy_actions, queries
 from core.errors import BadInput, NotFound, NotFresh, Refused, Stale
 from core.privacy import plans, preview
 from core.privacy_actions import Staff
@@ -316,19 +317,33 @@ def test_an_approval_given_before_does_not_count_for_the_early_plan() -> None:
     act("ask_early", "omar", words="now", **on(filed))
     assert approve(filed, "oskar").what == "approval missing"
     assert approve(filed, "olga").state == "waiting"
+    act("send_back", "omar", reason="something new came up", **on(filed))
+    assert approve(filed, "oskar").what == "approval missing", "two new approvals, not one"
 
 
 # Taking it back
 
 
-def test_an_approval_is_taken_back_while_the_grace_period_runs() -> None:
+def test_an_approval_is_taken_back_and_does_not_count_again() -> None:
     filed = waiting(by="omar")
     done = act("send_back", "omar", reason="approved by mistake", note="Wrong person?", **on(filed))
     assert done.state == "to approve"
     refused(BadInput, "Choose a reason", "send_back", reason="so", **on(filed))
-    with pytest.raises(BadInput, match="approved this plan already"):
-        approve(filed, "olga")
-    assert approve(filed, "oskar").state == "waiting"
+    move = text("update privacy.request set state = 'waiting', moved_at = :now where id = :id")
+    olga = staff("olga")
+    with (
+        pytest.raises(DBAPIError, match="not approved"),
+        db.transaction(staff_id=olga.id, session_id=olga.session_id) as session,
+    ):
+        session.execute(move, {"now": NOW, "id": filed.request_id})
+    with db.transaction(staff_id=olga.id) as session:
+        page = queries.request_page(session, filed.request_id, now=NOW)
+        assert (page.plan.approved_by, page.row.next.mine, queries.desk_counts(session, now=NOW).mine_to_approve) == (
+            (),
+            True,
+            1,
+        )
+    assert approve(filed, "olga").state == "waiting", "whoever gave it may give it again, after another look"
 
 
 def test_reactivation_is_possible_until_the_erasure_begins() -> None:

@@ -119,9 +119,7 @@ def test_a_sign_in_during_grace_sends_the_deletion_back_to_people_once() -> None
     assert work(NOW + 3 * DAY)["signs of life in grace"] == 1
     assert row(filed.request_id)["state"] == "to approve"
     assert ("note", grace.SIGNED_IN) in rows("select what, body from privacy.request_text")
-    with pytest.raises(Exception, match="approved this plan already"):
-        approve(filed, "olga", now=NOW + 4 * DAY)
-    approve(filed, "oskar", now=NOW + 4 * DAY)
+    approve(filed, "olga", now=NOW + 4 * DAY)
     assert "signs of life in grace" not in work(NOW + 5 * DAY), "somebody has looked at that"
     use_platform("cleo", NOW + 6 * DAY)
     assert work(NOW + 7 * DAY)["signs of life in grace"] == 1
@@ -197,8 +195,7 @@ def test_a_hold_that_comes_or_goes_sends_an_approved_deletion_back_to_people() -
     act("release_hold", "oskar", now=NOW + 2 * DAY, hold_id=hold, confirmation=number, reason="proceedings ended")
     assert work(NOW + 3 * DAY)["approved plans"] == 1
     assert row(filed.request_id)["plan_fingerprint"] == before, "the plan is what it was before the hold"
-    with pytest.raises(Exception, match="approved this plan already"):
-        approve(filed, "olga", now=NOW + 3 * DAY)
+    assert approve(filed, "olga", now=NOW + 3 * DAY).state == "waiting"
 
 
 def test_a_person_under_a_hold_can_ask_be_closed_and_be_reactivated() -> None:

@@ -213,7 +213,8 @@ class Desk(RuleBasedStateMachine):
     @precondition(lambda self: self.request)
     @rule(by=officers)
     def send_back(self, by: str) -> None:
-        self.attempt("send_back", by, reason="approved by mistake")
+        if self.attempt("send_back", by, reason="approved by mistake"):
+            self.approved.clear()
 
     @precondition(lambda self: self.request)
     @rule(by=officers)
@@ -297,7 +298,9 @@ class Desk(RuleBasedStateMachine):
                 grace.recheck_plan(session, request_id=uuid.UUID(key), now=self.now)
         if before == "waiting":
             found = row(self.request)
-            assert found["state"] == "waiting" or found["plan_fingerprint"] not in {each for _, each in self.approved}
+            assert (found["state"] == "waiting") == (found["plan_fingerprint"] in {each for _, each in self.approved})
+            if found["state"] == "to approve":
+                self.approved.clear()
 
     # What must hold
 
