@@ -269,6 +269,7 @@ def send_back(
         return case.done
     if reason not in SEND_BACKS:
         raise BadInput(f"Choose a reason: {', '.join(SEND_BACKS)}.")
+    _demand_state(case, "waiting")
     demand_move(session, case, "to approve", now)
     write_text(session, case, "note", note, now=now)
     plan = preview_of(session, case.request, early=case.request.early, now=now)

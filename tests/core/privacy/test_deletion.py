@@ -324,6 +324,13 @@ def test_an_approval_given_before_does_not_count_for_the_early_plan() -> None:
 # Taking it back
 
 
+def test_only_an_approved_deletion_is_sent_back() -> None:
+    filed = verified()
+    refused(BadInput, "not “Approved, grace period”", "send_back", reason="approved by mistake", **on(filed))
+    closing = act("close_account", "omar", **on(filed))
+    refused(BadInput, "not “Approved, grace period”", "send_back", reason="approved by mistake", **on(closing))
+
+
 def test_an_approval_is_taken_back_and_does_not_count_again() -> None:
     filed = waiting(by="omar")
     done = act("send_back", "omar", reason="approved by mistake", note="Wrong person?", **on(filed))

@@ -162,14 +162,22 @@ def test_an_approval_is_counted_by_the_database_and_not_believed() -> None:
     filed = requests.closed(by="omar")
     shown = requests.act("open_plan", "olga", request_id=filed.request_id)
     move = text("update privacy.request set state = 'waiting', moved_at = :now where id = :id")
-    yes = text("insert into privacy.approval (id, request_id, fingerprint, staff_id, reason, approved_at)"
-               " values (gen_random_uuid(), :id, :print, :who, 'x', :now)")  # fmt: skip
+    yes = text("insert into privacy.approval (id, request_id, fingerprint, staff_id, round, reason, approved_at)"
+               " values (gen_random_uuid(), :id, :print, :who, privacy.approval_round(:id) + :later, 'x', :now)")  # fmt: skip
     seen = text("insert into privacy.plan_view (id, request_id, fingerprint, staff_id, viewed_at)"
                 " values (gen_random_uuid(), :id, :print, :who, :now)")  # fmt: skip
 
-    def tries(name: str, *, view: bool, fingerprint: str = shown.fingerprint, fresh: bool = True) -> str:
+    def tries(
+        name: str, *, view: bool, fingerprint: str = shown.fingerprint, fresh: bool = True, later: int = 0
+    ) -> str:
         who = requests.staff(name, now=NOW if fresh else NOW - timedelta(minutes=6))
-        values: dict[str, Any] = {"id": filed.request_id, "who": who.id, "print": fingerprint, "now": NOW}
+        values: dict[str, Any] = {
+            "id": filed.request_id,
+            "who": who.id,
+            "print": fingerprint,
+            "now": NOW,
+            "later": later,
+        }
         try:
             with db.transaction(staff_id=who.id, session_id=who.session_id) as session:
                 if view:
@@ -183,6 +191,7 @@ def test_an_approval_is_counted_by_the_database_and_not_believed() -> None:
     assert "not approved" in tries("omar", view=True), "closed the account"
     assert "not approved" in tries("oskar", view=False), "has not seen the plan"
     assert "not approved" in tries("oskar", view=True, fingerprint="another"), "another plan"
+    assert "not approved" in tries("oskar", view=True, later=1), "another round"
     assert "five minutes" in tries("oskar", view=True, fresh=False), "did not prove who they are"
     assert "row-level security" in tries("paula", view=True), "another role"
     assert requests.row(filed.request_id)["state"] == "to approve"
