@@ -6,7 +6,7 @@ that does the work for a key in the given transaction and returns counts, and a 
 
 ``due(session, now)`` changes nothing and returns *every* key that is due. ``run(session, key, now)`` may run again after a
 crash, and may find the work already done. For more work than one transaction should carry, do a part and leave the rest
-due: with ``again=NOW`` it is taken up at once. Keys and counts name no person.
+due: with ``again=NOW`` it is taken up at once, with ``MORE`` under the same lease. Keys and counts name no person.
 """
 
 import uuid
@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 from core import privacy_actions
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
-from core.privacy import access_reviews, audit, grace, housekeeping, outbox, snapshots
+from core.privacy import access_reviews, audit, erasure, grace, housekeeping, outbox, snapshots
 
+MORE = "more"
 NOW = timedelta(0)
 DAY = timedelta(days=1)
 MONTHS_AHEAD = 3
@@ -31,7 +32,11 @@ BY_MONTH = ("email_log", "usage_event")
 @dataclass(frozen=True)
 class Job:
     """One kind of work. The data are asked at most once per ``every``; a worker holds a key for ``lease`` at a time and
-    renews it while it lives, for ``longest`` at most; a key that is done is not taken up again within ``again``."""
+    renews it while it lives, for ``longest`` at most; a key that is done is not taken up again within ``again``.
+
+    Counts with ``MORE`` ask for the next part, in a transaction of its own under the same lease. ``failed`` writes down that
+    the work for a key failed, with a code: then the data say when it is due again, and not the job.
+    """
 
     kind: str
     due: Callable[[Session, datetime], Sequence[str]]
@@ -40,6 +45,7 @@ class Job:
     lease: timedelta = timedelta(minutes=1)
     longest: timedelta = timedelta(hours=1)
     again: timedelta = timedelta(minutes=1)
+    failed: Callable[[Session, str, str, datetime], None] | None = None
 
 
 def _figures_due(session: Session, now: datetime) -> list[str]:
@@ -150,6 +156,10 @@ def _acknowledge(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {"letters": grace.acknowledge(session, request_id=uuid.UUID(key), now=now)}
 
 
+def _erase(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return erasure.go_on(session, request_id=uuid.UUID(key), now=now)
+
+
 def _send(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {outbox.send_letter(session, letter_id=uuid.UUID(key), now=now): 1}
 
@@ -172,6 +182,7 @@ JOBS: tuple[Job, ...] = (
     Job("signs of life in grace", grace.signs_of_life_due, _heed, every=timedelta(minutes=5)),
     Job("approved plans", grace.plans_due, _recheck, every=timedelta(minutes=15)),
     Job("acknowledgements", grace.acknowledgements_due, _acknowledge),
+    Job("erasures", erasure.erasures_due, _erase, again=NOW, failed=erasure.note_failure),
     Job("letters by mail", outbox.letters_due, _send, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),

@@ -13,7 +13,7 @@ A key names what the job is about in the words of the data ("2026-11-23", a mont
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import CursorResult, and_, case, or_, select, update
@@ -102,6 +102,16 @@ def claim(session: Session, *, terms: Mapping[str, timedelta], owner: str, now: 
 def renew(session: Session, lease: Lease, *, until: datetime) -> bool:
     """Hold a job longer; return False when it is no longer ours."""
     return _change(session, lease, lease_until=until)
+
+
+def keep(session: Session, lease: Lease, *, until: datetime) -> Lease:
+    """Hold a job whose part is done for its next part, in the transaction of the part; attempts count anew from here.
+
+    Raises LeaseLost when another worker has it by now: then nothing of the part may stay.
+    """
+    if not _change(session, lease, lease_until=until, attempts=1):
+        raise LeaseLost("Another worker has taken this job over.", kind=lease.kind, key=lease.key)
+    return replace(lease, attempt=1, until=until)
 
 
 def finish(session: Session, lease: Lease, counts: Mapping[str, int], *, now: datetime) -> None:

@@ -14,24 +14,27 @@ import secrets
 import socket
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import db, leases
-from core.jobs import JOBS, Job
+from core.jobs import JOBS, MORE, Job
 from core.leases import Lease
 from core.models.staff import WorkerHeartbeat, WorkerJob
+from core.privacy import brakes
 
 BEAT = timedelta(seconds=15)
 REST = timedelta(seconds=5)
 LONGEST_REST = timedelta(minutes=1)
+MOST_PARTS = 50  # of one job in a row; then the other kinds have their turn
 
 log = logging.getLogger("resocode")
 
@@ -122,8 +125,10 @@ class Worker:
         """Say that this worker lives, and hold the job at hand."""
         now, at_hand = self.clock(), self._at_hand
         with db.transaction("worker") as session:
+            brakes.watch_clock(session, now=now)
             said = insert(WorkerHeartbeat).values(worker=self.name, beat_at=now)
-            session.execute(said.on_conflict_do_update(index_elements=["worker"], set_={"beat_at": now}))
+            beat = {"beat_at": now, "seen_at": func.clock_timestamp()}
+            session.execute(said.on_conflict_do_update(index_elements=["worker"], set_=beat))
             if at_hand and now < at_hand[1].started_at + at_hand[0].longest:
                 leases.renew(session, at_hand[1], until=now + at_hand[0].lease)
 
@@ -153,19 +158,41 @@ class Worker:
                 leases.cannot_plan(session, job.kind, error=note(error), now=now)
 
     def _do(self, job: Job, lease: Lease) -> Outcome:
+        done: Counter[str] = Counter()
+        parts = MOST_PARTS
+        try:
+            while parts:
+                parts -= 1
+                with db.transaction("worker") as session:
+                    counts = dict(job.run(session, lease.key, self.clock()))
+                    parts = parts if counts.pop(MORE, 0) and not self.stopping.is_set() else 0
+                    done.update(counts)
+                    if parts:
+                        lease = leases.keep(session, lease, until=self.clock() + job.lease)
+                    else:
+                        leases.finish(session, lease, done, now=self.clock())
+                self._at_hand = (job, lease)
+        except leases.LeaseLost:
+            return self._lost(job, lease)
+        except Exception as error:  # noqa: BLE001 - a poisonous job is put aside, the others go on
+            return self._failed(job, lease, note(error))
+        return Outcome(job.kind, lease.key, "done", done)
+
+    def _failed(self, job: Job, lease: Lease, code: str) -> Outcome:
         try:
             with db.transaction("worker") as session:
-                counts = job.run(session, lease.key, self.clock())
-                leases.finish(session, lease, counts, now=self.clock())
+                if job.failed:
+                    job.failed(session, lease.key, code, self.clock())
+                    leases.finish(session, lease, {"failed": 1}, now=self.clock())
+                else:
+                    leases.fail(session, lease, error=code, now=self.clock())
         except leases.LeaseLost:
-            log.warning("%s %s was taken over by another worker; nothing of this attempt stays.", job.kind, lease.key)
-            return Outcome(job.kind, lease.key, "lost")
-        except Exception as error:  # noqa: BLE001 - a poisonous job is put aside, the others go on
-            code = note(error)
-            with db.transaction("worker") as session:
-                leases.fail(session, lease, error=code, now=self.clock())
-            return Outcome(job.kind, lease.key, "failed", error=code)
-        return Outcome(job.kind, lease.key, "done", counts)
+            return self._lost(job, lease)
+        return Outcome(job.kind, lease.key, "failed", error=code)
+
+    def _lost(self, job: Job, lease: Lease) -> Outcome:
+        log.warning("%s %s was taken over by another worker; nothing of this attempt stays.", job.kind, lease.key)
+        return Outcome(job.kind, lease.key, "lost")
 
 
 def dry_run(*, now: datetime, jobs: Sequence[Job] = JOBS) -> list[Planned]:

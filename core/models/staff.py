@@ -252,13 +252,14 @@ class FileLink(Base):
 
 
 class WorkerHeartbeat(Base):
-    """When each worker last said that it lives."""
+    """When each worker last said that it lives. ``seen_at`` is the same by the clock of the database (core.timekeeping)."""
 
     __tablename__ = "worker_heartbeat"
     __table_args__ = ({"schema": SCHEMA, "info": _SHORT},)
 
     worker: Mapped[str] = mapped_column(primary_key=True, info=technical())
     beat_at: Mapped[datetime] = mapped_column(info=technical())
+    seen_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"), info=technical())
 
 
 class WorkerJob(Base):

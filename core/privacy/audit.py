@@ -208,6 +208,40 @@ class Action(StrEnum):
         "needed",
     )
     EARLY_ASKED = "early deletion asked for", "The grace period is to be waived, in the student's words.", "plan"
+    APPROVAL_GONE = (
+        "approval fell away",
+        "At the end of the grace period those who approved may not any more; the deletion waits for approval again.",
+    )
+    ERASURE_BEGUN = (
+        "erasure begun",
+        "The grace period is over, every guard was asked again; nothing leads back.",
+        "plan",
+    )
+    ERASURE_PROVEN = (
+        "erasure step proven",
+        "One place was read back and holds nothing of the person any more; rows count what went.",
+        "place",
+        "rows",
+    )
+    ERASURE_STUCK = (
+        "erasure step failed",
+        "A step failed for the fifth time and became somebody's; it is still tried once an hour.",
+        "place",
+        "code",
+    )
+    ERASURE_RETRIED = (
+        "erasure step tried again",
+        "An officer took a failed step over and gave it all its attempts again.",
+    )
+    ERASURE_ENDED = "erasure ended", "Every step is proven or not needed; the request is erased.", "steps", "rows"
+    BRAKE_ON = (
+        "erasures stopped",
+        "Too many people were due at once, or a clock could not be right: nothing is erased until somebody answers.",
+        "why",
+        "due",
+    )
+    BRAKE_ANSWERED = "erasures let go on", "An officer answered what had stopped the eraser.", "why", "due", "reason"
+    BRAKE_PASSED = "clocks agree again", "What had stopped the eraser passed by itself.", "why"
     APPROVAL_TAKEN_BACK = "approval taken back", "An approved deletion waits for approval again.", "reason"
     LETTER_WRITTEN = "letter written", "A letter was put into the outbox by hand.", "kind"
     LETTER_SENT = "letter sent", "A letter left, by mail or by hand; its address is forgotten.", "kind", "how"
