@@ -15,6 +15,7 @@ Requests   file_request, take_request, link_subject, ask_identity, record_identi
 Deletion   preview_deletion, close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account,
            send_back,
            declare_single_officer
+Erasures   answer_brake, retry_erasure_step
 Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
 Plans      plan_for, holds_on
 Holds      person_to_hold, reveal_held, place_hold, release_hold, review_hold
@@ -37,6 +38,8 @@ from core.privacy.audit import Action
 from core.privacy.audit import check as check_audit
 from core.privacy.audit import checkpoint as sign_audit
 from core.privacy.audit_export import record_audit_export
+from core.privacy.brakes import REASONS as BRAKE_REASONS
+from core.privacy.brakes import answer_brake
 from core.privacy.codes import address, new_secret
 from core.privacy.contacts import (
     export_audit,
@@ -71,6 +74,7 @@ from core.privacy.deletion import (
     reactivate_account,
     send_back,
 )
+from core.privacy.erasure import retry_erasure_step
 from core.privacy.files import drop_expired_files, file_exists, open_file
 from core.privacy.holds import (
     FoundPerson,
@@ -175,6 +179,7 @@ from core.privacy.visitors import (
 __all__ = [
     "ANSWERS",
     "APPROVALS",
+    "BRAKE_REASONS",
     "DISABLE_REASONS",
     "EXTENSIONS",
     "IDENTITY_METHODS",
@@ -210,6 +215,7 @@ __all__ = [
     "add_note",
     "add_staff",
     "address",
+    "answer_brake",
     "answer_request",
     "approve_deletion",
     "approve_deletions",
@@ -292,6 +298,7 @@ __all__ = [
     "renew_code",
     "reset_sign_in",
     "resume_clock",
+    "retry_erasure_step",
     "return_manual_step",
     "reveal_contacts",
     "reveal_held",

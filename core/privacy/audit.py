@@ -232,6 +232,7 @@ class Action(StrEnum):
     ERASURE_RETRIED = (
         "erasure step tried again",
         "An officer took a failed step over and gave it all its attempts again.",
+        "place",
     )
     ERASURE_ENDED = "erasure ended", "Every step is proven or not needed; the request is erased.", "steps", "rows"
     BRAKE_ON = (

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from core.errors import Refused
+from core.errors import BadInput, NotFound, Refused
 from core.models.base import uuid7
 from core.models.erasures import SETTLED, ErasureEvidence, ErasureStep, PersonErasure
 from core.models.platform import Student, Visitor
@@ -24,11 +24,13 @@ from core.models.requests import Request
 from core.policy import listed_processors
 from core.policy.machine import number
 from core.privacy import brakes, grace
-from core.privacy.acting import Case, change, of_system, parameters
-from core.privacy.audit import Action, append, demand_sound
+from core.privacy.acting import Case, change, demand_not_own, of_system, parameters
+from core.privacy.audit import Action, append, demand_sound, guarded
 from core.privacy.deletion import changed_plan
 from core.privacy.erasure_steps import PHASES, Run, fail_step, release, take
-from core.privacy.holds import StandingHold, holds_on
+from core.privacy.holds import StandingHold, as_officer, holds_on
+from core.privacy.rules import ask
+from core.privacy.sessions import Staff
 from core.processors import local
 from core.processors.protocol import Person
 from core.processors.registry import third_parties
@@ -80,6 +82,24 @@ def note_failure(session: Session, key: str, code: str, now: datetime) -> None:
         _looks_again(run)
     else:
         _wait(session, found, "error", code, now, again=AFTER_ERROR)
+
+
+@guarded
+def retry_erasure_step(session: Session, *, step_id: uuid.UUID, by: Staff, now: datetime) -> None:
+    """Give a step that failed for good all its attempts again, at once; ``by`` sees to it from now on.
+
+    Raises Refused (not a privacy officer, one's own record), NotFound, BadInput for a step that has not failed.
+    """
+    as_officer(session, by, do="see to erasures")
+    step = session.get(ErasureStep, step_id, populate_existing=True)
+    if step is None:
+        raise NotFound("There is no such step, or it is not open to you.")
+    of = select(Request).join(PersonErasure, PersonErasure.request_id == Request.id)
+    request = session.scalars(of.where(PersonErasure.id == step.erasure_id)).one()
+    demand_not_own(session, request)
+    if not ask(session, "privacy.retry_erasure_step(:step, :now)", step=step_id, now=now):
+        raise BadInput("Only a step that has failed is tried again; look at it once more.")
+    append(session, Action.ERASURE_RETRIED, now=now, subject_kind="request", subject_id=request.id, place=step.place)
 
 
 def _begin(session: Session, case: Case, now: datetime) -> dict[str, int]:

@@ -78,7 +78,12 @@ begin
     update privacy.erasure_step set state = 'to do', attempts = 0, next_at = p_now, waits_for = null, waits_about = '',
         owner_id = staff.my_id()
     where id = p_step and state = 'failed';
-    return found;
+    if not found then
+        return false;
+    end if;
+    update privacy.erasure set next_at = p_now
+    where id = (select s.erasure_id from privacy.erasure_step s where s.id = p_step);
+    return true;
 end $$;
 """
 
@@ -301,8 +306,8 @@ def upgrade() -> None:
     for table in ("privacy.erasure", "privacy.erasure_step", "privacy.erasure_evidence", "privacy.brake"):
         rights.close(table)
         rights.app_reads(table, OFFICER, READABLE.get(table, ""))
-    rights.let_definer("privacy.brake", "update")
-    rights.let_definer("privacy.erasure_step", "update")
+    for table in ("privacy.erasure", "privacy.erasure_step", "privacy.brake"):
+        rights.let_definer(table, "update")
     rights.functions(FUNCTIONS + GUARD_MOVE, CALLERS)
     for table in ("erasure", "erasure_step", "erasure_evidence"):
         op.execute(

@@ -13,12 +13,13 @@ import pyotp
 import pytest
 from sqlalchemy import Connection, text
 
-from core import db, privacy_actions
+from core import db, privacy_actions, timekeeping
 from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
-from core.privacy import grace, outbox
+from core.privacy import brakes, grace, outbox
 from core.privacy.audit import Action
+from core.privacy.erasure import note_failure
 from core.privacy.releases import publish_release
 from core.privacy_actions import Filed, Staff
 from core.processors.manual import Manual
@@ -26,6 +27,7 @@ from core.processors.protocol import Order, Person
 from tests.anon import world
 from tests.cast import NOW, PASSWORD, email_of, id_of
 from tests.conftest import sign_in
+from tests.core.privacy import house_of_erasures as erasures
 from tests.core.privacy import house_of_requests as requests
 from ui.clock import now
 
@@ -395,6 +397,72 @@ HOLD_VERBS: dict[Action, Callable[[Scene], object]] = {
 }
 
 
+def erase() -> Filed:
+    """A deletion past its grace period whose processors nobody configured: it begins, and waits for people."""
+    filed = requests.waiting()
+    erasures.work()
+    return filed
+
+
+def erase_here(_scene: Scene) -> None:
+    erase()
+    settle = "update privacy.erasure_step set state = 'exempt', error = 'x' where what <> 'database'"
+    requests.rows(settle + " returning id")
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.erasure set next_at = :now"), {"now": erasures.DUE})
+    erasures.work()
+
+
+def lose_the_approver(_scene: Scene) -> None:
+    requests.waiting()
+    as_worker(privacy_actions.disable_staff, email=email_of("olga"))
+    erasures.work()
+
+
+def fail_a_step(_scene: Scene) -> None:
+    filed = erase()
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.erasure_step set next_at = :now, attempts = 4"), {"now": erasures.DUE})
+        note_failure(session, str(filed.request_id), "F-00 Boom", erasures.DUE)
+
+
+def retry_a_step(scene: Scene) -> None:
+    fail_a_step(scene)
+    [(step,)] = requests.rows("select id from privacy.erasure_step where state = 'failed'")
+    requests.act("retry_erasure_step", "olga", step_id=step, now=erasures.DUE)
+
+
+def stop(_scene: Scene, why: str = timekeeping.DIFFER) -> uuid.UUID:
+    with db.transaction("worker") as session:
+        brakes._raise(session, "clock", why, NOW)
+    [(brake,)] = requests.rows("select id from privacy.brake")
+    return uuid.UUID(str(brake))
+
+
+def let_go_on(scene: Scene) -> None:
+    brake = stop(scene)
+    for _ in range(2):
+        requests.act("answer_brake", "olga", brake_id=brake, confirmation="go on", reason=brakes.REASONS[1])
+
+
+def agree_again(scene: Scene) -> None:
+    stop(scene)
+    erasures.work(NOW)
+
+
+ERASURE_VERBS: dict[Action, Callable[[Scene], object]] = {
+    Action.APPROVAL_GONE: lose_the_approver,
+    Action.ERASURE_BEGUN: lambda _scene: erase(),
+    Action.ERASURE_PROVEN: erase_here,
+    Action.ERASURE_ENDED: erase_here,
+    Action.ERASURE_STUCK: fail_a_step,
+    Action.ERASURE_RETRIED: retry_a_step,
+    Action.BRAKE_ON: stop,
+    Action.BRAKE_ANSWERED: let_go_on,
+    Action.BRAKE_PASSED: agree_again,
+}
+
+
 def publish_a_release(_scene: Scene) -> None:
     with tempfile.TemporaryDirectory() as folder, db.transaction("worker") as session:
         world.build(session, [])
@@ -498,6 +566,7 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.AUDIT_SOUND: mend_the_log,
     **REQUEST_VERBS,
     **HOLD_VERBS,
+    **ERASURE_VERBS,
 }
 
 
