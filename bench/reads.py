@@ -121,8 +121,7 @@ SEARCH = """(select 'student', id, name, email from platform.student where {wher
     union all (select 'cohort', id, title, code from platform.cohort where lower(title || ' ' || code) like '%{text}%' limit 6)
     union all (select 'program', id, title, code from platform.program where lower(title || ' ' || code) like '%{text}%' limit 6)"""
 TOTAL = "select count(*) from platform.enrollment"
-TREND = """select program_id, cohort_id, date_trunc('month', enrolled_at)::date, status, count(*)
-    from platform.enrollment group by 1, 2, 3, 4"""
+TREND = "select program_id, date_trunc('month', enrolled_at)::date, count(*) from platform.enrollment group by 1, 2"
 
 RELEASED = """select r.period, c.k1, c.k2, c.value, c.se from anon.release r join anon.cell c on c.release_id = r.id
     where r.family = '{}' and c.marginal = '{}' order by r.first_day, c.k1, c.k2"""

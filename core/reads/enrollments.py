@@ -160,11 +160,10 @@ def funnel(
     """Return the funnel of a period. With a cohort there are no visitors: they ask for a program."""
     period = _period(first_day, last_day)
     counts: Counter[str] = Counter()
-    for row in session.execute(_ENROLLMENT_COUNTS, period):
-        if program_id in (None, row.program_id) and cohort_id in (None, row.cohort_id):
-            counts["all"] += row.enrollments
-            counts["started"] += row.enrollments * row.started
-            counts[row.status] += row.enrollments
+    for row in session.execute(_ENROLLMENT_COUNTS, period | {"program": program_id, "cohort": cohort_id}):
+        counts["all"] += row.enrollments
+        counts["started"] += row.enrollments * row.started
+        counts[row.status] += row.enrollments
     visitors = sum(
         row.visitors for row in session.execute(_VISITOR_COUNTS, period) if program_id in (None, row.program_id)
     )
@@ -181,10 +180,10 @@ def monthly_trend(
 ) -> Trend:
     """Return new enrollments by month and program; beyond five programs the smallest are summed as "other"."""
     titles = catalog(session).programs
+    asked = _period(first_day, last_day) | {"program": program_id, "cohort": cohort_id}
     counts: dict[str, Counter[date]] = {}
-    for row in session.execute(_ENROLLMENT_COUNTS, _period(first_day, last_day)):
-        if program_id in (None, row.program_id) and cohort_id in (None, row.cohort_id):
-            counts.setdefault(titles[row.program_id], Counter())[row.month] += row.enrollments
+    for row in session.execute(_ENROLLMENT_MONTHS, asked):
+        counts.setdefault(titles[row.program_id], Counter())[row.month] += row.enrollments
     months = _months(sorted({month for by_month in counts.values() for month in by_month}))
     return Trend(months, {name: tuple(by[m] for m in months) for name, by in _largest(counts, 5).items()})
 
@@ -208,7 +207,8 @@ _FIND = text(
 _COUNT = text(
     "select platform.count_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level, :unconfirmed, :since, :until, :cap)"
 )
-_ENROLLMENT_COUNTS = text("select * from platform.enrollment_counts(:since, :until)")
+_ENROLLMENT_COUNTS = text("select * from platform.enrollment_counts(:since, :until, :program, :cohort)")
+_ENROLLMENT_MONTHS = text("select * from platform.enrollment_months(:since, :until, :program, :cohort)")
 _VISITOR_COUNTS = text("select * from platform.visitor_counts(:since, :until)")
 
 

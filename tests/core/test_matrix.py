@@ -268,11 +268,10 @@ def test_search_proposes_only_what_the_role_may_see(staff: str, students: set[st
 )
 def test_counts_go_to_those_who_may_count(staff: str, enrollments: int, visitors: int) -> None:
     with db.transaction(staff_id=id_of(staff)) as session:
-        counted = session.scalar(
-            text("select coalesce(sum(enrollments), 0) from platform.enrollment_counts(null, null)")
-        )
+        told = "select coalesce(sum(enrollments), 0) from platform.enrollment_{}(null, null, null, null)"
+        counted, by_month = (session.scalar(text(told.format(each))) for each in ("counts", "months"))
         asked = session.scalar(text("select coalesce(sum(visitors), 0) from platform.visitor_counts(null, null)"))
-    assert (counted, asked) == (enrollments, visitors)
+    assert (counted, by_month, asked) == (enrollments, enrollments, visitors)
 
 
 @pytest.mark.parametrize(
