@@ -6,7 +6,7 @@ import streamlit as st
 
 from core import privacy_actions, queries
 from core.errors import AdminError
-from ui import codes, confirm, guards, invitation
+from ui import codes, confirm, export, guards, invitation
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -165,16 +165,18 @@ def assignments(mine: queries.MyAccount) -> None:
         return
     st.subheader("Your assignments", anchor=False, help="Learning data opens by assignment, from the first to the last day (UTC).")  # fmt: skip
     rows = mine.assignments
+    shown_columns = {
+        "Cohort": [row.cohort for row in rows],
+        "Program": [row.program for row in rows],
+        "From": [day(row.starts_on) for row in rows],
+        "To": [day(row.ends_on) if row.ends_on else "no end yet" for row in rows],
+        "State": [row.state for row in rows],
+    }
     st.dataframe(
-        {
-            "Cohort": [row.cohort for row in rows],
-            "Program": [row.program for row in rows],
-            "From": [day(row.starts_on) for row in rows],
-            "To": [day(row.ends_on) if row.ends_on else "no end yet" for row in rows],
-            "State": [row.state for row in rows],
-        },
+        shown_columns,
         hide_index=True, row_height=36, height="content", alt=f"Table of your {len(rows)} assignments.",
     )  # fmt: skip
+    export.columns("my-assignments", shown_columns)
 
 
 def page(moment: datetime) -> None:

@@ -12,7 +12,7 @@ from core.models.requests import CHANNELS, REQUEST_KINDS
 from core.privacy_actions import Filed
 from core.queries import SHORTEST_SEARCH, EnrollmentFilter
 from core.settings import ROOT
-from ui import desk, guards, states
+from ui import desk, export, guards, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -157,15 +157,17 @@ def earlier() -> None:
     if not rows:
         states.empty("Nothing yet", "What you hand on appears here with its number.")
         return
+    shown_columns = {
+        "Request": [row.number for row in rows],
+        "Kind": [desk.KINDS[row.kind] for row in rows],
+        "Received": [day(row.received_at) for row in rows],
+        "Handed on": [day(row.filed_at) for row in rows],
+    }
     st.dataframe(
-        {
-            "Request": [row.number for row in rows],
-            "Kind": [desk.KINDS[row.kind] for row in rows],
-            "Received": [day(row.received_at) for row in rows],
-            "Handed on": [day(row.filed_at) for row in rows],
-        },
+        shown_columns,
         hide_index=True, row_height=36, height="content", alt=f"Table of the {len(rows)} requests that you handed on.",
     )  # fmt: skip
+    export.columns("handed-on", shown_columns)
 
 
 def page(moment: datetime) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.queries import LetterRow
 from core.settings import ROOT
-from ui import desk, guards, states
+from ui import desk, export, guards, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -39,20 +39,22 @@ def outbox(moment: datetime) -> None:
         return
     shown = [state(row) for row in rows]
     place = st.container()
+    shown_columns = {
+        "Letter": [row.kind for row in rows],
+        "Request": [row.request or "–" for row in rows],
+        "State": [[word] for word, _ in shown],
+        "Send on": [day(row.not_before) for row in rows],
+        "Address": ["known" if row.address else "not known" for row in rows],
+        "Tried": [row.attempts for row in rows],
+    }
     chosen = st.dataframe(
-        {
-            "Letter": [row.kind for row in rows],
-            "Request": [row.request or "–" for row in rows],
-            "State": [[word] for word, _ in shown],
-            "Send on": [day(row.not_before) for row in rows],
-            "Address": ["known" if row.address else "not known" for row in rows],
-            "Tried": [row.attempts for row in rows],
-        },
+        shown_columns,
         hide_index=True, row_height=36, height="content", on_select="rerun", selection_mode="single-row",
         key=f"outbox_{hash(tuple((row.id, row.state) for row in rows)) % 10**8}",
         column_config={"State": desk.chips("State", shown, width=100)},
         alt=f"Table of {len(rows)} letters that wait, with request, state and day.",
     )  # fmt: skip
+    export.columns("letters", shown_columns)
     st.caption(f"The first {len(rows)} letters, soonest first · select one to read, copy and send it")
     if chosen["selection"]["rows"]:
         with place:

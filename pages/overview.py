@@ -11,7 +11,7 @@ from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import charts, guards, learning, oversight, states, workers
+from ui import charts, export, guards, learning, oversight, states, workers
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day, literal
@@ -130,13 +130,14 @@ def starting(cohorts: tuple[CohortStart, ...]) -> None:
     if not cohorts:
         states.empty("No cohort starts soon", "None begins within the next 60 days.")
         return
+    shown_columns = {
+        "Cohort": [c.title for c in cohorts],
+        "Starts": [day(c.starts_on)[:-5] for c in cohorts],
+        "Filled": [c.filled_percent for c in cohorts],
+        "Seats": [f"{c.taken} of {c.seats}" if c.seats else str(c.taken) for c in cohorts],
+    }
     st.dataframe(
-        {
-            "Cohort": [c.title for c in cohorts],
-            "Starts": [day(c.starts_on)[:-5] for c in cohorts],
-            "Filled": [c.filled_percent for c in cohorts],
-            "Seats": [f"{c.taken} of {c.seats}" if c.seats else str(c.taken) for c in cohorts],
-        },
+        shown_columns,
         hide_index=True,
         row_height=36,
         height="content",
@@ -145,6 +146,7 @@ def starting(cohorts: tuple[CohortStart, ...]) -> None:
         },
         alt=f"Table of {len(cohorts)} cohorts that start within 60 days, with places taken.",
     )
+    export.columns("starting-cohorts", shown_columns)
 
 
 def teaching(staff: Staff, moment: datetime) -> None:
@@ -265,20 +267,22 @@ def teaching_items(
 
 def taught_table(cohorts: Sequence[TaughtCohort]) -> None:
     """Draw the assigned cohorts; a selected row leads to its progress."""
+    shown_columns = {
+        "Cohort": [c.title for c in cohorts],
+        "Program": [c.program for c in cohorts],
+        "State": [["runs" if c.running else "ended" if c.ended else "to come"] for c in cohorts],
+        "From": [day(c.starts_on) for c in cohorts],
+        "To": [day(c.ends_on) for c in cohorts],
+        "Students": [c.students for c in cohorts],
+        "To review": [c.waiting for c in cohorts],
+    }
     chosen = st.dataframe(
-        {
-            "Cohort": [c.title for c in cohorts],
-            "Program": [c.program for c in cohorts],
-            "State": [["runs" if c.running else "ended" if c.ended else "to come"] for c in cohorts],
-            "From": [day(c.starts_on) for c in cohorts],
-            "To": [day(c.ends_on) for c in cohorts],
-            "Students": [c.students for c in cohorts],
-            "To review": [c.waiting for c in cohorts],
-        },
+        shown_columns,
         hide_index=True, row_height=36, height="content", on_select="rerun", selection_mode="single-row", key="taught",
         column_config={"State": st.column_config.MultiselectColumn(options=["runs", "ended", "to come"], color=["blue", "gray", "orange"], width=80)},
         alt=f"Table of your {len(cohorts)} cohorts.",
     )  # fmt: skip
+    export.columns("my-cohorts", shown_columns)
     st.caption("Select a row to open its progress.")
     if chosen["selection"]["rows"]:
         st.switch_page(learning.PROGRESS, query_params={"cohort": cohorts[chosen["selection"]["rows"][0]].code})

@@ -206,11 +206,17 @@ def certificates(cohort: TaughtCohort, moment: datetime) -> None:
         anchor=False,
         help="Passed (a result was decided), and no certificate is issued. Issue it on the platform.",
     )
+    shown_columns = {
+        "Student": [row.name for row in due],
+        "Result": [row.kind for row in due],
+        "Decided": [day(row.decided_at) for row in due],
+    }
     st.dataframe(
-        {"Student": [row.name for row in due], "Result": [row.kind for row in due], "Decided": [day(row.decided_at) for row in due]},
+        shown_columns,
         hide_index=True, row_height=36, height="content" if len(due) <= 8 else 36 * 8 + 38,
         alt=f"Table of {many(len(due), 'student')} whose certificate is due.",
     )  # fmt: skip
+    export.columns("certificates-due", shown_columns)
 
 
 def where_it_stands(cohort: TaughtCohort, stand: CohortStand, moment: datetime) -> None:

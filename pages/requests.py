@@ -295,8 +295,9 @@ def outcome_of_bulk() -> None:
             (each.number, "approved" if each.state == "waiting" else "not yet", each.sentence) for each in receipt.done
         ]
         lines += [(number, "left out", sentence) for number, sentence in receipt.refused]
+        shown = {"Request": [a for a, _, _ in lines], "Outcome": [[b] for _, b, _ in lines], "Why": [c for *_, c in lines]}
         st.dataframe(
-            {"Request": [a for a, _, _ in lines], "Outcome": [[b] for _, b, _ in lines], "Why": [c for *_, c in lines]},
+            shown,
             hide_index=True, row_height=36, height="content",
             column_config={
                 "Request": st.column_config.TextColumn(width=85),
@@ -304,6 +305,7 @@ def outcome_of_bulk() -> None:
             },
             alt=f"Table of {len(lines)} requests with what became of each.",
         )  # fmt: skip
+        export.columns("approvals", shown)
 
 
 def page(moment: datetime) -> None:

@@ -11,7 +11,7 @@ from core.models.staff import ROLES, TEACHING_ROLES
 from core.queries import Account
 from core.settings import ROOT
 from core.words import isolated
-from ui import assigning, confirm, guards, handover, proposals, states
+from ui import assigning, confirm, export, guards, handover, proposals, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -201,18 +201,20 @@ def history(found: Account) -> None:
     if not decided:
         return
     st.subheader("Grants", anchor=False, help="What was proposed for this person, by whom, and who decided.")
+    shown_columns = {
+        "Grant": [proposals.told(each) for each in decided],
+        "Reason": [each.reason for each in decided],
+        "Proposed by": [each.proposed_by for each in decided],
+        "Proposed": [day(each.proposed_at) for each in decided],
+        "Decision": [f"{each.decision}{', alone' if each.alone else ''}" for each in decided],
+        "Decided by": [each.decided_by or "–" for each in decided],
+        "Decided": [day(each.decided_at) for each in decided],
+    }
     st.dataframe(
-        {
-            "Grant": [proposals.told(each) for each in decided],
-            "Reason": [each.reason for each in decided],
-            "Proposed by": [each.proposed_by for each in decided],
-            "Proposed": [day(each.proposed_at) for each in decided],
-            "Decision": [f"{each.decision}{', alone' if each.alone else ''}" for each in decided],
-            "Decided by": [each.decided_by or "–" for each in decided],
-            "Decided": [day(each.decided_at) for each in decided],
-        },
+        shown_columns,
         hide_index=True, row_height=36, height="content", alt=f"Table of {len(decided)} decided grants.",
     )  # fmt: skip
+    export.columns("grants", shown_columns)
 
 
 def danger(found: Account) -> None:

@@ -108,23 +108,25 @@ def enrollments(card: queries.StudentCard) -> None:
         states.empty("No enrollment", "This student has an account and is not enrolled.")
         return
     rows = card.enrollments
+    shown_columns = {
+        "Program": [e.program for e in rows],
+        "Cohort": [e.cohort for e in rows],
+        "Status": [[e.status] for e in rows],
+        "Enrolled": [day(e.enrolled_at) for e in rows],
+        "Cohort starts": [day(e.starts_on) for e in rows],
+        "Cohort ends": [day(e.ends_on) for e in rows],
+        "Withdrawn": [day(e.withdrawn_at) for e in rows],
+        "Confirmation": [day(e.confirmed_at) for e in rows],
+    }
     st.dataframe(
-        {
-            "Program": [e.program for e in rows],
-            "Cohort": [e.cohort for e in rows],
-            "Status": [[e.status] for e in rows],
-            "Enrolled": [day(e.enrolled_at) for e in rows],
-            "Cohort starts": [day(e.starts_on) for e in rows],
-            "Cohort ends": [day(e.ends_on) for e in rows],
-            "Withdrawn": [day(e.withdrawn_at) for e in rows],
-            "Confirmation": [day(e.confirmed_at) for e in rows],
-        },
+        shown_columns,
         hide_index=True,
         row_height=36,
         height="content",
         column_config={"Status": status_column(ENROLLMENT_STATUS)},
         alt=f"Table of {len(rows)} enrollments of this student.",
     )
+    export.columns("enrollments-of-a-student", shown_columns)
 
 
 def who_looked(student_id: uuid.UUID) -> None:

@@ -4,8 +4,9 @@ Every table offers it the same way: ``export.offer("enrollments", HEADER, rows)`
 names the file and the line in the audit, so it never holds anything about a person.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -20,12 +21,15 @@ def offer(
     rows: Iterable[Sequence[object]],
     *,
     note: str = "The rows of this page, contacts masked",
+    quiet: bool = False,
 ) -> None:
-    """Draw the button that makes a file of ``rows``; nothing when there are none. ``note`` says which rows they are."""
+    """Draw the button that makes a file of ``rows``; nothing when there are none. ``note`` says which rows they are;
+    ``quiet`` draws it without a border, as small tables have it."""
     lines = [[plain(cell) for cell in row] for row in rows]
     if not lines:
         return
-    with st.popover("Export CSV", icon=":material/download:", key=f"export_{what}"):
+    shape: Literal["tertiary", "secondary"] = "tertiary" if quiet else "secondary"
+    with st.popover("Export CSV", icon=":material/download:", key=f"export_{what}", type=shape):
         st.markdown(
             f"{note}. The export is recorded; the link works once, for you, within 15 minutes.",
             width=320,
@@ -34,6 +38,11 @@ def offer(
             st.session_state[f"file_link_{what}"] = made(what, header, lines)
         if link := st.session_state.pop(f"file_link_{what}", None):
             st.link_button(f"Download {what}.csv", link, type="primary", icon=":material/download:")
+
+
+def columns(what: str, shown: Mapping[str, Any], *, note: str = "The rows of this table") -> None:
+    """Draw the same below a small table that is drawn from columns: its file holds them as they stand there."""
+    offer(what, list(shown), zip(*shown.values(), strict=True), note=note, quiet=True)
 
 
 def made(what: str, header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:

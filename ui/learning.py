@@ -16,7 +16,7 @@ from core.privacy_actions import Staff
 from core.queries import HelpLimits, HelpList, LearningRecord, NeedsHelp, Reason, StudentRecord, TaughtCohort
 from core.settings import ROOT
 from core.words import isolated
-from ui import links, states
+from ui import export, links, states
 from ui.actions import act
 from ui.cached import catalog, read
 from ui.clock import now
@@ -122,6 +122,7 @@ def help_table(rows: Sequence[NeedsHelp], *, key: str, cohorts: dict[uuid.UUID, 
         },
         alt=f"Table of {many(len(rows), 'student')} who need help, with the reasons.",
     )
+    export.columns("need-help", shown)
     picked = chosen["selection"]["rows"]
     return rows[picked[0]] if picked and picked[0] < len(rows) else None
 

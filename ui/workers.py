@@ -5,6 +5,7 @@ from datetime import datetime
 import streamlit as st
 
 from core.queries import DeadJob, WorkerState
+from ui import export
 from ui.tables import day, literal
 
 SHOWN = 3
@@ -57,16 +58,18 @@ def table(state: WorkerState) -> None:
     if not state.kinds:
         return
     st.subheader("What the worker does", anchor=False, help=HELP)
+    shown_columns = {
+        "Job": [kind.kind.capitalize() for kind in state.kinds],
+        "Last done": [stamp(kind.done_at) for kind in state.kinds],
+        "Result": [", ".join(f"{name} {number:,}" for name, number in kind.result.items()) for kind in state.kinds],
+        "Waiting": [kind.waiting for kind in state.kinds],
+        "Failed": [kind.failed for kind in state.kinds],
+    }
     st.dataframe(
-        {
-            "Job": [kind.kind.capitalize() for kind in state.kinds],
-            "Last done": [stamp(kind.done_at) for kind in state.kinds],
-            "Result": [", ".join(f"{name} {number:,}" for name, number in kind.result.items()) for kind in state.kinds],
-            "Waiting": [kind.waiting for kind in state.kinds],
-            "Failed": [kind.failed for kind in state.kinds],
-        },
+        shown_columns,
         hide_index=True, row_height=36, height="content", alt=f"Table of the worker's {len(state.kinds)} kinds of jobs.",
     )  # fmt: skip
+    export.columns("worker", shown_columns)
 
 
 def stamp(moment: datetime | None) -> str:

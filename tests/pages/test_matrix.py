@@ -105,6 +105,8 @@ def test_role_by_page(name: str | None, page: str, owner: Connection) -> None:
     elif STAFF[name] in PAGES[page]:
         assert "This attempt was logged" not in shown
         assert refusals(owner) == []
+        files = [button for button in app.button if str(button.key).startswith("make_file")]
+        assert len([frame for frame in app.dataframe if len(frame.value)]) <= len(files), "a table without a CSV"
     else:
         assert "This attempt was logged" in shown
         assert not any(word in shown for word in STUDENT_WORDS)

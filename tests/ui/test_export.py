@@ -63,3 +63,16 @@ def test_an_empty_table_offers_no_file() -> None:
 )
 def test_cells_are_written_for_machines(cell: object, written: object) -> None:
     assert plain(cell) == written
+
+
+@pytest.mark.usefixtures("house")
+def test_a_small_table_has_its_file_too(owner: Connection) -> None:
+    page = opened("ines", "overview")
+    shown = page.dataframe[-1].value
+    page.button(key="make_file_my-cohorts").click().run()
+    header, *lines = downloaded(page, owner)
+    assert header == list(shown.columns)
+    assert [(line[0], line[2], line[5]) for line in lines] == [
+        (title, ", ".join(state), str(students))
+        for title, state, students in zip(shown["Cohort"], shown["State"], shown["Students"], strict=True)
+    ]
