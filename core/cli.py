@@ -308,6 +308,69 @@ def staff_single_officer(state: Annotated[str, typer.Argument(help="on or off.")
     out.print(f"A privacy officer {what}." if changed else "That was so already.")
 
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this it is only said.")]
+Reason = Annotated[str, typer.Option(help="Why, in a few words; for the audit and for those who oversee.")]
+
+
+@staff_app.command("invite")
+def staff_invite(
+    email: str,
+    role: Annotated[str, typer.Option(help="program_staff, instructor, mentor, privacy_officer, admin or auditor.")],
+    name: Annotated[str, typer.Option()],
+    reason: Reason,
+    yes: Yes = False,
+) -> None:
+    """Rescue: make an account without a second admin; prints a one-time code with which its owner chooses a password."""
+    with _rescue(yes, f"{email} would become {role} without a second admin.") as session:
+        made = privacy_actions.rescue_invite(session, email=email, name=name, role=role, reason=reason, now=_now())
+    _print_code(made)
+
+
+@staff_app.command("reset")
+def staff_reset(
+    email: str,
+    reason: Annotated[str, typer.Option(help=f"One of: {', '.join(privacy_actions.RESET_REASONS)}.")],
+    password_only: Annotated[bool, typer.Option("--password-only", help="Keep the one-time codes (TOTP).")] = False,
+    yes: Yes = False,
+) -> None:
+    """Rescue: take password and one-time codes (TOTP) away; prints a one-time code with which the owner sets new ones."""
+    what = "password" if password_only else "password and one-time codes"
+    with _rescue(yes, f"{email} would be signed out everywhere and need a new {what}.") as session:
+        made = privacy_actions.rescue_reset(session, email=email, full=not password_only, reason=reason, now=_now())
+    _print_code(made)
+
+
+@staff_app.command("single-admin")
+def staff_single_admin(
+    state: Annotated[str, typer.Argument(help="on or off.")], reason: Reason = "", yes: Yes = False
+) -> None:
+    """Rescue: declare that there is one admin, whose grants nobody checks (shown to all who oversee), or end it."""
+    if state not in ("on", "off"):
+        raise BadInput("Say on or off.")
+    said = "would take effect without a second admin" if state == "on" else "would wait for a second admin again"
+    with _rescue(yes, f"Grants {said}.") as session:
+        privacy_actions.rescue_single_admin(session, on=state == "on", reason=reason, now=_now())
+    out.print(f"The single-admin mode is {state}.")
+
+
+@contextmanager
+def _rescue(yes: bool, consequence: str) -> Iterator[Session]:
+    """The worker's transaction, for whoever says --yes and holds the database owner's secret."""
+    if not yes:
+        raise BadInput(f"{consequence} It is recorded in the audit. Nothing was done: add --yes.")
+    with worker() as session, db.engine("owner").connect() as owner:
+        owner.execute(select(1))
+        yield session
+
+
+def _print_code(made: privacy_actions.OneTimeCode) -> None:
+    """Tell the one secret that this machine ever prints: a code that works once, for 24 hours, with its owner's address."""
+    out.print(f"One-time code for {made.email}, until {made.expires_at:%F %H:%M} UTC:", markup=False)
+    out.print(f"\n    {made.code}\n", markup=False)
+    out.print("Hand it over on a way by which you know the person. They open the dashboard, choose")
+    out.print("“I have an invitation or a reset code”, and pick a password of their own.")
+
+
 @staff_app.command("list")
 def staff_list() -> None:
     """List all accounts."""

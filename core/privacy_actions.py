@@ -6,6 +6,7 @@ Accounts   invite_staff, renew_code, reset_sign_in, propose_role, propose_enabli
            disable_account, end_session, declare_single_admin, end_single_admin, needs_second_admin
 Assignments  add_assignment, end_assignment
 Access review  start_access_review, decide_right, settle_access_reviews
+Rescue     rescue_invite, rescue_reset, rescue_single_admin (the command line, for whoever has the machine)
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list, staff_id
 People     reveal_contacts, record_view, record_refusal, record_search, export_list, export_report,
            record_closed
@@ -124,6 +125,7 @@ from core.privacy.requests import (
     take_request,
     withdraw_request,
 )
+from core.privacy.rescue import rescue_invite, rescue_reset, rescue_single_admin
 from core.privacy.sessions import (
     SignedIn,
     Staff,
@@ -296,6 +298,9 @@ __all__ = [
     "releases_due",
     "remove_codes",
     "renew_code",
+    "rescue_invite",
+    "rescue_reset",
+    "rescue_single_admin",
     "reset_sign_in",
     "resume_clock",
     "retry_erasure_step",

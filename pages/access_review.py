@@ -64,35 +64,37 @@ def progress(items: Sequence[ReviewItem], found: Oversight, moment: datetime) ->
         st.progress(done / len(items) if items else 1.0)
 
 
-def person(name: str, items: list[ReviewItem]) -> None:
-    """Draw one person's rights."""
+def person(name: str, items: list[ReviewItem], *, alone: bool) -> None:
+    """Draw one person's rights; ``alone``: nobody else is there, so that one confirms one's own."""
     first = items[0]
     open_ones = [item for item in items if item.verdict is None]
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(f"{name} · {first.email}", width="stretch")
             if first.mine:
-                st.badge("you: another person decides", icon=":material/group:", color="violet")
+                word = "you: nobody else is there" if alone else "you: another person decides"
+                st.badge(word, icon=":material/group:", color="orange" if alone else "violet")
             elif len(open_ones) > 1:
                 st.button(
                     "Confirm all", key=f"all_{first.staff_id}", on_click=confirm_all, args=([i.id for i in open_ones],)
                 )
         for item in items:
-            right(item)
+            right(item, alone=alone)
 
 
-def right(item: ReviewItem) -> None:
+def right(item: ReviewItem, *, alone: bool) -> None:
     """Draw one right with its verdict, or the two buttons."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(told(item), width="stretch")
         if item.verdict:
             color = {"confirmed": "green", "removed": "red", "gone": "gray"}[item.verdict]
-            by = f" by {item.decided_by}" if item.decided_by else ""
+            by = " by themselves" if item.decided_alone else f" by {item.decided_by}" if item.decided_by else ""
             st.badge(f"{item.verdict}{literal(by)}", color=color)  # type: ignore[arg-type]
-        elif not item.mine:
+        elif alone or not item.mine:
             st.button(
                 "Confirm", key=f"confirm_{item.id}", icon=":material/check:", on_click=confirm_all, args=([item.id],)
             )
+        if not item.verdict and not item.mine:
             st.button(
                 ":red[Remove]", key=f"remove_{item.id}", on_click=confirm.open_danger, args=(f"remove right:{item.id}",)
             )
@@ -144,7 +146,7 @@ def confirm_all(items: list[uuid.UUID]) -> None:
     st.session_state[confirm.DONE] = "Confirmed. The access review is finished." if over else "Confirmed."
 
 
-def people(items: Sequence[ReviewItem]) -> None:
+def people(items: Sequence[ReviewItem], *, alone: bool) -> None:
     """Draw the persons, as many as a screen carries."""
     left = sum(item.verdict is None for item in items)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -153,7 +155,7 @@ def people(items: Sequence[ReviewItem]) -> None:
     by_person = [list(rights) for _, rights in groupby(items, key=lambda item: item.staff_id)]
     shown = [rights for rights in by_person if view == ALL or any(item.verdict is None for item in rights)]
     for rights in shown[:PEOPLE_AT_ONCE]:
-        person(rights[0].name, rights)
+        person(rights[0].name, rights, alone=alone)
     if len(shown) > PEOPLE_AT_ONCE:
         st.caption(f"{PEOPLE_AT_ONCE} of {len(shown)} people; the others follow as these are decided.")
 
@@ -168,8 +170,14 @@ def page(moment: datetime) -> None:
         return
     items = read(STAFF, queries.review_items, now=moment)
     progress(items, found, moment)
+    if found.reviews_alone:
+        st.warning(
+            "You are the only admin and there is no privacy officer: you confirm your own rights, and the review says so to "
+            "auditors. It is better to invite a second person.",
+            icon=":material/group_off:",
+        )
     if items:
-        people(items)
+        people(items, alone=found.reviews_alone)
     else:
         states.empty("Nothing to review", "Nobody had a right when the review began.")
 

@@ -26,9 +26,9 @@ def headline(title: str, moment: datetime, scope: str = "") -> None:
     st.caption(f"{moment:%A}, {day(moment)} · {scope + ' · ' if scope else ''}figures as of {moment:%H:%M} UTC")
 
 
-def needs(items: Sequence[Item]) -> None:
+def needs(items: Sequence[Item], *, title: str = "Needs you today", help: str | None = None) -> None:
     """Draw what needs somebody: icon and thing, reason, and a button when there is a list behind it."""
-    st.subheader("Needs you today", anchor=False)
+    st.subheader(title, anchor=False, help=help)
     with st.container(border=True, height="stretch"):
         if not items:
             st.markdown(
@@ -345,7 +345,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     machinery = read(staff, queries.worker_state, now=moment)
     review = read(staff, queries.oversight, now=moment)
     waiting = oversight.review_needs(review, moment) if review.review_open else []
-    needs([*items, *waiting, *workers.needs(machinery)])
+    needs([*items, *oversight.mode(review), *waiting, *workers.needs(machinery)])
     promise_figures(counts)
     workers.line(machinery)
 
@@ -432,6 +432,11 @@ def auditor(staff: Staff, moment: datetime) -> None:
     st.markdown(
         f"Policy of **{rules.version}** is in force: answers within {many(rules.answer_months, 'month')}, {rules.grace_days} days of grace, "
         f"e-mail logs for {rules.email_log_days} days, users from {rules.minimum_age}, parental consent below {rules.consent_age}."
+    )
+    needs(
+        oversight.told(read(staff, queries.oversight, now=moment), moment),
+        title="Who watches over rights",
+        help="Declared modes and the access review, live. The lines of the audit have who decided what.",
     )
     promise_figures(counts)
     with st.grid(4, min_column_width=190):

@@ -134,13 +134,11 @@ def listing(found: Matrix, stand: CohortStand, cohort: TaughtCohort) -> None:
             "Done": [round(100 * row.done / len(stand.modules)) if stand.modules else None for row in found.rows],
             "Modules": [f"{row.done} of {len(stand.modules)}" for row in found.rows],
             "Last active": [day(row.last_active) for row in found.rows],
-            "Account": [["closed"] if row.closed else [] for row in found.rows],
         },
         hide_index=True, row_height=36, height="content", on_select="rerun", selection_mode="single-row",
         key=f"list_{hash(tuple(row.enrollment_id for row in found.rows)) % 10**8}",
         column_config={
             "Done": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100, color="blue", width=110),
-            "Account": st.column_config.MultiselectColumn(options=["closed"], color=["gray"], width=90),
         },
         alt=f"Table of {many(len(found.rows), 'student')} with modules done and last activity.",
     )  # fmt: skip

@@ -295,7 +295,11 @@ def outcome_of_bulk() -> None:
             (each.number, "approved" if each.state == "waiting" else "not yet", each.sentence) for each in receipt.done
         ]
         lines += [(number, "left out", sentence) for number, sentence in receipt.refused]
-        shown = {"Request": [a for a, _, _ in lines], "Outcome": [[b] for _, b, _ in lines], "Why": [c for *_, c in lines]}
+        shown = {
+            "Request": [a for a, _, _ in lines],
+            "Outcome": [[b] for _, b, _ in lines],
+            "Why": [c for *_, c in lines],
+        }
         st.dataframe(
             shown,
             hide_index=True, row_height=36, height="content",

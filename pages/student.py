@@ -207,8 +207,6 @@ def enrollment_line(record: LearningRecord, found: StudentRecord) -> str:
     parts.append(f"last active {day(record.last_active)}" if record.last_active else "not active yet")
     if record.withdrawn_at:
         parts.append(f"withdrew {day(record.withdrawn_at)}")
-    if found.account_status == "closed":
-        parts.append("account closed")
     return " · ".join(parts)
 
 

@@ -66,7 +66,8 @@ NOBODY = "nobody"
 AFTER_CONTACT = ("in contact", "answered", "lost")
 KNOWN_HELP = (
     "Converted: a student with this e-mail enrolled after asking. Student already: the account existed before they asked. "
-    "Asked again: other forms carry the same e-mail. All three are derived, other spellings included."
+    "Asked again: other forms carry the same e-mail. Do not contact: they asked the privacy desk for peace, a restriction or "
+    "a deletion. All four are derived, other spellings included."
 )
 
 
@@ -372,6 +373,11 @@ def identity(card: VisitorCard, moment: datetime) -> None:
     with st.container(horizontal=True, gap="small"):
         for word in (card.status, *card.marks):
             st.badge(word, color=theme.STATUS_COLORS[word])  # type: ignore[arg-type]
+    if card.quiet:
+        st.markdown(
+            ":red[:material/do_not_disturb_on: **Not to be contacted for now**]  \n:gray[:small[No contact is planned, and the "
+            "address stays masked. A privacy officer knows more.]]"
+        )
     contact(card)
     with st.container(border=True):
         st.caption("Message")
@@ -381,8 +387,12 @@ def identity(card: VisitorCard, moment: datetime) -> None:
 def contact(card: VisitorCard) -> None:
     """Draw the address: masked until somebody asks for it, which is recorded."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        shown = st.session_state.get("revealed_visitor") == card.id
-        if not shown and st.button("Reveal contact", icon=":material/visibility:", key="reveal_visitor"):
+        shown = st.session_state.get("revealed_visitor") == card.id and not card.quiet
+        if (
+            not shown
+            and not card.quiet
+            and st.button("Reveal contact", icon=":material/visibility:", key="reveal_visitor")
+        ):
             st.session_state["revealed_visitor"] = card.id
             shown = True
         whole = None
@@ -455,7 +465,7 @@ def follow_up(staff: Staff, card: VisitorCard, moment: datetime) -> None:
     owner = literal(card.owner) if card.owner else NOBODY
     planned = next_contact(card.next_contact_on, moment)
     st.markdown(f"Owner: **{owner}** · next contact: **{planned}**")
-    if card.owner_id is None:
+    if card.unowned:
         st.button(
             "Take this visitor",
             type="primary",
@@ -466,7 +476,7 @@ def follow_up(staff: Staff, card: VisitorCard, moment: datetime) -> None:
         )
     what = st.segmented_control(
         "What do you want to note?",
-        list(FORMS),
+        [kind for kind in FORMS if kind != "Next contact" or not card.quiet],
         key="follow_up_kind",
         default="Contact made",
         required=True,

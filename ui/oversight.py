@@ -20,10 +20,30 @@ def needs(found: Oversight, moment: datetime) -> list[Need]:
         items.append(
             (":violet[:material/group:]", f"{thing} for a second admin", "New accounts, roles and resets.", STAFF)
         )
-    if found.single_admin:
-        reason = f"Declared on {day(found.declared_at)}. Nobody checks grants until there is a second admin."
-        items.append((":orange[:material/error:]", "Single-admin mode", reason, STAFF))
-    return items + review_needs(found, moment)
+    return [*items, *mode(found, STAFF), *review_needs(found, moment)]
+
+
+def mode(found: Oversight, link: Link | None = None) -> list[Need]:
+    """Return the declared single-admin mode as an item, for everybody who oversees."""
+    if not found.single_admin:
+        return []
+    reason = f"Declared on {day(found.declared_at)}. Nobody checks grants until there is a second admin."
+    if found.reviews_alone:
+        reason += " There is no privacy officer either: the admin confirms their own rights in the access review."
+    return [(":orange[:material/error:]", "Single-admin mode", reason, link)]
+
+
+def told(found: Oversight, moment: datetime) -> list[Need]:
+    """Return how rights are watched, good or bad, as items without a way on: what an auditor asks."""
+    two = (":green[:material/check_circle:]", "Grants take two admins", "New accounts, roles and resets wait for a second admin.", None)  # fmt: skip
+    items: list[Need] = mode(found) or [two]
+    for icon, thing, reason, _ in review_needs(found, moment):
+        items.append((icon, thing, reason, None))
+    if found.reviewed_at:
+        alone = f" {found.confirmed_alone} rights were confirmed by their own holder." if found.confirmed_alone else ""
+        done = f"The last access review was finished on {day(found.reviewed_at)}"
+        items.append((":green[:material/fact_check:]", done, f"Every right was confirmed or removed.{alone}", None))
+    return items
 
 
 def review_needs(found: Oversight, moment: datetime) -> list[Need]:

@@ -26,7 +26,7 @@ PLAN = {"light": "#bf6f10", "dark": "#ffd98a"}
 STATUS_COLORS = {
     "registered": "orange", "active": "blue", "ended": "gray", "withdrawn": "violet",
     "new": "orange", "answered": "green", "in contact": "blue", "lost": "gray",
-    "converted": "green", "student already": "violet", "asked again": "gray",
+    "converted": "green", "student already": "violet", "asked again": "gray", "do not contact": "red",
     "invited": "orange", "waits for approval": "violet", "no code": "red", "disabled": "gray",
     "running": "blue", "starts later": "orange",
 }  # fmt: skip

@@ -117,6 +117,7 @@ class Student(Base):
             postgresql_using="gin",
         ),
         Index("ix_student_name", text("lower(name)"), "id"),
+        Index("ix_student_closed", "id", postgresql_where=text("account_status = 'closed'")),
         Index("uq_student_email", text("lower(email)"), unique=True),
         {
             "schema": SCHEMA,

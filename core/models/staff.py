@@ -187,7 +187,10 @@ class DeclaredMode(Base):
 
 
 class AccessReview(Base):
-    """A quarterly look at everybody's rights. Over when every item has a verdict."""
+    """A quarterly look at everybody's rights. Over when every item has a verdict.
+
+    ``confirmed_alone``: how many rights their own holder confirmed, because nobody else is there (single-admin mode).
+    """
 
     __tablename__ = "access_review"
     __table_args__ = (
@@ -207,6 +210,7 @@ class AccessReview(Base):
     started_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
     due_on: Mapped[date] = mapped_column(Date, info=label(Category.STAFF))
     completed_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+    confirmed_alone: Mapped[int] = mapped_column(default=0, server_default="0", info=label(Category.STAFF))
 
 
 class AccessReviewItem(Base):

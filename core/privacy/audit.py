@@ -133,6 +133,11 @@ class Action(StrEnum):
     )
     SINGLE_ADMIN_DECLARED = "single-admin mode declared", "The only admin declared that nobody checks grants."
     SINGLE_ADMIN_ENDED = "single-admin mode ended", "The declaration was taken back: grants wait for a second admin."
+    RESCUE_USED = (
+        "rescue used",
+        "Somebody with the machine and the database owner's secret let a person in from the command line; the line before says whom.",
+        "what",
+    )
     REVIEW_STARTED = "access review started", "Everybody's rights were listed, to be confirmed or removed.", "rights"
     RIGHT_CONFIRMED = "right confirmed", "Somebody confirmed one right in the access review.", "review_over"
     RIGHT_REMOVED = "right removed", "Somebody removed one right in the access review.", "reason", "review_over"

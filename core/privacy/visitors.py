@@ -56,11 +56,13 @@ def assign_visitor(
 def set_next_contact(
     session: Session, *, visitor_id: uuid.UUID, on: date | None, seen: int, by: Staff, now: datetime
 ) -> None:
-    """Plan the next contact for a day (UTC) from today to a year on, or for none. Errors as in :func:`assign_visitor`."""
+    """Plan the next contact for a day (UTC) from today to a year on, or for none. Errors as in :func:`assign_visitor`;
+    Refused for somebody who is not to be contacted."""
     visitor = _locked(session, visitor_id, by)
     step = {"kind": "next contact set", "next_contact_on": on}
     if _done_already(session, visitor, step, seen=seen, by=by):
         return
+    _demand_wanted(session, visitor, on)
     visitor.next_contact_on = _plannable(on, now)
     _add_step(session, visitor, step, seen=seen, by=by, now=now)
     _record(session, Action.VISITOR_PLANNED, visitor, now=now, on=on.isoformat() if on else None)
@@ -94,7 +96,7 @@ def note_contact(
     """Note that contact was made: what was said (at most ``LONGEST_NOTE`` characters), how the visitor stands now, and when to
     contact them next (None: a planned contact is done). Whoever makes contact with an unowned visitor owns them.
 
-    Errors as in :func:`assign_visitor`; BadInput for a note that cannot be kept or a day that cannot be planned.
+    Errors as in :func:`set_next_contact`; BadInput for a note that cannot be kept or a day that cannot be planned.
     """
     visitor = _locked(session, visitor_id, by)
     written = clean_lines(note, what="The note", longest=LONGEST_NOTE) or None
@@ -103,10 +105,12 @@ def note_contact(
     step = {"kind": "contact made", "note": written, "status": status, "next_contact_on": next_contact_on}
     if _done_already(session, visitor, step, seen=seen, by=by):
         return
+    _demand_wanted(session, visitor, next_contact_on)
     _stand(visitor, status, now)
     visitor.answered_at = visitor.answered_at or now
     visitor.next_contact_on = None if status == "lost" else _plannable(next_contact_on, now)
-    visitor.owner_id = visitor.owner_id or by.id
+    if visitor.owner_id is None or not _works(session, visitor.owner_id):
+        visitor.owner_id = by.id
     _add_step(session, visitor, step, seen=seen, by=by, now=now)
     _record(session, Action.VISITOR_CONTACTED, visitor, now=now, status=status)
 
@@ -116,13 +120,15 @@ def reveal_visitors(
 ) -> dict[uuid.UUID, VisitorContact]:
     """Return e-mail and phone of each visitor that ``by`` may see, and record that each of them was seen.
 
+    Those who are not to be contacted are left out: their addresses stay masked.
     Raises Refused for a role that has no use for a contact, or for more than one page of people at once.
     """
     identify(session, staff_id=by.id, session_id=by.session_id)
     if by.role != FOLLOWS_UP or len(visitor_ids) > MOST_AT_ONCE:
         raise Refused("Contacts of visitors open to program staff, one page at a time.", role=by.role)
     listed = select(Visitor.id, Visitor.email, Visitor.phone).where(Visitor.id.in_(visitor_ids))
-    found = {row.id: VisitorContact(row.email, row.phone) for row in session.execute(listed)}
+    quiet = _quiet(session, visitor_ids)
+    found = {row.id: VisitorContact(row.email, row.phone) for row in session.execute(listed) if row.id not in quiet}
     append_view(session, person_kind="visitor", person_ids=sorted(found), purpose=purpose, now=now)
     return found
 
@@ -177,6 +183,16 @@ def _who_was_first(session: Session, last: FollowUp | None, by: Staff) -> str:
     }[last.kind]
     where = " in another tab" if last.by_id == by.id else ""
     return f"{who} first{where}: {done} at {last.at:%H:%M} UTC. Nothing of yours was changed; this is what stands there now."
+
+
+def _quiet(session: Session, ids: list[uuid.UUID]) -> set[uuid.UUID]:
+    return set(session.scalars(text("select platform.quiet_visitors(:ids)"), {"ids": ids}))
+
+
+def _demand_wanted(session: Session, visitor: Visitor, on: date | None) -> None:
+    """Raise Refused when a contact is planned with somebody who asked for none."""
+    if on is not None and _quiet(session, [visitor.id]):
+        raise Refused("This person is not to be contacted for now. A privacy officer knows more. Nothing was changed.")
 
 
 def _works(session: Session, owner_id: uuid.UUID) -> bool:

@@ -181,7 +181,9 @@ class MyAccount:
 class Oversight:
     """How far two persons stand behind grants, and the access review. Dates in UTC.
 
-    ``review_due`` is the due date of the open review, or the day on which the next one has to be over.
+    ``review_due`` is the due date of the open review, or the day on which the next one has to be over. ``reviews_alone``:
+    nobody else is there who could review the one admin's rights. ``confirmed_alone``: how many rights of the open review
+    (of the last one, when none is open) their own holder confirmed.
     """
 
     single_admin: bool
@@ -192,11 +194,13 @@ class Oversight:
     review_due: date | None
     review_left: int
     reviewed_at: datetime | None
+    reviews_alone: bool
+    confirmed_alone: int
 
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """One right in the open review. ``mine``: another person has to decide it."""
+    """One right in the open review. ``mine``: another person has to decide it; ``decided_alone``: its own holder did."""
 
     id: uuid.UUID
     staff_id: uuid.UUID
@@ -211,6 +215,7 @@ class ReviewItem:
     decided_by: str | None
     decided_at: datetime | None
     mine: bool
+    decided_alone: bool
 
 
 def account_page(
@@ -315,11 +320,13 @@ def oversight(session: Session, *, now: datetime) -> Oversight:
     waiting = select(func.count(Proposal.id)).where(Proposal.decided_at.is_(None))
     due = session.scalar(select(AccessReview.due_on).where(AccessReview.completed_at.is_(None)))
     last = session.scalar(select(func.max(AccessReview.completed_at)))
+    newest = select(AccessReview.confirmed_alone).order_by(AccessReview.started_at.desc()).limit(1)
     next_due = (last + REVIEW_EVERY).astimezone(UTC).date() if last else None
     left = sum(item.verdict is None for item in review_items(session, now=now)) if due else 0
     return Oversight(
         bool(session.scalar(text("select staff.single_admin()"))), session.scalar(mode), session.scalar(admins) or 0,
         session.scalar(waiting) or 0, due is not None, due or next_due, left, last,
+        bool(session.scalar(text("select staff.reviews_alone()"))), session.scalar(newest) or 0,
     )  # fmt: skip
 
 
@@ -328,7 +335,7 @@ def review_items(session: Session, *, now: datetime) -> list[ReviewItem]:
     rows = session.execute(text("select * from staff.review_items(:now)"), {"now": now})
     return [
         ReviewItem(r.id, r.staff_id, r.name, r.email, r.role, r.current_role_name, r.cohort, r.starts_on, r.ends_on,
-                   r.verdict, r.decided_by, r.decided_at, r.mine)
+                   r.verdict, r.decided_by, r.decided_at, r.mine, r.decided_alone)
         for r in rows
     ]  # fmt: skip
 

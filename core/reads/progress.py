@@ -112,7 +112,6 @@ class MatrixRow:
     enrollment_id: uuid.UUID
     student_id: uuid.UUID
     name: str
-    closed: bool
     done: int
     last_active: datetime | None
     cells: dict[uuid.UUID, Cell]
@@ -240,9 +239,7 @@ def cohort_matrix(session: Session, cohort: TaughtCohort, *, sort: str = "behind
         if cell := _cell(row, cohort.as_of):
             cells.setdefault(row.enrollment_id, {})[row.module_id] = cell
     rows = tuple(
-        MatrixRow(
-            r.enrollment_id, r.student_id, r.name, r.closed, r.done, r.last_active, cells.get(r.enrollment_id, {})
-        )
+        MatrixRow(r.enrollment_id, r.student_id, r.name, r.done, r.last_active, cells.get(r.enrollment_id, {}))
         for r in found
     )
     return Matrix(rows, found[0].students if found else cohort.students)

@@ -29,7 +29,6 @@ TAUGHT = text(f"""
     cross join lateral (
         select count(*)::int as waiting, min(s.submitted_at) as oldest_waiting from platform.submission s
         join platform.enrollment e on e.id = s.enrollment_id
-        join platform.student t on t.id = e.student_id and t.account_status = 'open'
         where s.cohort_id = c.id and s.status = 'waiting for review' and s.submitted_at <= :now
           and (e.withdrawn_at is null or e.withdrawn_at > :now)
     ) s
@@ -92,7 +91,7 @@ MATRIX = {
         select g.*, count(*) over () as students from standing g {joined}
         order by {order}, g.enrollment_id limit :limit offset :offset
     )
-    select g.enrollment_id, g.student_id, s.name, s.account_status = 'closed' as closed, g.done, g.active as last_active,
+    select g.enrollment_id, g.student_id, s.name, g.done, g.active as last_active,
         g.students::int as students
     from page g join platform.student s on s.id = g.student_id
     order by {order}, g.enrollment_id""")
@@ -191,7 +190,7 @@ HELP = text(f"""{_COHORTS}, heap as ({
             select from platform.result p where p.enrollment_id = r.id and p.kind in ('pass', 'distinction') and p.decided_at <= r.as_of
         )
     ), named as (
-        select f.*, s.name from flagged f join platform.student s on s.id = f.student_id where s.account_status = 'open'
+        select f.*, s.name from flagged f join platform.student s on s.id = f.student_id
     ), counted as (
         select (count(*) filter (where not n.is_handled))::int as total,
             (count(n.r_quiet) filter (where not n.is_handled))::int as n_quiet,
@@ -221,7 +220,6 @@ CERTIFICATES = text("""
     join platform.student s on s.id = e.student_id join platform.cohort c on c.id = r.cohort_id
     left join platform.certificate t on t.enrollment_id = r.enrollment_id and t.issued_at <= :now
     where r.cohort_id = any (:ids) and r.kind in ('pass', 'distinction') and r.decided_at <= :now and t.id is null
-        and s.account_status = 'open'
     order by r.decided_at, r.enrollment_id""")
 
 YEAR_BEFORE = text("select * from platform.year_before(:id, :now)")

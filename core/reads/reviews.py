@@ -100,10 +100,10 @@ def teachers(session: Session) -> dict[uuid.UUID, str]:
     return {row.id: row.name for row in session.execute(text("select id, name from staff.colleagues()"))}
 
 
-# Those who withdrew or closed their account wait for nothing.
+# Those who withdrew wait for nothing; whoever closed their account is not there (row-level security).
 _WAITING = """
     from platform.submission s join platform.enrollment e on e.id = s.enrollment_id
-    join platform.student t on t.id = e.student_id and t.account_status = 'open'
+    join platform.student t on t.id = e.student_id
     left join platform.review_claim r on r.submission_id = s.id
     where s.cohort_id = any ((select staff.my_cohorts())::uuid[]) and s.status = 'waiting for review' and s.submitted_at <= :now
       and (e.withdrawn_at is null or e.withdrawn_at > :now)

@@ -66,7 +66,6 @@ class StudentRecord:
     id: uuid.UUID
     name: str
     email: str
-    account_status: str
     link: str | None
     records: tuple[LearningRecord, ...]
 
@@ -87,7 +86,7 @@ def student_record(session: Session, student_id: uuid.UUID, *, now: datetime) ->
     records.sort(key=lambda record: list(cohorts).index(record.cohort.id))
     first = rows[0]
     link = platform_link("student", first.source, first.source_key)
-    return StudentRecord(first.id, first.name, first.email, first.account_status, link, tuple(records))
+    return StudentRecord(first.id, first.name, first.email, link, tuple(records))
 
 
 def gaps(days: list[date], *, first: date, last: date, longest: int) -> list[tuple[date, date]]:
@@ -98,7 +97,7 @@ def gaps(days: list[date], *, first: date, last: date, longest: int) -> list[tup
 
 
 _STUDENT = text("""
-    select s.id, s.name, s.email, s.account_status, s.source, s.source_key, e.id as enrollment_id, e.cohort_id, e.status,
+    select s.id, s.name, s.email, s.source, s.source_key, e.id as enrollment_id, e.cohort_id, e.status,
         e.enrolled_at, e.withdrawn_at
     from platform.student s join platform.enrollment e on e.student_id = s.id
     where s.id = :student and e.cohort_id = any ((select staff.my_cohorts())::uuid[])""")

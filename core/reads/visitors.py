@@ -39,14 +39,14 @@ LEAD_AGES: dict[str, tuple[int, int | None]] = {
     "31 to 90 days": (31, 90),
     "Older than 90 days": (91, None),
 }
-MARKS = ("converted", "student already", "asked again")
+MARKS = ("converted", "student already", "asked again", "do not contact")
 
 
 @dataclass(frozen=True)
 class VisitorFilter:
     """What to look for; an empty one finds all.
 
-    ``owner`` is "mine" or "nobody"; ``due`` is "waiting" (nobody answered
+    ``owner`` is "mine" or "nobody" (or somebody who is gone); ``due`` is "waiting" (nobody answered
     within the promised working days) or "due" (next contact today or before); ``age`` is a key of ``LEAD_AGES``.
     """
 
@@ -72,7 +72,7 @@ class TeamMember:
 
 @dataclass(frozen=True)
 class VisitorRow:
-    """One line of the table. ``contact`` is masked; ``marks`` are some of ``MARKS``."""
+    """One line of the table. ``contact`` is masked; ``marks`` are some of ``MARKS``; ``owner`` in words, None: nobody."""
 
     id: uuid.UUID
     name: str
@@ -165,7 +165,10 @@ class FollowUpStep:
 
 @dataclass(frozen=True)
 class VisitorCard:
-    """One visitor (contact masked). ``step`` is the newest step of the follow-up: say it when you change something."""
+    """One visitor (contact masked). ``step`` is the newest step of the follow-up: say it when you change something.
+
+    ``unowned``: nobody owns them, or somebody who does not work on programs any more. ``quiet``: not to be contacted.
+    """
 
     id: uuid.UUID
     name: str
@@ -177,6 +180,8 @@ class VisitorCard:
     status: str
     owner_id: uuid.UUID | None
     owner: str | None
+    unowned: bool
+    quiet: bool
     next_contact_on: date | None
     asked_at: datetime
     answered_at: datetime | None
@@ -190,7 +195,8 @@ class VisitorCard:
     def marks(self) -> tuple[str, ...]:
         """What stands beside the visitor in the list."""
         known = self.student
-        return _marks(bool(known and known.enrollments), bool(known and known.before), bool(self.other_forms))
+        became = bool(known and known.enrollments), bool(known and known.before)
+        return _marks(*became, bool(self.other_forms), self.quiet)
 
 
 def visitor_page(
@@ -253,8 +259,8 @@ def visitor_card(session: Session, visitor_id: uuid.UUID) -> VisitorCard:
     if row is None:
         raise NotFound("There is no such visitor, or the record is closed to your role.", visitor_id=visitor_id)
     v, program = row
-    names = {each.id: each.name for each in program_team(session)}
-    history = tuple(_history(session, v, names))
+    team = program_team(session)
+    history = tuple(_history(session, v, {each.id: each.name for each in team}))
     return VisitorCard(
         id=v.id,
         name=v.name,
@@ -265,7 +271,9 @@ def visitor_card(session: Session, visitor_id: uuid.UUID) -> VisitorCard:
         message=v.message,
         status=v.status,
         owner_id=v.owner_id,
-        owner=names.get(v.owner_id) if v.owner_id else None,
+        owner=_owner(v.owner_id, team),
+        unowned=not any(each.id == v.owner_id and each.works for each in team),
+        quiet=bool(_quiet(session, [v.id])),
         next_contact_on=v.next_contact_on,
         asked_at=v.asked_at,
         answered_at=v.answered_at,
@@ -341,12 +349,13 @@ def _rows(session: Session, ids: list[uuid.UUID]) -> list[VisitorRow]:
     v = Visitor
     listed = (
         select(v.id, v.name, v.email, Program.title, v.experience_level, v.status, v.owner_id, v.next_contact_on, v.asked_at,
-               v.source, v.source_key, converted, before, again)
+               v.source, v.source_key, converted.label("became"), before.label("before"), again.label("again"))
         .outerjoin(Program, Program.id == v.program_id)
         .where(v.id.in_(ids))
     )  # fmt: skip
     found = session.execute(listed).all() if ids else []
-    names = {each.id: each.name for each in program_team(session)} if any(row.owner_id for row in found) else {}
+    team = program_team(session) if any(row.owner_id for row in found) else ()
+    quiet = _quiet(session, ids) if ids else set()
     seen = {
         row.id: VisitorRow(
             row.id,
@@ -355,10 +364,10 @@ def _rows(session: Session, ids: list[uuid.UUID]) -> list[VisitorRow]:
             row.title,
             row.experience_level,
             row.status,
-            names.get(row.owner_id) if row.owner_id else None,
+            _owner(row.owner_id, team),
             row.next_contact_on,
             row.asked_at,
-            _marks(*map(bool, row[-3:])),
+            _marks(row.became, row.before, row.again, row.id in quiet),
             platform_link("visitor", row.source, row.source_key),
         )
         for row in found
@@ -366,8 +375,19 @@ def _rows(session: Session, ids: list[uuid.UUID]) -> list[VisitorRow]:
     return [seen[each] for each in ids if each in seen]
 
 
-def _marks(converted: bool, before: bool, again: bool) -> tuple[str, ...]:
-    return tuple(mark for mark, holds in zip(MARKS, (converted, before, again), strict=True) if holds)
+def _marks(*held: bool) -> tuple[str, ...]:
+    return tuple(mark for mark, holds in zip(MARKS, held, strict=True) if holds)
+
+
+def _owner(owner_id: uuid.UUID | None, team: tuple[TeamMember, ...]) -> str | None:
+    """Who follows a visitor up, in words. Whoever does not work on programs any more owns nobody."""
+    found = next((each for each in team if each.id == owner_id), None)
+    return None if found is None else found.name if found.works else f"nobody, {found.name} before"
+
+
+def _quiet(session: Session, ids: list[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of these visitors who are not to be contacted: they asked the privacy desk, which is all that is told of it."""
+    return set(session.scalars(text("select platform.quiet_visitors(:ids)"), {"ids": ids}))
 
 
 def _student(session: Session, v: Visitor) -> KnownStudent | None:

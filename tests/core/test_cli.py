@@ -1,14 +1,18 @@
 """The command line, as a person runs it."""
 
 import json
+import re
 
 import pytest
 from sqlalchemy import Connection, text
 from typer.testing import CliRunner
 
-from core import cli, db
+from core import cli, db, privacy_actions
 from core.errors import AdminError
+from tests.admins import add_bea
 from tests.cast import email_of, id_of
+from tests.conftest import sign_in
+from ui.clock import now
 
 
 def run(*words: str, typed: str = "") -> str:
@@ -162,3 +166,90 @@ def test_demo_mode_refuses_a_server(house: str, monkeypatch: pytest.MonkeyPatch)
 def test_group_figures_are_written_once_a_week(house: str) -> None:
     assert "0 figures" in run("snapshot") or "figures written" in run("snapshot")
     assert run("snapshot").startswith("0 figures")
+
+
+def redeemed(printed: str, name: str) -> bool:
+    """Whether the code in what was printed lets its owner choose a password."""
+    code = re.findall(r"\w{5}(?:-\w{5}){4}", printed)[0]
+    with db.transaction() as session:
+        done = privacy_actions.redeem_invitation(
+            session, email=name, code=code, password="seven green kettles sing", now=now()
+        )
+    return not isinstance(done, str)
+
+
+def rescue_lines(owner: Connection) -> list[str]:
+    owner.rollback()
+    found = "select action from privacy.audit_event where actor = 'system' order by seq"
+    return [str(action) for action in owner.scalars(text(found))]
+
+
+def test_a_sole_admin_who_lost_the_phone_comes_back_by_the_machine(house: str, owner: Connection) -> None:
+    signed_in, _ = sign_in("ada")
+    printed = run("staff", "reset", email_of("ada"), "--reason", "device lost", "--yes")
+    with db.transaction() as session:
+        assert privacy_actions.live_session(session, secret=signed_in.token, now=now()) is None
+    assert rescue_lines(owner)[-2:] == ["sign-in reset", "rescue used"]
+    assert redeemed(printed, email_of("ada")) and not redeemed(printed, email_of("ada"))
+    with db.transaction() as session:
+        made = privacy_actions.sign_in(session, email=email_of("ada"), password="seven green kettles sing", now=now())
+        assert made
+        back = privacy_actions.live_session(session, secret=made.token, now=now())
+    assert back and back.must_set_up_codes, "new one-time codes first"
+    paula = owner.execute(text("select password_hash is not null from staff.staff_member where name = 'Paula'"))
+    assert paula.scalar_one()
+
+
+def test_a_second_admin_is_invited_by_the_machine_and_needs_nobody(house: str, owner: Connection) -> None:
+    words = (
+        "staff",
+        "invite",
+        "new@staff.example",
+        "--role",
+        "admin",
+        "--name",
+        "New",
+        "--reason",
+        "locked out",
+        "--yes",
+    )
+    printed = run(*words)
+    assert rescue_lines(owner)[-2:] == ["staff invited", "rescue used"]
+    assert redeemed(printed, "new@staff.example")
+    assert owner.execute(text("select decision, alone, proposed_by from staff.proposal")).one() == (
+        "approved",
+        True,
+        None,
+    )
+
+
+def test_the_single_admin_mode_is_for_a_company_with_one(house: str, owner: Connection) -> None:
+    add_bea()
+    declare = ("staff", "single-admin", "on", "--reason", "two of us", "--yes")
+    with pytest.raises(AdminError, match="There are 2 admins"):
+        run(*declare)
+    run("staff", "disable", "bea@staff.example")
+    assert "is on" in run(*declare)
+    assert owner.scalar(text("select staff.single_admin()"))
+    assert "is off" in run("staff", "single-admin", "off", "--yes")
+    assert rescue_lines(owner).count("rescue used") == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reset", email_of("ada"), "--reason", "device lost"),
+        ("invite", "new@staff.example", "--role", "admin", "--name", "New", "--reason", "locked out"),
+        ("single-admin", "on", "--reason", "alone"),
+    ],
+)
+def test_a_rescue_needs_a_yes_and_the_owner_of_the_database(
+    house: str, owner: Connection, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AdminError, match="add --yes"):
+        run("staff", *words)
+    monkeypatch.delenv("OWNER_DATABASE_URL")
+    with pytest.raises(AdminError, match="Set OWNER_DATABASE_URL"):
+        run("staff", *words, "--yes")
+    assert rescue_lines(owner) == []
+    assert owner.execute(text("select count(*) from staff.invitation")).scalar_one() == 0

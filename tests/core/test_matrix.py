@@ -5,9 +5,10 @@ compared with what the cast's rows show to each role, so a missing policy and a 
 """
 
 import uuid
+from contextlib import nullcontext
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from core import db
@@ -148,6 +149,27 @@ def test_each_role_sees_its_rows_and_no_other(staff: str | None) -> None:
         if table == "privacy.policy_version":
             expected = 1
         assert len(visible(table, staff)) == expected, f"{staff} in {table}"
+
+
+def test_a_closed_account_closes_its_learning_data_to_those_who_teach(owner: Connection) -> None:
+    owner.execute(
+        text("update platform.student set account_status = 'closed', closed_at = now() where id = :a"),
+        {"a": id_of("asha")},
+    )
+    owner.commit()
+    for table, rule in STUDENT_ROWS.items():
+        for staff in ("ines", "marek", "paula"):
+            expected = rule.get(staff, set()) - ({"asha"} if staff == "ines" else set())
+            assert {student_of(table, key) for key in visible(table, staff)} == expected, f"{staff} in {table}"
+    note = "insert into platform.help_note (id, enrollment_id, cohort_id, note, written_by, written_at)"
+    for name, closed in (("asha", True), ("ben", False)):
+        teacher = "ines" if closed else "marek"
+        values = {"e": id_of(f"{name} enrollment"), "c": id_of("python" if closed else "cloud"), "i": id_of(teacher)}
+        with (
+            nullcontext() if not closed else pytest.raises(ProgrammingError, match="row-level security"),
+            db.transaction(staff_id=id_of(teacher)) as session,
+        ):
+            session.execute(text(f"{note} values (gen_random_uuid(), :e, :c, '', :i, now())"), values)
 
 
 def test_an_unknown_staff_id_sees_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, text
 from streamlit.testing.v1 import AppTest
 
-from core import db
+from core import db, privacy_actions
 from core.settings import ROOT
 from tests.admins import act, add_bea, inside, row
 from tests.cast import PASSWORD, email_of, id_of
@@ -244,8 +244,6 @@ def test_the_review_is_started_decided_and_finished() -> None:
 
 
 def test_today_tells_of_grants_and_of_the_review() -> None:
-    from core import privacy_actions
-
     assert "There has been no access review yet" in words(shell("ada"))
     act(privacy_actions.start_access_review, "ada", due_on=now().date())
     act(privacy_actions.propose_role, "ada", staff_id=id_of("ines"), role="mentor", reason="x")
@@ -264,7 +262,21 @@ def test_the_single_admin_mode_is_declared_and_visible() -> None:
     fill(app, type="single admin", reason="We are two people.")
     press(app, "Declare it]")
     assert "Single-admin mode since" in words(app)
-    assert "Single-admin mode" in words(shell("ada"))
+    for name in ("ada", "omar", "aiko"):
+        assert "Single-admin mode" in words(shell(name)), name
+    with db.transaction("worker") as session:
+        session.execute(text("update staff.staff_member set disabled_at = now() where role = 'privacy_officer'"))
+    act(privacy_actions.start_access_review, "ada", due_on=now().date())
+    review = shell("ada", "access_review")
+    assert "you confirm your own rights" in review.warning[0].value and "you: nobody else is there" in words(review)
+    mine = row("select id from staff.access_review_item where staff_id = :id", id=id_of("ada")).id
+    assert not [b for b in review.button if b.key == f"remove_{mine}"]
+    review.button(key=f"confirm_{mine}").click()
+    review.run()
+    review.segmented_control(key="view").set_value("All").run()
+    assert "confirmed by themselves" in words(review)
+    assert "the admin confirms their own rights" in words(shell("aiko"))
+    app = shell("ada", "staff")
     press(app, "End it")
     assert "Single-admin mode since" not in words(app)
 

@@ -160,6 +160,42 @@ def test_the_only_admin_cannot_be_removed() -> None:
     assert decide(right(listed, "Ada"), by=bea()) is False
 
 
+def without_officers() -> None:
+    """A company with one admin and nobody at the privacy desk."""
+    with db.transaction("worker") as session:
+        session.execute(text("update staff.staff_member set disabled_at = now() where role = 'privacy_officer'"))
+
+
+def test_one_admin_and_no_officer_finish_a_review_in_the_declared_mode_and_it_says_so() -> None:
+    without_officers()
+    listed = start()
+    with pytest.raises(Refused, match="their own rights"):
+        decide(right(listed, "Ada"))
+    act(privacy_actions.declare_single_admin, "ada", reason="two people in all")
+    with pytest.raises(Refused, match="only admin"):
+        decide(right(listed, "Ada"), verdict="removed", reason="left the company")
+    overs = [decide(item) for item in listed]
+    assert overs == [False] * (len(listed) - 1) + [True]
+    assert (oversight().reviews_alone, oversight().confirmed_alone, oversight().review_open) == (True, 1, False)
+    who = inside("aiko")[1]
+    with db.transaction(staff_id=who.id, session_id=who.session_id) as session:
+        told = queries.oversight(session, now=now())
+    assert (told.single_admin, told.reviews_alone, told.confirmed_alone) == (True, True, 1), "the auditor sees it"
+
+
+def test_an_officer_ends_the_way_around_the_second_person() -> None:
+    act(privacy_actions.declare_single_admin, "ada", reason="two people in all")
+    listed = start()
+    assert not oversight().reviews_alone, "Omar could review Ada"
+    with pytest.raises(Refused, match="their own rights"):
+        decide(right(listed, "Ada"))
+    without_officers()
+    decide(right(listed, "Ada"))
+    assert [item.name for item in items() if item.decided_alone] == ["Ada"]
+    with pytest.raises(Refused):
+        decide(right(listed, "Paula"), by="paula")
+
+
 def test_other_roles_neither_see_nor_decide() -> None:
     listed = start("omar")
     for name in ("paula", "ines", "marek", "aiko"):

@@ -334,6 +334,10 @@ def decide(scene: Scene) -> None:
     as_app(privacy_actions.decide_proposal, scene.staff("ada"), proposal_id=proposal, decision="withdrawn")
 
 
+def rescue(_scene: Scene) -> None:
+    as_worker(privacy_actions.rescue_reset, email=email_of("ada"), full=True, reason="device lost")
+
+
 def declare(scene: Scene) -> None:
     as_app(privacy_actions.declare_single_admin, scene.staff("ada"), reason="we are two people")
 
@@ -473,6 +477,7 @@ def publish_a_release(_scene: Scene) -> None:
 
 VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.RELEASE_PUBLISHED: publish_a_release,
+    Action.RESCUE_USED: rescue,
     Action.SIGNED_IN: lambda scene: scene.staff("paula"),
     Action.SIGN_IN_FAILED: fail_to_sign_in,
     Action.IDENTITY_CONFIRMED: lambda scene: as_app(

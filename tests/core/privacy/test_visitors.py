@@ -16,6 +16,7 @@ from core.errors import BadInput, NotFound, Refused, Stale
 from core.models import staff as s
 from core.privacy_actions import Staff
 from tests.cast import NOW, STAFF, email_of, id_of, snapshot
+from tests.core.privacy import house_of_requests as requests
 
 pytestmark = pytest.mark.usefixtures("house")
 TODAY = NOW.date()
@@ -313,3 +314,36 @@ def test_revealing_records_each_visitor_once(paula: Staff, owner: Connection) ->
         privacy_actions.reveal_visitors(
             session, visitor_ids=[uuid.uuid4() for _ in range(51)], purpose="x", by=paula, now=NOW
         )
+
+
+def test_nobody_plans_a_contact_with_who_asked_for_peace(
+    owner: Connection, paula: Staff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests.file("object", visitor_id=id_of("vera"))
+    before = vera(owner)
+    for verb, arguments in (
+        (privacy_actions.set_next_contact, {"on": TODAY + timedelta(days=3)}),
+        (privacy_actions.note_contact, {"note": "", "status": "answered", "next_contact_on": TODAY}),
+    ):
+        with pytest.raises(Refused, match="not to be contacted"):
+            do(verb, paula, seen=0, **arguments)
+    with db.transaction() as session:
+        assert (
+            privacy_actions.reveal_visitors(session, visitor_ids=[id_of("vera")], purpose="x", by=paula, now=NOW) == {}
+        )
+    monkeypatch.setattr("core.privacy.visitors._demand_wanted", lambda *_: None)
+    with pytest.raises(DBAPIError, match="not to be contacted"):
+        do(privacy_actions.set_next_contact, paula, seen=0, on=TODAY)
+    assert vera(owner) == before
+    do(privacy_actions.set_next_contact, paula, seen=0, on=None)
+    do(privacy_actions.set_visitor_status, paula, seen=1, status="lost")
+
+
+def test_who_makes_contact_takes_over_from_an_owner_who_is_gone(owner: Connection, paula: Staff, otto: Staff) -> None:
+    do(privacy_actions.assign_visitor, paula, seen=0, owner_id=otto.id)
+    do(privacy_actions.note_contact, paula, seen=1, note="", status="answered", next_contact_on=None)
+    assert vera(owner).owner_id == otto.id
+    owner.execute(text("update staff.staff_member set disabled_at = now() where id = :o"), {"o": otto.id})
+    owner.commit()
+    do(privacy_actions.note_contact, paula, seen=2, note="", status="answered", next_contact_on=None)
+    assert vera(owner).owner_id == paula.id

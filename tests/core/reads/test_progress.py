@@ -206,6 +206,24 @@ def test_who_has_done_everything_or_passed_or_closed_the_account_needs_no_help()
     assert reasons(needing()) == {"foretold": {"quiet": 45}}
 
 
+def test_a_closed_account_is_on_no_list_of_those_who_teach_until_it_is_opened_again() -> None:
+    with classroom() as room:
+        for name in ("stays", "gone"):
+            room.student(name, closed=name == "gone")
+            room.progress(name, 1)
+            room.submission(name, 2, "waiting for review", at=9)
+            room.add(p.Result, **room.of(name), kind="pass", decided_at=ago(1), source="t")
+    for names in (["Stays Example"], ["Gone Example", "Stays Example"]):
+        taught, room_ = cohort(), cohort()
+        assert (taught.students, taught.waiting) == (len(names), len(names))
+        assert ask(queries.cohort_stand, room_).students == len(names)
+        assert [row.name for row in ask(queries.cohort_matrix, room_, sort="name").rows] == names
+        assert {row.name for row in ask(queries.certificates_due, (room_,), now=NOW)} == set(names)
+        assert {row.student for row in ask(queries.review_page, now=NOW, cohort_id=room_.id).rows} == set(names)
+        with db.transaction("worker") as session:
+            session.execute(text("update platform.student set account_status = 'open', closed_at = null"))
+
+
 def test_handled_until_a_day_takes_off_the_list_and_brings_back_after_it() -> None:
     with classroom() as room:
         room.student("zoe")

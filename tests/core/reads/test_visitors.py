@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 from core import db, keys, queries
 from core.errors import NotFound
 from core.models import platform as p
+from core.models import staff as s
 from core.queries import LEAD_AGES, VISITOR_SORTS, Cursor, VisitorFilter
 from tests.cast import NOW, email_of, id_of
+from tests.core.privacy import house_of_requests as requests
 
 pytestmark = pytest.mark.usefixtures("house")
 TODAY = NOW.date()
@@ -77,6 +79,9 @@ def every_page(wanted: VisitorFilter, sort: str = "newest", limit: int = 17) -> 
 BECAME = ("exists (select from platform.enrollment e join platform.student s on s.id = e.student_id"
           " where lower(trim(s.email)) = lower(trim(v.email)) and e.enrolled_at >= v.asked_at)")  # fmt: skip
 WORDS = "lower(v.name || ' ' || v.email)"
+# Asha asks for a restriction: her address is not to be contacted, in any spelling. Ada works on no programs.
+WANTED = "lower(trim(v.email)) <> 'asha@students.example'"
+NOBODYS = f"(v.owner_id is null or v.owner_id = :ada) and {WANTED}"
 CASES: list[tuple[VisitorFilter, str]] = [
     (VisitorFilter(), "true"),
     (VisitorFilter(search="ANN"), f"{WORDS} like '%ann%'"),
@@ -90,10 +95,10 @@ CASES: list[tuple[VisitorFilter, str]] = [
     (VisitorFilter(statuses=("lost",)), "v.status = 'lost'"),
     (VisitorFilter(statuses=("new", "in contact")), "v.status in ('new', 'in contact')"),
     (VisitorFilter(owner="mine"), "v.owner_id = :paula"),
-    (VisitorFilter(owner="nobody"), "v.owner_id is null"),
-    (VisitorFilter(due="due"), "v.next_contact_on <= date '2026-11-24' and v.status <> 'lost'"),
+    (VisitorFilter(owner="nobody"), NOBODYS),
+    (VisitorFilter(due="due"), f"v.next_contact_on <= date '2026-11-24' and v.status <> 'lost' and {WANTED}"),
     # NOW is Tuesday, 24 Nov 2026: two working days back is Friday, 20 Nov
-    (VisitorFilter(due="waiting"), "v.answered_at is null and v.status = 'new' and v.asked_at < '2026-11-20 00:00+00'"),
+    (VisitorFilter(due="waiting"), f"v.answered_at is null and v.status = 'new' and v.asked_at < '2026-11-20 00:00+00' and {WANTED}"),
     (VisitorFilter(converted=True), BECAME),
     (VisitorFilter(converted=False), f"not {BECAME}"),
     (VisitorFilter(age="Up to 7 days"), "date '2026-11-24' - (v.asked_at at time zone 'UTC')::date <= 7"),
@@ -101,9 +106,9 @@ CASES: list[tuple[VisitorFilter, str]] = [
     (VisitorFilter(age="31 to 90 days"), "date '2026-11-24' - (v.asked_at at time zone 'UTC')::date between 31 and 90"),
     (VisitorFilter(age="Older than 90 days"), "date '2026-11-24' - (v.asked_at at time zone 'UTC')::date > 90"),
     (VisitorFilter(search="ann", statuses=("new",), owner="nobody", converted=False),
-     f"{WORDS} like '%ann%' and v.status = 'new' and v.owner_id is null and not {BECAME}"),
+     f"{WORDS} like '%ann%' and v.status = 'new' and {NOBODYS} and not {BECAME}"),
     (VisitorFilter(program_id=id_of("python program"), level="advanced", due="due"),
-     "v.program_id = :python and v.experience_level = 'advanced' and v.next_contact_on <= date '2026-11-24' and v.status <> 'lost'"),
+     f"v.program_id = :python and v.experience_level = 'advanced' and v.next_contact_on <= date '2026-11-24' and v.status <> 'lost' and {WANTED}"),
     (VisitorFilter(owner="mine", age="8 to 30 days", statuses=("in contact",)),
      "v.owner_id = :paula and v.status = 'in contact' and date '2026-11-24' - (v.asked_at at time zone 'UTC')::date between 8 and 30"),
 ]  # fmt: skip
@@ -114,7 +119,8 @@ ORDERS = {"newest": "asked_at desc, id desc", "oldest": "asked_at, id", "next": 
 def test_every_filter_finds_what_sql_written_by_hand_finds(owner: Connection) -> None:
     with db.transaction("worker") as session:
         a_crowd(session)
-    told = {"python": id_of("python program"), "paula": id_of("paula")}
+    requests.file("restrict", student_id=id_of("asha"))
+    told = {"python": id_of("python program"), "paula": id_of("paula"), "ada": id_of("ada")}
     found_any = 0
     for wanted, condition in CASES:
         by_hand = owner.execute(text(f"select v.id from platform.visitor v where {condition}"), told).scalars().all()
@@ -287,3 +293,36 @@ def test_ages_of_leads_leave_no_day_out() -> None:
     edges = sorted(LEAD_AGES.values())
     assert edges[0][0] == 0 and edges[-1][1] is None
     assert all(one[1] is not None and one[1] + 1 == other[0] for one, other in pairwise(edges))
+
+
+@pytest.mark.parametrize("kind", ["object", "opt_out", "restrict", "delete"])
+def test_who_asked_for_peace_is_not_offered_and_nothing_else_is_told(kind: str) -> None:
+    petra, again = asked("Petra", "petra@crowd.example"), asked("Petra again", " PETRA@crowd.example")
+    waiting, wanted = VisitorFilter(search="petra", due="waiting"), VisitorFilter(search="petra")
+    assert set(every_page(waiting)) == {petra, again}
+    filed = requests.file(kind, visitor_id=petra)
+    assert every_page(waiting) == [], "the other form of the same person too"
+    with paula() as session:
+        assert queries.visitor_card(session, again).quiet
+        assert [row.marks[-1] for row in queries.visitor_page(session, wanted, now=NOW).rows] == ["do not contact"] * 2
+        assert not queries.visitor_card(session, id_of("vera")).quiet
+    requests.act("refuse_request", "omar", reason="manifestly unfounded", words="Because.", **requests.on(filed))
+    assert set(every_page(waiting)) == {petra, again}, "refused: as before"
+
+
+@pytest.mark.parametrize("change", ["disabled_at = now()", "role = 'auditor'"])
+def test_a_visitor_whose_owner_is_gone_is_nobodys(change: str) -> None:
+    with db.transaction("worker") as session:
+        session.execute(insert(s.StaffMember).values(id=id_of("otto"), email="otto@staff.example", name="Otto", role="program_staff",
+                                                     created_at=NOW))  # fmt: skip
+        session.execute(
+            text("update platform.visitor set owner_id = :o where id = :v"), {"o": id_of("otto"), "v": id_of("vera")}
+        )
+    nobodys = VisitorFilter(search="vera", owner="nobody")
+    assert every_page(nobodys) == []
+    with db.transaction("worker") as session:
+        session.execute(text(f"update staff.staff_member set {change} where id = :o"), {"o": id_of("otto")})
+    assert every_page(nobodys) == [id_of("vera")]
+    with paula() as session:
+        card = queries.visitor_card(session, id_of("vera"))
+    assert (card.unowned, card.owner) == (True, "nobody, Otto before")
