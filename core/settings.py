@@ -27,10 +27,12 @@ class Settings:
     """What the environment says.
 
     ``database_url``, ``owner_url`` and ``worker_url`` are None with the embedded PostgreSQL, which keeps them itself.
+    ``ledger`` is the folder of the erasure ledger, outside the database and its backups (core.privacy.ledger).
     ``platform_url`` is the template of the platform's own pages (core.links), or None: then no page links there.
     """
 
     home: Path
+    ledger: Path
     database_url: str | None
     owner_url: str | None
     worker_url: str | None
@@ -51,8 +53,10 @@ class Settings:
 
 def settings() -> Settings:
     """Return the settings of this process. Raises SettingsError, naming the variable, when one cannot be used."""
+    home = Path(os.environ.get("RESOCODE_HOME") or ROOT / ".resocode").absolute()
     found = Settings(
-        home=Path(os.environ.get("RESOCODE_HOME") or ROOT / ".resocode").absolute(),
+        home=home,
+        ledger=Path(os.environ.get("RESOCODE_LEDGER") or home / "ledger").absolute(),
         database_url=_url("DATABASE_URL"),
         owner_url=_url("OWNER_DATABASE_URL"),
         worker_url=_url("WORKER_DATABASE_URL"),

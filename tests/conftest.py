@@ -119,6 +119,7 @@ def clone(cluster: embedded.Cluster, template: str, patch: pytest.MonkeyPatch, h
         admin.execute("select pg_advisory_unlock(1)")
         point_at(patch, cluster, name, home)
         patch.setattr(audit, "_folder", lambda: home / "audit" / name)  # a log of one's own has checkpoints of its own
+        patch.setenv("RESOCODE_LEDGER", str(home / "ledger" / name))
         st.cache_data.clear()
         yield name
         db.release()

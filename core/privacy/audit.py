@@ -21,13 +21,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import Row, Text, cast, func, select, text
 from sqlalchemy.orm import Session
 
-from core import keys
+from core import append_only, signing
 from core.errors import DatabaseError, Refused
 from core.models.privacy import AuditCheck, AuditEvent
 from core.settings import settings
@@ -273,6 +270,12 @@ class Action(StrEnum):
         "line",
     )
     AUDIT_SOUND = "audit found sound", "A check found the audit sound after it had been broken; guarded actions open."
+    AUDIT_RESTORED = (
+        "audit restored",
+        "The database was restored from a backup: lines that had been signed are lost, and the log goes on from here.",
+        "line",
+        "lost",
+    )
     RELEASE_PUBLISHED = (
         "release published",
         "Anonymized figures of a closed period were published, once and for ever.",
@@ -286,13 +289,18 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A signed statement about the log: at ``at`` it had ``size`` lines and ended with ``head`` (hex)."""
+    """A signed statement about the log: at ``at`` it had ``size`` lines and ended with ``head`` (hex).
+
+    ``lost`` is 0, or the number of lines that had been signed before the database was restored from a backup: the log goes
+    on from ``size``, and checkpoints that saw more no longer count.
+    """
 
     at: str
     size: int
     head: str
     public_key: str
     signature: str
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -372,7 +380,12 @@ def verify(session: Session, *, folder: Path | None = None) -> Verification:
 
     Streams; some 200,000 lines a second on one core.
     """
-    heads = _Heads(checkpoints(folder), last=_last_sound(session), place=_place(folder))
+    try:
+        known, unreadable = checkpoints(folder), ""
+    except DatabaseError as error:
+        known, unreadable = [], error.sentence.rstrip(".")
+    heads = _Heads(known, last=_last_sound(session), place=_place(folder))
+    heads.problem = unreadable or heads.problem
     chain = _Chain(heads)
     for line in _lines(session):
         if not chain.takes(line):
@@ -444,25 +457,70 @@ def checkpoint(session: Session, *, now: datetime, folder: Path | None = None) -
     chain = _since(session, known)
     if not chain.count or (known and known[-1].size == chain.count):
         return None
-    made = _signed(now, chain.count, chain.head)
-    file = (folder or _folder()) / "checkpoints.jsonl"
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(asdict(made), sort_keys=True) + "\n")
+    return _kept(_signed(now, chain.count, chain.head), folder)
+
+
+def accept_restore(session: Session, *, now: datetime, folder: Path | None = None) -> Checkpoint | None:
+    """Sign that the database was restored from a backup: the log goes on from its present end, and what the checkpoints of
+    this machine saw behind it is lost. Return None when nothing is lost.
+
+    The loss stays on record for good: in the checkpoints, in every check, and in a line of the log. Raises DatabaseError
+    when what is left of the log was changed.
+    """
+    known = checkpoints(folder)
+    longest = max((each.size for each in standing(known, _signature_holds)), default=0)
+    chain = _Chain(_Heads(known))
+    for line in _lines(session):
+        if not chain.takes(line):
+            raise DatabaseError(
+                f"The audit is broken within what was restored: {chain.problem}. Restore another backup."
+            )
+    if chain.count >= longest:
+        return None
+    made = _kept(_signed(now, chain.count, chain.head, lost=longest), folder)
+    append(session, Action.AUDIT_RESTORED, now=now, line=chain.count + 1, lost=longest - chain.count)
     return made
 
 
 def checkpoints(folder: Path | None = None) -> list[Checkpoint]:
-    """Return every checkpoint that was signed here, oldest first."""
-    file = (folder or _folder()) / "checkpoints.jsonl"
-    if not file.exists():
-        return []
-    return [Checkpoint(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    """Return every checkpoint that was signed here, oldest first. Raises DatabaseError when one of them cannot be read."""
+    found = []
+    try:
+        for line in append_only.lines(_file(folder)):
+            found.append(Checkpoint(**append_only.parsed(line)))
+    except (append_only.Unreadable, TypeError) as error:
+        raise DatabaseError(
+            f"Line {getattr(error, 'facts', {}).get('line', len(found) + 1)} of the signed checkpoints cannot be read."
+        ) from error
+    return found
+
+
+def standing(known: list[Checkpoint], is_signed: Callable[[Checkpoint], bool]) -> list[Checkpoint]:
+    """Return the checkpoints that still hold: a restore that was signed takes back those which saw more."""
+    held: list[Checkpoint] = []
+    for each in known:
+        if each.lost and is_signed(each):
+            held = [before for before in held if before.size <= each.size]
+        held.append(each)
+    return held
+
+
+def _kept(made: Checkpoint, folder: Path | None) -> Checkpoint | None:
+    """Write a checkpoint behind the others, unless another process of this machine has just signed as much."""
+    line = {name: value for name, value in asdict(made).items() if name != "lost" or value}
+
+    def compose(last: str | None) -> str | None:
+        if last is not None and not made.lost and append_only.parsed(last)["size"] >= made.size:
+            return None
+        return json.dumps(line, sort_keys=True)
+
+    return made if append_only.extend(_file(folder), compose) is not None else None
 
 
 def unsigned(session: Session, *, folder: Path | None = None) -> int:
     """Return how many lines were added since the last checkpoint of this machine."""
-    return size(session) - _last_signed((folder or _folder()) / "checkpoints.jsonl")
+    newest = append_only.last(_file(folder))
+    return size(session) - (append_only.parsed(newest)["size"] if newest else 0)
 
 
 def size(session: Session) -> int:
@@ -508,7 +566,7 @@ class _Heads:
 
     def __init__(self, known: list[Checkpoint], *, last: AuditCheck | None = None, place: str = "") -> None:
         self.count, self.place = len(known), place
-        self.heads = {each.size: each.head for each in known}
+        self.heads = {each.size: each.head for each in standing(known, _signature_holds)}
         self.longest = max(self.heads, default=0)
         self.witness = f"a signed checkpoint saw {self.longest}"
         self.signed_at = datetime.fromisoformat(known[-1].at) if known else None
@@ -552,14 +610,8 @@ def _folder() -> Path:
     return settings().home / "audit"
 
 
-def _last_signed(file: Path) -> int:
-    """The size in the last whole line of a file that grows for years: only its end is read."""
-    if not file.exists():
-        return 0
-    with file.open("rb") as log:
-        log.seek(max(0, file.stat().st_size - 4096))
-        lines = [line for line in log.read().split(b"\n")[:-1] if line.startswith(b"{")]
-    return int(json.loads(lines[-1])["size"]) if lines else 0
+def _file(folder: Path | None) -> Path:
+    return (folder or _folder()) / "checkpoints.jsonl"
 
 
 def _place(folder: Path | None) -> str:
@@ -589,28 +641,16 @@ def _canonical(action: Action, details: dict[str, Any]) -> str:
     return json.dumps(details, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
 
 
-def _private_key() -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(keys.current("audit").secret[:32])
-
-
-def _signed(now: datetime, lines: int, head: bytes) -> Checkpoint:
-    key = _private_key()
-    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+def _signed(now: datetime, lines: int, head: bytes, *, lost: int = 0) -> Checkpoint:
     at = now.astimezone(UTC).isoformat()
-    return Checkpoint(at, lines, head.hex(), public, key.sign(statement(at, lines, head.hex())).hex())
+    public, signature = signing.sign(statement(at, lines, head.hex(), lost=lost))
+    return Checkpoint(at, lines, head.hex(), public, signature, lost)
 
 
 def _signature_holds(made: Checkpoint) -> bool:
-    for key in keys.keys("audit").values():
-        public = Ed25519PrivateKey.from_private_bytes(key.secret[:32]).public_key()
-        try:
-            public.verify(bytes.fromhex(made.signature), statement(made.at, made.size, made.head))
-        except InvalidSignature:
-            continue
-        return True
-    return False
+    return signing.is_ours(made.signature, statement(made.at, made.size, made.head, lost=made.lost))
 
 
-def statement(at: str, lines: int, head: str) -> bytes:
+def statement(at: str, lines: int, head: str, *, lost: int = 0) -> bytes:
     """Return the bytes that a checkpoint signs."""
-    return CHECKPOINT_DOMAIN + f"{at}\n{lines}\n{head}".encode()
+    return CHECKPOINT_DOMAIN + f"{at}\n{lines}\n{head}".encode() + (f"\nrestored {lost}".encode() if lost else b"")

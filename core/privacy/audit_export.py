@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core import signing
 from core.errors import BadInput
 from core.models.audit_filter import AuditFilter
 from core.models.privacy import AuditEvent
-from core.privacy.audit import DOMAIN, Action, Checkpoint, append, checkpoints, statement
+from core.privacy.audit import DOMAIN, Action, Checkpoint, append, checkpoints, standing, statement
 
 COLUMNS = (
     "seq", "at", "actor", "actor_id", "session_id", "action", "subject_kind", "subject_id", "details", "previous", "hash",
@@ -66,7 +65,7 @@ def export_csv(session: Session, wanted: AuditFilter) -> Iterator[str]:
 def verify_file(file: Path) -> FileVerification:
     """Recompute what an exported file says of itself. Raises BadInput when it is no such file, or was cut short."""
     signed, rows = _read(file)
-    known = {each.size: each for each in signed}
+    known = {each.size: each for each in standing(signed, _signature_holds)}
     count, gaps, problem, used, before = 0, 0, "", set(), None
     for row in rows:
         count, seq = count + 1, int(row["seq"])
@@ -111,12 +110,7 @@ def _problem(row: dict[str, str], seq: int, before: tuple[int, str] | None, sign
 
 
 def _signature_holds(made: Checkpoint) -> bool:
-    try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(made.public_key))
-        key.verify(bytes.fromhex(made.signature), statement(made.at, made.size, made.head))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    return signing.holds(made.public_key, made.signature, statement(made.at, made.size, made.head, lost=made.lost))
 
 
 def _rows(session: Session, wanted: AuditFilter) -> Iterator[dict[str, str]]:

@@ -79,7 +79,7 @@ class Local:
             named = [(column, _export_name(column)) for column in table.columns]
             columns = [column.label(name) for column, name in named if name]
             if columns:
-                rows = session.execute(select(*columns).where(_condition(fate, roots))).mappings()
+                rows = session.execute(select(*columns).where(condition(fate, roots))).mappings()
                 records[fate.table] = tuple(dict(row) for row in rows)
         return Exported({table: rows for table, rows in records.items() if rows})
 
@@ -103,7 +103,7 @@ class Local:
         found = {}
         for fate in fates(order.person.kind):
             table = Base.metadata.tables[fate.table]
-            left = _condition(fate, roots) & _goes(fate, table, order.spared)
+            left = condition(fate, roots) & _goes(fate, table, order.spared)
             if number := session.scalar(select(func.count()).select_from(table).where(left)):
                 found[fate.table] = int(number)
         return Proof(absent=not found, found=found)
@@ -157,8 +157,8 @@ def _there(session: Session, roots: Roots) -> bool:
     )
 
 
-def _condition(fate: Fate, roots: Roots) -> ColumnElement[bool]:
-    """The rows of a table that are about the person."""
+def condition(fate: Fate, roots: Roots) -> ColumnElement[bool]:
+    """Return which rows of a table are about the persons of ``roots``."""
     return or_(false(), *(_along(way, roots[way.person]) for way in fate.ways if way.person in roots))
 
 
@@ -180,7 +180,7 @@ def _erased(session: Session, order: Order, roots: Roots, now: datetime) -> Outc
         if left <= 0:
             return Outcome(Became.MORE, done)
         table = Base.metadata.tables[fate.table]
-        rows = _condition(fate, roots) & _goes(fate, table, order.spared)
+        rows = condition(fate, roots) & _goes(fate, table, order.spared)
         if fate.action is Erasure.ROW:
             number = _delete(session, table, rows, left)
         elif fate.blanked:

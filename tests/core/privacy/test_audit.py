@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from core import db
+from core.errors import DatabaseError
 from core.privacy import audit
 from core.privacy.audit import Action
 from tests.cast import NOW, id_of
@@ -113,6 +114,72 @@ def test_a_checkpoint_that_we_did_not_sign_is_found(tmp_path: Path) -> None:
     file = tmp_path / "checkpoints.jsonl"
     file.write_text(file.read_text().replace('"size": 3', '"size": 2'))
     assert "signed" in verified(tmp_path).problem
+
+
+@pytest.mark.parametrize("stump", [b'{"at": "2026-', b"\x00\x00\x00\n"])
+def test_a_checkpoint_that_was_torn_by_a_power_failure_does_not_stop_signing(stump: bytes, tmp_path: Path) -> None:
+    write(3)
+    signed(tmp_path)
+    with (tmp_path / "checkpoints.jsonl").open("ab") as file:
+        file.write(stump)
+    write(2)
+    assert verified(tmp_path).sound
+    made = signed(tmp_path)
+    assert made is not None
+    assert made.size == 5
+    found = verified(tmp_path)
+    assert (found.sound, found.checkpoints) == (True, 2)
+
+
+def test_a_checkpoint_that_cannot_be_read_among_others_is_a_finding(tmp_path: Path) -> None:
+    for _ in range(2):
+        write(3)
+        signed(tmp_path)
+    file = tmp_path / "checkpoints.jsonl"
+    file.write_bytes(b"?" + file.read_bytes())
+    assert "Line 1" in verified(tmp_path).problem
+    with pytest.raises(DatabaseError, match="Line 1"):
+        signed(tmp_path)
+
+
+def test_a_restored_log_is_broken_until_somebody_signs_for_what_is_lost(owner: Connection, tmp_path: Path) -> None:
+    write(7)
+    signed(tmp_path)
+    write(3)
+    signed(tmp_path)
+    owner.execute(text("alter table privacy.audit_event disable trigger all"))
+    owner.execute(text("delete from privacy.audit_event where seq > 5"))
+    owner.commit()
+    assert verified(tmp_path).broken_at == 6
+    with pytest.raises(DatabaseError):
+        signed(tmp_path)
+    with db.transaction("worker") as session:
+        made = audit.accept_restore(session, now=NOW, folder=tmp_path)
+    assert made is not None
+    assert (made.size, made.lost) == (5, 10)
+    assert verified(tmp_path).sound
+    write(10)
+    assert signed(tmp_path) is not None
+    found = verified(tmp_path)
+    assert (found.sound, found.lines, found.checkpoints) == (True, 16, 4)
+    with db.transaction("worker") as session:
+        assert audit.accept_restore(session, now=NOW, folder=tmp_path) is None, "nothing is lost any more"
+        line = session.execute(text("select action, details from privacy.audit_event where seq = 6")).one()
+    assert tuple(line) == ("audit restored", '{"line":6,"lost":5}')
+    file = tmp_path / "checkpoints.jsonl"
+    file.write_text(file.read_text().replace('"lost": 10', '"lost": 9'))
+    assert not verified(tmp_path).sound, "nobody forges an acceptance"
+
+
+def test_what_was_changed_within_a_restored_log_is_not_accepted(owner: Connection, tmp_path: Path) -> None:
+    write(7)
+    signed(tmp_path)
+    owner.execute(text("alter table privacy.audit_event disable trigger all"))
+    owner.execute(text("delete from privacy.audit_event where seq > 5"))
+    owner.execute(text("update privacy.audit_event set details = '{}' where seq = 3"))
+    owner.commit()
+    with pytest.raises(DatabaseError, match="line 3"), db.transaction("worker") as session:
+        audit.accept_restore(session, now=NOW, folder=tmp_path)
 
 
 def test_views_are_recorded_once_per_session_person_and_purpose_in_a_quarter_of_an_hour() -> None:
