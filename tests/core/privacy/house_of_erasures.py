@@ -14,7 +14,7 @@ from core import db, jobs
 from core.models.base import Base
 from core.models.ways import fates
 from core.processors import registry
-from core.processors.local import _condition
+from core.processors.local import condition
 from core.processors.protocol import Became, Capability, Change, Exported, Order, Outcome, Person, Preview, Proof
 from core.worker import Worker
 from tests.cast import NOW, id_of
@@ -136,7 +136,7 @@ def _theirs(session: Session, kind: str, person_id: uuid.UUID) -> Iterator[str]:
     roots = {"student": [person_id], "visitor": [person_id] if kind == "visitor" else []}
     for fate in fates(kind):
         table = Base.metadata.tables[fate.table]
-        query = table.select().where(_condition(fate, roots)).with_only_columns(*table.primary_key.columns)
+        query = table.select().where(condition(fate, roots)).with_only_columns(*table.primary_key.columns)
         keys = [tuple(map(str, each)) for each in session.execute(query)]
         names = [column.name for column in table.primary_key.columns]
         for key in sorted(keys):
