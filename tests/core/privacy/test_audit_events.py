@@ -17,7 +17,7 @@ from core import db, privacy_actions, timekeeping
 from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
-from core.privacy import brakes, grace, outbox
+from core.privacy import audit, brakes, grace, outbox
 from core.privacy.audit import Action
 from core.privacy.erasure import note_failure
 from core.privacy.releases import publish_release
@@ -114,6 +114,17 @@ def mend_the_log(scene: Scene) -> None:
     scene.owner.commit()
     as_worker(privacy_actions.check_audit)
     as_worker(privacy_actions.check_audit)
+
+
+def restore_the_log(scene: Scene) -> None:
+    for _ in range(2):
+        fail_to_sign_in(scene)
+    as_worker(privacy_actions.sign_audit)
+    scene.owner.execute(text("alter table privacy.audit_event disable trigger all"))
+    scene.owner.execute(text("delete from privacy.audit_event where seq > 1"))
+    scene.owner.commit()
+    as_worker(audit.accept_restore)
+    as_worker(audit.accept_restore)
 
 
 def follow_up(scene: Scene, verb: Callable[..., object], **arguments: object) -> None:
@@ -569,6 +580,7 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.POLICY_PUBLISHED: publish,
     Action.AUDIT_BROKEN: break_the_log,
     Action.AUDIT_SOUND: mend_the_log,
+    Action.AUDIT_RESTORED: restore_the_log,
     **REQUEST_VERBS,
     **HOLD_VERBS,
     **ERASURE_VERBS,
