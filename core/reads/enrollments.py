@@ -142,11 +142,9 @@ def enrollment_total(session: Session, wanted: EnrollmentFilter, *, cap: int = C
 
 def catalog(session: Session) -> Catalog:
     """Return every program and cohort. No person in it."""
-    programs = {p.id: p.title for p in session.scalars(select(Program).order_by(Program.title))}
-    listed = session.scalars(select(Cohort).order_by(Cohort.starts_on.desc(), Cohort.title))
-    return Catalog(
-        programs, tuple(CohortChoice(c.id, c.code, c.title, c.program_id, c.starts_on, c.ends_on) for c in listed)
-    )
+    listed = select(Cohort.id, Cohort.code, Cohort.title, Cohort.program_id, Cohort.starts_on, Cohort.ends_on)
+    newest_first = session.execute(listed.order_by(Cohort.starts_on.desc(), Cohort.title))
+    return Catalog(_titles(session), tuple(CohortChoice(*row) for row in newest_first))
 
 
 def funnel(
@@ -179,7 +177,7 @@ def monthly_trend(
     cohort_id: uuid.UUID | None = None,
 ) -> Trend:
     """Return new enrollments by month and program; beyond five programs the smallest are summed as "other"."""
-    titles = catalog(session).programs
+    titles = _titles(session)
     asked = _period(first_day, last_day) | {"program": program_id, "cohort": cohort_id}
     counts: dict[str, Counter[date]] = {}
     for row in session.execute(_ENROLLMENT_MONTHS, asked):
@@ -274,6 +272,10 @@ def _rows(session: Session, ids: list[uuid.UUID]) -> list[EnrollmentRow]:
         for e_id, s_id, name, email, program, cohort, status, level, at, starts, source, key in session.execute(listed)
     }
     return [seen[each] for each in ids if each in seen]
+
+
+def _titles(session: Session) -> dict[uuid.UUID, str]:
+    return {row.id: row.title for row in session.execute(select(Program.id, Program.title).order_by(Program.title))}
 
 
 def _months(found: list[date]) -> tuple[date, ...]:
