@@ -14,13 +14,12 @@ Audit      check_audit, sign_audit, export_audit, record_audit_export
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
 Deletion   preview_deletion, close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account,
-           send_back,
-           declare_single_officer
+           send_back, return_plan, declare_single_officer
 Erasures   answer_brake, retry_erasure_step
 Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
 Plans      plan_for, holds_on
 Holds      person_to_hold, reveal_held, place_hold, release_hold, review_hold
-By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step
+By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step, reveal_step_person
 Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, reveal_visitors, record_visitor_view
 Files      open_file, file_exists, drop_expired_files
 Figures    take_group_figures
@@ -62,6 +61,7 @@ from core.privacy.credentials import (
 from core.privacy.deletion import (
     APPROVALS,
     REACTIVATIONS,
+    RETURNS,
     SEND_BACKS,
     BulkReceipt,
     PlanShown,
@@ -73,6 +73,7 @@ from core.privacy.deletion import (
     open_plan,
     preview_deletion,
     reactivate_account,
+    return_plan,
     send_back,
 )
 from core.privacy.erasure import retry_erasure_step
@@ -97,7 +98,13 @@ from core.privacy.learning import (
 )
 from core.privacy.letters import KINDS as LETTER_KINDS
 from core.privacy.letters import PLACEHOLDERS, Letter, Wording, draft_letter, edit_wording, wording, write_letter
-from core.privacy.manual_steps import attest_manual_step, confirm_manual_step, return_manual_step, take_manual_step
+from core.privacy.manual_steps import (
+    attest_manual_step,
+    confirm_manual_step,
+    return_manual_step,
+    reveal_step_person,
+    take_manual_step,
+)
 from core.privacy.outbox import LetterReceipt, cancel_letter, confirm_step, mark_sent_by_hand
 from core.privacy.plans import Plan, PlanRow, plan_for
 from core.privacy.publication import publish_first_version
@@ -194,6 +201,7 @@ __all__ = [
     "REMOVE_REASONS",
     "RESET_REASONS",
     "RESUMES",
+    "RETURNS",
     "SEND_BACKS",
     "WITHDRAWALS",
     "Action",
@@ -305,8 +313,10 @@ __all__ = [
     "resume_clock",
     "retry_erasure_step",
     "return_manual_step",
+    "return_plan",
     "reveal_contacts",
     "reveal_held",
+    "reveal_step_person",
     "reveal_visitors",
     "review_hold",
     "send_back",

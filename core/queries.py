@@ -5,10 +5,12 @@ Students      student_card, who_looked
 Visitors      visitor_page, visitor_total, visitor_figures, visitor_conversion, visitor_card, program_team, waiting_since
 Search        search
 Overview      program_day, promise_counts, house
-Requests      request_queue, request_page, desk_counts, answer_days, handed_on, year_report, outbox_page, wording_versions
+Requests      request_queue, request_page, desk_counts, answer_days, decides_alone, handed_on, year_report,
+              outbox_page, wording_versions
 Operations    status, worker_state
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
-Holds         hold_counts, hold_page, holdable_tables, manual_steps, table_words
+Holds         hold_counts, hold_page, holdable_tables, table_words
+By hand       step_counts, step_page, manual_step, manual_steps
 Audit         audit_page, audit_total, audit_state, colleagues
 Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
 Reviews       review_page, review_counts, teachers
@@ -96,14 +98,22 @@ from core.reads.holds import (
     Hold,
     HoldCounts,
     HoldPage,
-    Step,
     hold_counts,
     hold_page,
     holdable_tables,
-    manual_steps,
     table_words,
 )
 from core.reads.listing import PAGE_SIZE, SHORTEST_SEARCH, Cursor, Total
+from core.reads.manual_steps import (
+    STEP_VIEWS,
+    Step,
+    StepCounts,
+    StepPage,
+    manual_step,
+    manual_steps,
+    step_counts,
+    step_page,
+)
 from core.reads.operations import Counts, DeadJob, KindOfJob, Status, WorkerState, status, worker_state
 from core.reads.overview import CohortStart, House, ProgramDay, PromiseCounts, Week, house, program_day, promise_counts
 from core.reads.progress import (
@@ -148,6 +158,7 @@ from core.reads.requests import (
     TextRow,
     YearReport,
     answer_days,
+    decides_alone,
     desk_counts,
     handed_on,
     outbox_page,
@@ -204,6 +215,7 @@ __all__ = [
     "PAGE_STUDENTS",
     "SHORTEST_SEARCH",
     "SORTS",
+    "STEP_VIEWS",
     "VIEWS",
     "VISITOR_SORTS",
     "Account",
@@ -290,6 +302,8 @@ __all__ = [
     "Share",
     "Status",
     "Step",
+    "StepCounts",
+    "StepPage",
     "StepRow",
     "StudentCard",
     "StudentEnrollment",
@@ -327,6 +341,7 @@ __all__ = [
     "colleagues",
     "compare_programs",
     "completed_figure",
+    "decides_alone",
     "desk_counts",
     "enrollment_page",
     "enrollment_total",
@@ -338,6 +353,7 @@ __all__ = [
     "holdable_tables",
     "house",
     "latest_changes",
+    "manual_step",
     "manual_steps",
     "monthly_trend",
     "my_account",
@@ -356,6 +372,8 @@ __all__ = [
     "review_page",
     "search",
     "status",
+    "step_counts",
+    "step_page",
     "student_card",
     "student_record",
     "table_words",

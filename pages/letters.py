@@ -26,6 +26,7 @@ WHEN = {
     "closing": "when an account is closed",
     "reminder": "on days 23 and 29 of the grace period",
     "reactivated": "when an account is opened again",
+    "reopened": "when a plan is sent back after the account was closed",
     "answer": "when a request is answered",
     "completion": "when an erasure is done",
 }

@@ -310,6 +310,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     if desk.letters_waiting:
         items.append((":blue[:material/mail:]", f"{many(desk.letters_waiting, 'letter')} to send by hand",
                       "Copy it, send it, then mark it as sent.", ("letters", {"show": "To be sent"})))  # fmt: skip
+    items += by_hand(staff, moment)
     if counts.closed_past_grace:
         items.append(
             (
@@ -348,6 +349,20 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     needs([*items, *oversight.mode(review), *waiting, *workers.needs(machinery)])
     promise_figures(counts)
     workers.line(machinery)
+
+
+def by_hand(staff: Staff, moment: datetime) -> list[Item]:
+    """What is to be done at processors by people, and what waits for whoever looks to confirm it."""
+    steps = read(staff, queries.step_counts, now=moment)
+    items: list[Item] = []
+    if steps.to_do:
+        late = f", {steps.overdue:,} of them overdue" if steps.overdue else ""
+        items.append((f"{':red' if steps.overdue else ':blue'}[:material/checklist:]", f"{many(steps.to_do, 'manual step')} to do{late}",
+                      "Do it at the processor, then attest it with evidence.", ("manual_steps", {"view": "to do"})))  # fmt: skip
+    if steps.mine_to_confirm:
+        items.append((":violet[:material/group:]", f"{many(steps.mine_to_confirm, 'manual step')} to confirm as the second person",
+                      "Read the evidence; confirm it or return it.", ("manual_steps", {"view": "to confirm"})))  # fmt: skip
+    return items
 
 
 def promises(staff: Staff, moment: datetime) -> PromiseCounts:

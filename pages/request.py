@@ -11,7 +11,7 @@ from core.policy.machine import WAITS
 from core.queries import LetterRow, RequestPage
 from core.settings import ROOT
 from core.words import isolated
-from ui import desk, guards, plans, request_dialogs, states
+from ui import by_hand, desk, guards, plans, request_dialogs, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -133,6 +133,8 @@ def rare(found: RequestPage) -> dict[str, str]:
     if not fresh:
         options |= {"Refuse": "refuse", "Record a withdrawal": "withdraw"}
     elif row.state == "to approve":
+        if not found.closed_by_student:
+            options["Send the plan back"] = request_dialogs.SEND_BACK
         options["Refuse"] = request_dialogs.FRESH_REFUSAL
     if row.state == "waiting":
         options["Take the approval back"] = request_dialogs.TAKE_BACK
@@ -306,13 +308,16 @@ def buttons(found: RequestPage) -> list[tuple[str, str, bool]]:
         "answer_request": [("Record the answer", "answer", True)],
         "close_account": [("Close the account" if row.person == "student" else "Prepare the deletion",
                            request_dialogs.CLOSE, True)],
-        "open_plan": [("Open the plan", "plan", True), ("Send back", request_dialogs.REACTIVATE, False)],
+        "open_plan": [("Open the plan", "plan", True), ("Send back", request_dialogs.SEND_BACK, False)],
         "approve_deletion": [("Review and approve", request_dialogs.APPROVE, True),
-                             ("Send back", request_dialogs.REACTIVATE, False)],
+                             ("Send back", request_dialogs.SEND_BACK, False)],
         "wait for the person": [("Record the check", "identity", True)],
         "wait for the grace period": [("Reactivate", request_dialogs.REACTIVATE, False)],
     }  # fmt: skip
     found_buttons = many.get(action.code, [])
+    if found.closed_by_student:
+        found_buttons = [("Reactivate", request_dialogs.REACTIVATE, False) if each[1] == request_dialogs.SEND_BACK else each
+                         for each in found_buttons]  # fmt: skip
     if row.person != "student":
         found_buttons = [each for each in found_buttons if each[1] != request_dialogs.REACTIVATE]
     return found_buttons
@@ -372,6 +377,24 @@ def steps(found: RequestPage, moment: datetime) -> None:
             if body:
                 st.markdown(body)
     follow_up(found)
+    by_hand_steps(found, moment)
+
+
+def by_hand_steps(found: RequestPage, moment: datetime) -> None:
+    """Draw what people do at processors that are not connected; each step with its checklist, evidence and second person."""
+    rows = read(STAFF, queries.manual_steps, request_id=found.row.id, waiting=False)
+    if not rows:
+        return
+    st.subheader(
+        "By hand",
+        anchor=False,
+        help="What a person does at a processor that is not connected, and another one confirms.",
+    )
+    for step in rows:
+        word, _, icon = by_hand.state_of(step, moment)
+        with st.expander(f"{literal(step.title)} :gray[:small[{word} · due {day(step.due_on)}]]", icon=f":material/{icon}:",
+                         expanded=step.state == "attested" and not step.mine):  # fmt: skip
+            by_hand.card(step, moment, alone=found.single_officer, of_request=True)
 
 
 def step_list(found: RequestPage, moment: datetime) -> list[tuple[str, str, str, str]]:
@@ -559,8 +582,12 @@ def danger(found: RequestPage) -> None:
     with st.container(border=True):
         st.badge("Danger zone", color="red", icon=":material/warning:")
         st.markdown(
-            "**Erase before the grace period ends.** Takes away the student's right to reactivate. Needs two approvers and the"
-            " student's own words."
+            "**Erase before the grace period ends.** Takes away the student's right to reactivate. Needs the student's own words"
+            + (
+                ", and your approval alone: single-officer mode is declared (at risk)."
+                if found.single_officer
+                else " and two approvers."
+            )
         )
         st.button(":red[:material/delete_forever: Ask for early deletion]", key="early", width="stretch",
                   on_click=request_dialogs.ask, args=(request_dialogs.EARLY, row.version))  # fmt: skip

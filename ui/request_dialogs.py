@@ -23,7 +23,7 @@ CLOSE, APPROVE, EARLY, REACTIVATE, TAKE_BACK = (
     "reactivate",
     "take back",
 )
-FRESH_REFUSAL, FRESH_WITHDRAWAL = "refuse deletion", "withdraw deletion"
+FRESH_REFUSAL, FRESH_WITHDRAWAL, SEND_BACK = "refuse deletion", "withdraw deletion", "send back"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,16 @@ def draw(found: RequestPage) -> None:
             _form(name, dialog, found, *opened)
     if opened := desk.opened("letter"):
         _letter(found, opened[1])
-    for confirmation in (_close, _approve, _early, _reactivate, _take_back, _refuse_closed, _withdraw_closed):
+    for confirmation in (
+        _close,
+        _approve,
+        _early,
+        _reactivate,
+        _send_back,
+        _take_back,
+        _refuse_closed,
+        _withdraw_closed,
+    ):
         confirmation(found)
 
 
@@ -246,8 +255,9 @@ def _approve(found: RequestPage) -> None:
 def _early(found: RequestPage) -> None:
     confirm.danger_dialog(
         EARLY, title=f"Ask for early deletion of {found.row.number}",
-        consequence="This takes away the student's right to reactivate. **Two persons** have to approve it, neither of whom"
-        " filed, owns or closed this request.",
+        consequence="This takes away the student's right to reactivate. "
+        + ("You decide alone: single-officer mode is declared, and the Policy page shows it as **at risk**." if found.single_officer
+           else "**Two persons** have to approve it, neither of whom filed, owns or closed this request."),
         word=found.row.number, button="Ask for early deletion", verb=verbs.ask_early, arguments=_about(found), reasons=None,
         fields=lambda: {"words": words("The student's own words", needed=True)}, then=told, icon="delete_forever",
     )  # fmt: skip
@@ -261,6 +271,19 @@ def _reactivate(found: RequestPage) -> None:
         word=found.row.number, button="Reactivate the account", verb=verbs.reactivate_account, arguments=_about(found),
         reasons=verbs.REACTIVATIONS, fields=lambda: {"words": words("Your own words in the letter")}, then=told,
         icon="undo", red=False,
+    )  # fmt: skip
+
+
+def _send_back(found: RequestPage) -> None:
+    opens = "The account opens again and **everything is as it was**; " if found.row.person == "student" else ""
+    confirm.danger_dialog(
+        SEND_BACK, title=f"Send the plan of {found.row.number} back",
+        consequence=f"{opens}whoever put the plan up mends it and puts it up anew. The clock of the answer runs on from where it"
+        " began. If it is about the wrong person, the identity is checked again.",
+        word=found.row.number, button="Send the plan back", verb=verbs.return_plan, arguments=_about(found),
+        reasons=tuple(verbs.RETURNS), then=told, icon="undo", red=False,
+        fields=lambda: {"note": words("What is wrong", needed=True, help="For the next officer; it stays with the request."),
+                        "words": words("Your own words in the letter", help="Goes out only if the closing was announced already.")},
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     "Privacy desk": [
         ("requests", "Requests", "inbox", ("privacy_officer",)),
         ("holds", "Holds", "lock", ("privacy_officer",)),
+        ("manual_steps", "Manual steps", "checklist", ("privacy_officer",)),
         ("letters", "Letters", "mail", ("privacy_officer",)),
         ("report", "Yearly report", "summarize", ("privacy_officer", "auditor", "admin")),
     ],

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from core.policy.versions import Parameters
 
-ORDER = ("start", "pause", "resume", "extend", "stop")
+ORDER = ("start", "pause", "resume", "extend", "stop", "restart")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def fold(ticks: Iterable[Tick], parameters: Parameters) -> Clock:
             months = min(tick.months, parameters.extension_months)
         elif tick.what == "stop" and stopped_at is None:
             stopped_at = tick.at
+        elif tick.what == "restart":  # what the person was told was taken back: the time in between counts
+            stopped_at = None
     first = add_months(started_at, parameters.answer_months) + paused
     due_at = add_months(started_at, parameters.answer_months + months) + paused
     return Clock(started_at, due_at, first, months, paused, paused_at, stopped_at)

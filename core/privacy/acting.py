@@ -84,14 +84,15 @@ def of_system(session: Session, *, verb: str, request_id: uuid.UUID) -> Case:
     return Case(request, verb, None)
 
 
-def demand_move(session: Session, case: Case, to: str, now: datetime) -> Transition:
+def demand_move(session: Session, case: Case, to: str, now: datetime, *, start: tuple[str, ...] = ()) -> Transition:
     """Return the row that lets this case move, or raise BadInput, NotFresh, or Refused (one's own record).
 
-    The trigger asks the same again; here it gets its sentence.
+    ``start``: the states from which this verb moves, where another verb makes the same move from another one. The trigger asks
+    the same again; here it gets its sentence.
     """
     request, role = case.request, OFFICER if case.by else "system"
     rule = session.get(Transition, (request.kind, request.state, to, role))
-    if rule is None:
+    if rule is None or (start and request.state not in start):
         raise BadInput(
             f"{number(request.number)} is “{STATE_WORDS[request.state]}”; from there a request for"
             f" {KIND_WORDS[request.kind]} does not become “{STATE_WORDS[to]}”.",

@@ -245,6 +245,12 @@ class Action(StrEnum):
     )
     BRAKE_ANSWERED = "erasures let go on", "An officer answered what had stopped the eraser.", "why", "due", "reason"
     BRAKE_PASSED = "clocks agree again", "What had stopped the eraser passed by itself.", "why"
+    PLAN_SENT_BACK = (
+        "plan sent back",
+        "An officer sent a plan back before it was approved; the account is open again and the request begins anew.",
+        "reason",
+        "account",
+    )
     APPROVAL_TAKEN_BACK = "approval taken back", "An approved deletion waits for approval again.", "reason"
     LETTER_WRITTEN = "letter written", "A letter was put into the outbox by hand.", "kind"
     LETTER_SENT = "letter sent", "A letter left, by mail or by hand; its address is forgotten.", "kind", "how"

@@ -36,6 +36,7 @@ from core.privacy.acting import (
     parameters,
     stop_clock,
     subject,
+    tick,
     write_text,
 )
 from core.privacy.audit import Action, append, guarded
@@ -45,6 +46,13 @@ from core.privacy.sessions import Staff, demand_fresh
 APPROVALS = ("plan is right", "student asked again", "account was closed by the student")
 REACTIVATIONS = ("the student changed their mind", "closed by mistake", "plan was wrong")
 SEND_BACKS = ("approved by mistake", "something new came up")
+# why a plan goes back before its approval → the state it goes back to
+RETURNS = {
+    "not the right person": "received",
+    "identity is in doubt": "received",
+    "the plan is not right": "verified",
+    "something has to be held first": "verified",
+}
 MANY = 20
 SINGLE_OFFICER = "single officer"
 
@@ -82,7 +90,7 @@ def close_account(
     case = begin(session, verb="close_account", request_id=request_id, version=version, by=by)
     if case.done:
         return case.done
-    demand_move(session, case, "to approve", now)
+    demand_move(session, case, "to approve", now, start=("verified",))
     person = subject(session, case.request)
     if person is None:
         raise BadInput("Find out who this is first.")
@@ -280,6 +288,57 @@ def send_back(
     return receipt
 
 
+def return_plan(
+    session: Session,
+    *,
+    request_id: uuid.UUID,
+    version: int,
+    reason: str,
+    note: str,
+    by: Staff,
+    now: datetime,
+    words: str = "",
+) -> Receipt:
+    """Send a plan that nobody has approved for good back to whoever put it up, with a ``note`` for them.
+
+    ``reason`` is one of RETURNS. The account that was closed for it opens again, and the clock of the answer runs on from its
+    start, because the person has no answer any more. After "not the right person" or "identity is in doubt" the identity is
+    checked anew. Who was told of the closing already gets a letter, with ``words``. Needs a fresh proof of identity.
+
+    Raises BadInput when the student closed the account themselves: that is theirs to take back (reactivate_account).
+    """
+    case = begin(session, verb="return_plan", request_id=request_id, version=version, by=by)
+    if case.done:
+        return case.done
+    if reason not in RETURNS:
+        raise BadInput(f"Choose a reason: {', '.join(RETURNS)}.")
+    request, to = case.request, RETURNS[reason]
+    demand_move(session, case, to, now, start=("to approve",))
+    if session.scalar(text("select privacy.closed_by_student(:id)"), {"id": request.id}):
+        raise BadInput(
+            "The student closed this account on the platform, so it stays closed. Place a hold, or reactivate it when they want it back."
+        )
+    write_text(session, case, "note", note, now=now, needed="Say what is wrong, so that the next officer can mend it.")
+    told = letters.was_sent(session, request, "closing")
+    if request.account_closed_at:
+        reopen_account(session, case, now=now)
+    letters.cancel_waiting(session, case, now=now)
+    values = tick(session, case, "restart", now=now, reason="sent back")
+    if to == "received":
+        values |= {"identity": "not checked", "identity_method": None, "identity_by": None, "identity_at": None}
+    receipt = change(
+        session, case, to=to, now=now, account_closed_at=None, grace_ends_at=None, opted_out_before=None, early=False,
+        approvals_needed=1, plan_fingerprint=None,
+        sentence=f"Sent back. The account is open again; {'check the identity anew' if to == 'received' else 'mend it, then close it again'}."
+        if request.student_id else "Sent back to whoever put it up.", **values,
+    )  # fmt: skip
+    if told:
+        letters.queue(session, case, "reopened", now=now, words=words, reason=reason)
+    append(session, Action.PLAN_SENT_BACK, now=now, subject_kind="request", subject_id=request_id, reason=reason,
+           account=request.student_id is not None)  # fmt: skip
+    return receipt
+
+
 @guarded
 def declare_single_officer(session: Session, *, on: bool, now: datetime) -> bool:
     """Declare that one officer decides alone (or that this is over), as the worker; return whether anything changed.
@@ -370,7 +429,8 @@ def _approve(session: Session, case: Case, reason: str, *, by: Staff, now: datet
     if session.execute(text(APPROVE), mine).first() is None:
         raise BadInput("You have approved this plan already; another person's approval is missing.")
     given = session.scalar(text("select privacy.approvals_of(:request, :print)"), mine) or 0
-    if given < needed:
+    alone = bool(session.scalar(text("select privacy.single_officer()")))  # nobody else is there: shown as a risk
+    if given < (1 if alone else needed):
         receipt = change(session, case, now=now, what="approval missing", approvals_needed=needed,
                          sentence=f"Approved by {given} of {needed}. Another officer's approval is missing.")  # fmt: skip
     else:

@@ -72,6 +72,11 @@ SHIPPED: dict[str, tuple[str, str]] = {
         "Your account is open again",
         "Dear {name},\n\nyour account is open again and everything is as it was. The deletion {number} is canceled.\n\n{words}",
     ),
+    "reopened": (
+        "Your account is open again for now",
+        "Dear {name},\n\nwe had closed your account for the deletion {number}, and have opened it again: {reason}. Everything is as it"
+        " was. If you asked for the deletion, we go on with it and tell you before the account is closed anew.\n\n{words}",
+    ),
     "answer": (
         "Request {number}: done",
         "Dear {name},\n\nwhat you asked for on {received} ({kind}) is done: {reason}.\n\n{words}\n\n" + _COURT,
@@ -230,6 +235,12 @@ def cancel_waiting(
     )
     canceled = waiting.values(state="canceled", address=None).returning(Outbox.id)
     return len(session.execute(canceled.execution_options(synchronize_session=False)).all())
+
+
+def was_sent(session: Session, request: Request, kind: str) -> bool:
+    """Return whether a letter of this kind about a request left already."""
+    sent = select(Outbox.id).where(Outbox.request_id == request.id, Outbox.kind == kind, Outbox.state == "sent")
+    return session.scalar(sent.limit(1)) is not None
 
 
 def fill(template: str, values: dict[str, str]) -> str:

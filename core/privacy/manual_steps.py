@@ -13,12 +13,26 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound, Refused
 from core.models.erasure import RETURN_REASONS, ManualStep
-from core.privacy.audit import Action, append, guarded
-from core.privacy.holds import as_officer
+from core.privacy.audit import Action, append, append_view, guarded
+from core.privacy.holds import FoundPerson, as_officer
 from core.privacy.sessions import Staff, demand_fresh
 from core.words import clean_text
 
 LONGEST_EVIDENCE = 20_000
+MISSING = "There is no such step, or it is not open to you."
+
+
+def reveal_step_person(session: Session, *, step_id: uuid.UUID, by: Staff, now: datetime) -> FoundPerson:
+    """Return whom a step is about, to be looked up at the processor, and record that they were seen.
+
+    Raises NotFound once it is confirmed, or the person is erased here: then nobody needs to know any more.
+    """
+    as_officer(session, by, do="see to manual steps")
+    row = session.execute(text("select * from privacy.step_person(:step)"), {"step": step_id}).first()
+    if row is None:
+        raise NotFound(MISSING)
+    append_view(session, person_kind=row.kind, person_ids=[row.id], purpose="manual step", now=now)
+    return FoundPerson(row.kind, row.id, row.name, row.email)
 
 
 def take_manual_step(session: Session, *, step_id: uuid.UUID, by: Staff, now: datetime) -> None:
@@ -89,7 +103,7 @@ def _locked(session: Session, step_id: uuid.UUID, by: Staff) -> ManualStep:
     as_officer(session, by, do="see to manual steps")
     step = session.get(ManualStep, step_id, with_for_update=True, populate_existing=True)
     if step is None:
-        raise NotFound("There is no such step, or it is not open to you.")
+        raise NotFound(MISSING)
     asked = {"student": step.student_id, "visitor": step.visitor_id}
     if session.scalar(text("select privacy.is_my_own(:student, :visitor)"), asked):
         raise Refused("This is about your own record. Another privacy officer has to see to it.")

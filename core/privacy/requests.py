@@ -224,7 +224,7 @@ def record_identity(
     if case.done:
         return case.done
     _known("method", method, IDENTITY_METHODS)
-    demand_move(session, case, "verified", now)
+    demand_move(session, case, "verified", now, start=("received", "checking"))
     _demand_known(case.request)
     write_text(session, case, "note", note, now=now)
     values = tick(session, case, "resume", now=now, reason=RESUMES[0]) if case.request.paused_at else {}

@@ -1,4 +1,4 @@
-"""Legal holds and manual steps, for privacy officers."""
+"""Legal holds, for privacy officers."""
 
 import uuid
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from core.models.erasure import LegalHold, ManualStep
+from core.models.erasure import LegalHold
 from core.models.ways import fates
 
 PAGE_SIZE = 50
@@ -64,26 +64,6 @@ class HoldCounts:
     released: int
 
 
-@dataclass(frozen=True)
-class Step:
-    """A manual step at a processor. ``state``: open, attested, confirmed."""
-
-    id: uuid.UUID
-    processor: str
-    what: str
-    state: str
-    request_id: uuid.UUID | None
-    owner: str | None
-    due_on: date
-    attested_by: str | None
-    attested_by_id: uuid.UUID | None
-    attested_at: datetime | None
-    evidence: str | None
-    confirmed_by: str | None
-    confirmed_at: datetime | None
-    returned_for: str | None
-
-
 def hold_counts(session: Session, *, now: datetime) -> HoldCounts:
     """Return how many holds there are, as far as whoever asks may see them."""
     standing = LegalHold.released_at.is_(None)
@@ -129,17 +109,6 @@ def table_words(table: str) -> str:
     )
 
 
-def manual_steps(session: Session, *, request_id: uuid.UUID | None = None, waiting: bool = True) -> tuple[Step, ...]:
-    """Return manual steps, due first: those that wait (at most 200), or all of one request."""
-    listed = select(ManualStep).order_by(ManualStep.due_on, ManualStep.id).limit(200)
-    if request_id is not None:
-        listed = listed.where(ManualStep.request_id == request_id)
-    if waiting:
-        listed = listed.where(ManualStep.state != "confirmed")
-    names = _names(session)
-    return tuple(_step(each, names) for each in session.scalars(listed))
-
-
 def _names(session: Session) -> dict[uuid.UUID, str]:
     return {row.id: row.name for row in session.execute(text("select id, name from staff.directory()"))}
 
@@ -163,12 +132,3 @@ def _hold(hold: LegalHold, names: dict[uuid.UUID, str]) -> Hold:
         released_by=names.get(hold.released_by, "–") if hold.released_by else None,
         release_reason=hold.release_reason,
     )
-
-
-def _step(step: ManualStep, names: dict[uuid.UUID, str]) -> Step:
-    def name(who: uuid.UUID | None) -> str | None:
-        return names.get(who, "–") if who else None
-
-    return Step(step.id, step.processor, step.what, step.state, step.request_id, name(step.owner_id), step.due_on,
-                name(step.attested_by), step.attested_by, step.attested_at, step.evidence, name(step.confirmed_by),
-                step.confirmed_at, step.returned_for)  # fmt: skip

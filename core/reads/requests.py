@@ -205,6 +205,7 @@ class RequestPage:
     subject_is_staff: bool
     own_record: bool
     single_officer: bool
+    closed_by_student: bool
     channel: str
     requester: str
     policy_version: str
@@ -326,6 +327,7 @@ def request_page(session: Session, request_id: uuid.UUID, *, now: datetime) -> R
         subject_is_staff=bool(work and work.staff),
         own_record=bool(work and work.own),
         single_officer=around.alone,
+        closed_by_student=bool(session.scalar(text("select privacy.closed_by_student(:id)"), {"id": r.id})),
         channel=r.channel,
         requester=r.requester,
         policy_version=around.rules[r.policy_version].version,
@@ -380,6 +382,11 @@ def answer_days(session: Session, *, now: datetime) -> AnswerDays:
         answered = and_(Request.answered_at > ends - QUARTER, Request.answered_at <= ends)
         found.append(_number(session.scalar(select(median).select_from(Request).where(answered))))
     return AnswerDays(*found)
+
+
+def decides_alone(session: Session) -> bool:
+    """Return whether the company declared that one officer decides alone, and one is there."""
+    return bool(session.scalar(text("select privacy.single_officer()")))
 
 
 def handed_on(session: Session) -> list[HandedOn]:
@@ -616,7 +623,7 @@ def _plan(session: Session, r: Request, around: _Around) -> PlanRead | None:
         plan.made_at,
         tuple(names.get(each.staff_id, "–") for each in given if each.staff_id),
         next((each.rule for each in given if each.rule), None),
-        r.approvals_needed,
+        1 if around.alone else r.approvals_needed,
         (r.id, plan.fingerprint) in seen,
     )
 
@@ -657,6 +664,7 @@ CLOCK_WORDS = {
     "resume": "The clock runs on",
     "extend": "Answer extended",
     "stop": "The person was told; the clock stopped",
+    "restart": "Taken back; the clock runs on",
 }
 
 

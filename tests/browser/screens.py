@@ -36,6 +36,7 @@ PATHS = {
     "requests": ("omar", "/requests"),
     "requests-to-approve": ("olga", "/requests?view=to+approve"),
     "request-missing": ("omar", "/request?id=none"),
+    "manual-steps": ("omar", "/manual_steps"),
     "letters": ("omar", "/letters"),
     "letters-wordings": ("omar", "/letters?show=Wordings"),
     "report": ("aiko", "/report"),

@@ -45,7 +45,7 @@ STUDENT_ROWS: dict[str, dict[str, set[str]]] = {
     "privacy.guardian": {},
     "privacy.consent": {},
 }
-TRANSITIONS = 7 * 13 + 14
+TRANSITIONS = 7 * 13 + 16
 # For the others: who sees how many rows of the cast.
 OTHER_ROWS: dict[str, dict[str, int]] = {
     "platform.program": dict.fromkeys(EVERYONE, 3),

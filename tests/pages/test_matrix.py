@@ -29,6 +29,7 @@ PAGES = {
     "requests": {"privacy_officer"},
     "request": {"privacy_officer"},
     "letters": {"privacy_officer"},
+    "manual_steps": {"privacy_officer"},
     "report": {"privacy_officer", "auditor", "admin"},
     "analytics": set(STAFF.values()),
     "staff": {"admin"},

@@ -268,6 +268,7 @@ REQUEST_VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.PLAN_CHANGED: change_the_plan,
     Action.DELETION_APPROVED: lambda _scene: requests.waiting(),
     Action.EARLY_ASKED: on_request("ask_early", requests.closed, words="At once, please."),
+    Action.PLAN_SENT_BACK: on_request("return_plan", requests.closed, reason="the plan is not right", note="Wrong."),
     Action.APPROVAL_TAKEN_BACK: on_request("send_back", requests.waiting, reason="approved by mistake"),
     Action.LETTER_WRITTEN: write_a_letter,
     Action.LETTER_SENT: lambda _scene: letter("mark_sent_by_hand"),

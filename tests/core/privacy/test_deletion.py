@@ -12,11 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from core import db, privacy_actions, queries
 from core.errors import BadInput, NotFound, NotFresh, Refused, Stale
 from core.privacy import plans, preview
-from core.privacy_actions import Staff
+from core.privacy_actions import Filed, Receipt, Staff
 from tests import cast
 from tests.cast import NOW, id_of
 from tests.core.privacy.house_of_requests import (
     DAY,
+    HOUR,
     act,
     approve,
     closed,
@@ -465,3 +466,140 @@ def test_a_bystander_is_untouched(owner: Connection) -> None:
     owner.rollback()
     waiting()
     assert cast.snapshot(owner, "ben") == before
+
+
+def alone() -> None:
+    """Omar is the only officer, and the company has declared it."""
+    for name in ("olga", "oskar"):
+        with db.transaction("worker") as session:
+            privacy_actions.disable_staff(session, email=f"{name}@staff.example", now=NOW)
+    declare(on=True)
+
+
+def test_a_declared_single_officer_may_waive_the_grace_period_with_the_students_words() -> None:
+    alone()
+    filed = closed(by="omar")
+    act("ask_early", "omar", words="At once, please.", **on(filed))
+    done = approve(filed, "omar")
+    assert (done.what, done.state) == ("approve_deletion", "waiting")
+    assert row(filed.request_id)["grace_ends_at"] == NOW
+    declare(on=False)
+    other = closed(by="omar", student_id=id_of("ben"))
+    act("ask_early", "omar", words="At once, please.", **on(other))
+    refused(
+        Refused,
+        "second person",
+        "approve_deletion",
+        **approval(act("open_plan", "omar", request_id=other.request_id), other),
+    )
+
+
+# Sent back before anybody approved
+
+
+def returned(filed: Filed, reason: str = "the plan is not right", by: str = "olga", **more: object) -> Receipt:
+    receipt: Receipt = act("return_plan", by, reason=reason, note="Cleo has a sister.", **(on(filed) | more))
+    return receipt
+
+
+@pytest.mark.parametrize(("reason", "state", "identity"), [(reason, to, "confirmed" if to == "verified" else "not checked")
+                                                             for reason, to in privacy_actions.RETURNS.items()])  # fmt: skip
+def test_a_plan_that_is_sent_back_gives_the_account_back_and_begins_again(
+    reason: str, state: str, identity: str, owner: Connection
+) -> None:
+    bystander = cast.snapshot(owner, "ben")
+    before = account()
+    filed = closed()
+    due = row(filed.request_id)["due_at"]
+    act("ask_early", "omar", words="At once.", **on(filed))
+    assert returned(filed, reason).state == state
+    found = row(filed.request_id)
+    assert (found["identity"], found["early"], found["approvals_needed"], found["answered_at"]) == (
+        identity,
+        False,
+        1,
+        None,
+    )
+    assert [found[name] for name in ("account_closed_at", "grace_ends_at", "plan_fingerprint")] == [None] * 3
+    assert found["due_at"] == due, "whoever closed too soon gets no more time by it"
+    assert account() == before
+    assert all(state in ("canceled", "sent") for state in outbox_states(filed))
+    assert "plan sent back" in lines(filed.request_id)
+    if state == "received":
+        refused(BadInput, "does not become", "close_account", **on(filed))
+        act("record_identity", "omar", method="known in person", confirmed=True, **on(filed))
+    act("close_account", "omar", now=NOW + HOUR, **on(filed))
+    assert approve(filed, now=NOW + HOUR).state == "waiting", "the next plan needs an approval of its own"
+    owner.rollback()
+    assert cast.snapshot(owner, "ben") == bystander
+
+
+def outbox_states(filed: Filed) -> list[str]:
+    return [
+        each
+        for (each,) in rows(
+            "select state from privacy.outbox where request_id = :id and kind in ('closing', 'reminder')",
+            id=filed.request_id,
+        )
+    ]
+
+
+def test_who_was_told_of_the_closing_is_told_that_it_is_taken_back() -> None:
+    filed = closed()
+    returned(filed)
+    kinds = "select kind from privacy.outbox where request_id = :id and state = 'waiting'"
+    assert rows(kinds, id=filed.request_id) == []
+    act("close_account", "omar", now=NOW + HOUR, **on(filed))
+    [(letter,)] = rows("select id from privacy.outbox where kind = 'closing' and state = 'waiting'")
+    act("mark_sent_by_hand", "omar", now=NOW + HOUR, letter_id=letter)
+    act("return_plan", "olga", now=NOW + HOUR, reason="not the right person", note="Another Cleo.", **on(filed))
+    assert rows(kinds, id=filed.request_id) == [("reopened",)]
+
+
+def test_what_is_not_waiting_or_was_closed_by_the_student_is_not_sent_back(owner: Connection) -> None:
+    filed = waiting()
+    refused(BadInput, "does not become", "return_plan", "olga", reason="the plan is not right", note="x", **on(filed))
+    verified_one = verified(student_id=id_of("ben"))
+    refused(
+        BadInput, "does not become", "return_plan", "olga", reason="the plan is not right", note="x", **on(verified_one)
+    )
+    owner.execute(text("update platform.student set account_status = 'closed', closed_at = :at where id = :id"),
+                  {"at": NOW - DAY, "id": id_of("ben")})  # fmt: skip
+    owner.commit()
+    act("close_account", "omar", **on(verified_one))
+    refused(BadInput, "closed this account on the platform", "return_plan", "olga", reason="the plan is not right", note="x",
+            **on(verified_one))  # fmt: skip
+    refused(BadInput, "Choose a reason", "return_plan", "olga", reason="mood", note="x", **on(verified_one))
+    other = closed(visitor_id=id_of("viktor"))
+    refused(BadInput, "Say what is wrong", "return_plan", "olga", reason="the plan is not right", note=" ", **on(other))
+    assert returned(other).state == "verified"
+
+
+@pytest.mark.parametrize("left", ["account_closed_at = account_closed_at", "early = true, approvals_needed = 2"])
+def test_bare_sql_sends_nothing_back_halfway(left: str) -> None:
+    filed = closed()
+    who = staff("olga")
+    cleared = "account_closed_at = null, grace_ends_at = null, plan_fingerprint = null, answered_at = null"
+    move = "update privacy.request set state = 'verified', moved_at = :now, {} where id = :id"
+    for change in (left, cleared):
+        with (
+            pytest.raises(DBAPIError, match=r"begins again|opened again first|events only|become fewer"),
+            db.transaction(staff_id=who.id, session_id=who.session_id) as session,
+        ):
+            session.execute(text(move.format(change)), {"now": NOW, "id": filed.request_id})
+    assert row(filed.request_id)["state"] == "to approve"
+
+
+@pytest.mark.parametrize("state", ["received", "verified", "to approve", "waiting"])
+def test_each_verb_moves_from_its_own_states_only(state: str) -> None:
+    """Two verbs can make a move to one state; neither makes the other's."""
+    filed = {"received": file, "verified": verified, "to approve": closed, "waiting": waiting}[state]()
+    verbs: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
+        "send_back": (("waiting",), {"reason": "approved by mistake"}),
+        "return_plan": (("to approve",), {"reason": "the plan is not right", "note": "x"}),
+        "close_account": (("verified",), {}),
+        "record_identity": (("received",), {"method": "known in person", "confirmed": True}),
+    }
+    for verb, (own, given) in verbs.items():
+        if state not in own:
+            refused(BadInput, "does not become|, not “", verb, "olga", **given, **on(filed))

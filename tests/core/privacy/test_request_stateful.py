@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from core import db
+from core import db, privacy_actions
 from core.errors import AdminError
 from core.policy.clock import add_months
 from core.privacy import grace
@@ -40,7 +40,7 @@ officers = st.sampled_from(OFFICERS)
 
 # What the games must have come to, or they prove nothing.
 REACHED = ("account closed", "plan opened", "deletion approved", "account reactivated", "request refused", "answer extended",
-           "early deletion asked for", "approval taken back", "plan changed", "hold placed", "hold released")  # fmt: skip
+           "early deletion asked for", "approval taken back", "plan sent back", "plan changed", "hold placed", "hold released")  # fmt: skip
 
 
 class Desk(RuleBasedStateMachine):
@@ -83,6 +83,7 @@ class Desk(RuleBasedStateMachine):
 
     def attempt(self, verb: str, by: str, **more: Any) -> Any:
         """Do something; it either has one effect and one line, or none of either (I3). Return the receipt, None if refused."""
+        self.now += timedelta(seconds=1)  # nobody does two things at one instant
         before, told = self.facts(), len(lines())
         where = {"request_id": self.request, "version": row(self.request)["version"]} if self.request else {}
         try:
@@ -212,10 +213,17 @@ class Desk(RuleBasedStateMachine):
             self.early = True
 
     @precondition(lambda self: self.request)
-    @rule(by=officers)
-    def send_back(self, by: str) -> None:
+    @rule(by=officers, reason=st.sampled_from(tuple(privacy_actions.RETURNS)))
+    def send_back(self, by: str, reason: str = "the plan is not right") -> None:
         if self.attempt("send_back", by, reason="approved by mistake"):
             self.approved.clear()
+        elif self.attempt("return_plan", by, reason=reason, note="Look again."):
+            found = row(self.request)
+            assert found["state"] == privacy_actions.RETURNS[reason]
+            assert (found["account_closed_at"], found["answered_at"], found["early"]) == (None, None, False)
+            self.open_and_quiet()
+            self.approved.clear()
+            self.early = False
 
     @precondition(lambda self: self.request)
     @rule(by=officers)
@@ -231,12 +239,16 @@ class Desk(RuleBasedStateMachine):
 
     def ended(self) -> None:
         """A deletion that was canceled leaves nothing (I7)."""
+        self.open_and_quiet()
+        self.request = None
+
+    def open_and_quiet(self) -> None:
+        """The account is open, and no letter says otherwise."""
         assert rows("select account_status, closed_at from platform.student where id = :id", id=self.student) == [
             ("open", None)
         ]
         left = "select count(*) from privacy.outbox where request_id = :id and state = 'waiting' and kind in ('closing', 'reminder')"
         assert rows(left, id=self.request) == [(0,)]
-        self.request = None
 
     @rule(by=officers, back=st.sampled_from((True, True, False)))
     def change_role(self, by: str, back: bool) -> None:
