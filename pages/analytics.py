@@ -214,7 +214,8 @@ def changes(state: AnalyticsState, family: str, milestone: str | None) -> None:
 
 def comparison(state: AnalyticsState, family: str, milestone: str | None) -> None:
     """Draw two programs side by side, with a verdict that knows the margin."""
-    titles = {title: code for code, title in state.programs.items()}
+    time = "year" if state.yearly_only else "quarter"
+    titles = {state.programs[code]: code for code in _largest_first(state, family, milestone, time)}
     with st.container(border=True, height="stretch"):
         st.subheader(
             "Two programs side by side",
@@ -228,12 +229,18 @@ def comparison(state: AnalyticsState, family: str, milestone: str | None) -> Non
             one = titles[_select("One program", list(titles), "one", 170)]
             rest = [title for title, code in titles.items() if code != one]
             other = titles[_select("The other program", rest, "other", 170)]
-        time = "year" if state.yearly_only else "quarter"
         found = read(
             STAFF, queries.compare_programs, family=family, one=one, other=other, milestone=milestone, time=time
         )[-6:]
         _table({time.capitalize(): [_shown(c.period) for c in found], literal(state.programs[one]): [_figure(c.one) for c in found],
                 literal(state.programs[other]): [_figure(c.other) for c in found], "Difference": [_verdict(c) for c in found]})  # fmt: skip
+
+
+def _largest_first(state: AnalyticsState, family: str, milestone: str | None, time: str) -> list[str]:
+    """Programs by their newest figure, those that are not shown last: what is offered first can be compared."""
+    newest = read(STAFF, queries.latest_changes, family=family, milestone=milestone, time=time)
+    shown = {code: each.one.value for code, each in newest.items()}
+    return sorted(state.programs, key=lambda code: (-(shown.get(code) or 0), state.programs[code]))
 
 
 def _table(columns: dict[str, list[str]]) -> None:

@@ -76,6 +76,13 @@ def test_the_file_holds_the_margins_and_is_recorded(owner: Connection) -> None:
 
 
 @pytest.mark.usefixtures("house")
+def test_the_largest_programs_are_compared_at_first() -> None:
+    app = opened("paula", "analytics")
+    assert [app.selectbox(key=key).value for key in ("one", "other")] == ["Python", "Cloud"]
+    assert app.selectbox(key="one").options[-1] == "Java", "too small to be shown"
+
+
+@pytest.mark.usefixtures("house")
 def test_two_programs_of_ones_choice_are_compared() -> None:
     app = opened("paula", "analytics", one="Python", other="Cloud")
     assert "62 ± 9 more" in tables(app).replace("**", "")
