@@ -73,8 +73,10 @@ def take(run: Run, step: ErasureStep) -> None:
 def release(run: Run) -> None:
     """Let the steps go on that are not kept by the same holds any more."""
     for step in run.steps:
+        if step.state != "held":
+            continue
         keeping = tuple(hold.number for hold in run.holds) if step.what == "database" else _holding(run, step)
-        if step.state == "held" and step.waits_about != ", ".join(keeping):
+        if step.waits_about != ", ".join(keeping):
             step.state, step.next_at, step.waits_for, step.waits_about = "to do", run.now, None, ""
             _told(run, step, "again", became="released")
     run.session.flush()
@@ -86,14 +88,12 @@ def fail_step(run: Run, step: ErasureStep, *, error: str, counts: Mapping[str, i
     step.error, step.waits_for, step.waits_about = error, "error", f"{step.place}: {error}"
     step.next_at = run.now + pause_after(step.attempts)
     _told(run, step, "failed", error=error, counts=counts)
-    if step.state in ("to do", "waiting", "erased", "called", "failed") and step.attempts >= ATTEMPTS:
-        dead = step.state != "failed"
+    if step.attempts >= ATTEMPTS:
         step.state, step.owner_id = "failed", step.owner_id or _owner(run)
-        if dead:
-            run.session.flush()
-            append(run.session, Action.ERASURE_STUCK, now=run.now, subject_kind="request", subject_id=run.case.request.id,
-                   place=step.place, code=error)  # fmt: skip
     run.session.flush()
+    if step.attempts == ATTEMPTS:
+        append(run.session, Action.ERASURE_STUCK, now=run.now, subject_kind="request", subject_id=run.case.request.id,
+               place=step.place, code=error)  # fmt: skip
 
 
 def pause_after(attempts: int) -> timedelta:
@@ -226,7 +226,7 @@ def _holding(run: Run, step: ErasureStep) -> tuple[str, ...]:
 
     A hold on a part of this database is gone around; the last letter waits, because not everything goes.
     """
-    if step.what not in ("processor", "letter", "database"):
+    if not run.holds or step.what not in ("processor", "letter", "database"):
         return ()
     received = {fate.table for fate in fates(run.found.kind) if step.place in fate.processors}
     return tuple(

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from core import db, jobs
 from core.models.base import Base
 from core.models.ways import fates
+from core.privacy import erasure
 from core.processors import registry
 from core.processors.local import condition
 from core.processors.protocol import Became, Capability, Change, Exported, Order, Outcome, Person, Preview, Proof
@@ -22,6 +23,7 @@ from tests.core.privacy.house_of_requests import DAY, row, rows
 
 DUE = NOW + 30 * DAY
 PROCESSORS = ("Cloudinary", "MongoDB Atlas", "SMTP", "Vercel", "payment gateway")
+TWO = ("Cloudinary", "SMTP")
 ERASURES = tuple(job for job in jobs.JOBS if job.kind in ("erasures", "letters by mail"))
 
 
@@ -66,14 +68,28 @@ class Store:
         return Outcome(Became.DONE)
 
 
-@pytest.fixture
-def stores(monkeypatch: pytest.MonkeyPatch) -> dict[str, Store]:
+def configure(patch: pytest.MonkeyPatch) -> dict[str, Store]:
     """Every processor of the policy, configured, each with a record of everybody in the cast."""
     people = {id_of(name) for name in ("asha", "ben", "cleo", "vera", "viktor")}
     made = {name: Store(name, set(people)) for name in PROCESSORS}
     for name, store in made.items():
-        monkeypatch.setitem(registry._makers, name, lambda store=store: store)
+        patch.setitem(registry._makers, name, lambda store=store: store)
     return made
+
+
+@pytest.fixture
+def stores(monkeypatch: pytest.MonkeyPatch) -> dict[str, Store]:
+    """Configured processors, of which two concern a person: enough to see one wait for the other, and quicker."""
+    monkeypatch.setattr(erasure, "third_parties", lambda _kind, _listed: TWO)
+    made = configure(monkeypatch)
+    return {name: made[name] for name in TWO}
+
+
+@pytest.fixture
+def every_store(monkeypatch: pytest.MonkeyPatch, stores: dict[str, Store]) -> dict[str, Store]:
+    """All five of the policy."""
+    monkeypatch.setattr(erasure, "third_parties", lambda _kind, _listed: PROCESSORS)
+    return configure(monkeypatch)
 
 
 class Clock:
