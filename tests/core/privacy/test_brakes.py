@@ -88,7 +88,7 @@ def test_those_of_the_last_day_count_and_an_answer_is_for_as_many_as_were_asked(
     go(filed)
     assert brake()[2] == 25, "one more than was let go on"
     go(filed, DUE + DAY)
-    assert row(filed.request_id)["state"] == "erasing", "a day later there are fewer"
+    assert row(filed.request_id)["state"] == "waiting", "a question stands until it is answered"
 
 
 def test_only_an_officer_who_just_proved_it_lets_it_go_on(owner: Connection) -> None:
