@@ -7,6 +7,7 @@ Search        search
 Overview      program_day, promise_counts, house
 Requests      request_queue, request_page, desk_counts, answer_days, decides_alone, handed_on, year_report,
               outbox_page, wording_versions
+Erasures      erasure_of, brakes_on, stuck_erasures
 Operations    status, worker_state
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
 Holds         hold_counts, hold_page, holdable_tables, table_words
@@ -92,6 +93,16 @@ from core.reads.enrollments import (
     enrollment_total,
     funnel,
     monthly_trend,
+)
+from core.reads.erasures import (
+    BrakeRow,
+    ErasureRead,
+    ErasureStepRow,
+    EvidenceRow,
+    StuckErasure,
+    brakes_on,
+    erasure_of,
+    stuck_erasures,
 )
 from core.reads.figures import Figure, GroupFigures, group_figures
 from core.reads.holds import (
@@ -234,6 +245,7 @@ __all__ = [
     "AuditPage",
     "AuditState",
     "AuditTotal",
+    "BrakeRow",
     "Catalog",
     "Cell",
     "CertificateDue",
@@ -252,7 +264,10 @@ __all__ = [
     "EnrollmentFilter",
     "EnrollmentPage",
     "EnrollmentRow",
+    "ErasureRead",
+    "ErasureStepRow",
     "Event",
+    "EvidenceRow",
     "Figure",
     "FollowUpStep",
     "Found",
@@ -305,6 +320,7 @@ __all__ = [
     "StepCounts",
     "StepPage",
     "StepRow",
+    "StuckErasure",
     "StudentCard",
     "StudentEnrollment",
     "StudentRecord",
@@ -333,6 +349,7 @@ __all__ = [
     "audit_page",
     "audit_state",
     "audit_total",
+    "brakes_on",
     "catalog",
     "certificates_due",
     "cohort_figures",
@@ -345,6 +362,7 @@ __all__ = [
     "desk_counts",
     "enrollment_page",
     "enrollment_total",
+    "erasure_of",
     "funnel",
     "group_figures",
     "handed_on",
@@ -374,6 +392,7 @@ __all__ = [
     "status",
     "step_counts",
     "step_page",
+    "stuck_erasures",
     "student_card",
     "student_record",
     "table_words",

@@ -307,6 +307,13 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     ):  # fmt: skip
         if number:
             items.append((icon, thing.format(many(number, "request")), reason, link))
+    if read(staff, queries.brakes_on):
+        why = "Too many people are due at once, or a clock cannot be right. Nothing goes on until an officer answers."
+        items.insert(0, (":red[:material/pan_tool:]", "Erasures are stopped", why, ("requests", {"view": "open"})))
+    if stuck := read(staff, queries.stuck_erasures, now=moment):
+        reason = f"Longest: {stuck[0].number}, for {literal(stuck[0].waits_for)}."
+        items.append((":orange[:material/hourglass_top:]", f"{many(len(stuck), 'erasure')} waiting for somebody", reason,
+                      ("requests", {"view": "open"})))  # fmt: skip
     if desk.letters_waiting:
         items.append((":blue[:material/mail:]", f"{many(desk.letters_waiting, 'letter')} to send by hand",
                       "Copy it, send it, then mark it as sent.", ("letters", {"show": "To be sent"})))  # fmt: skip

@@ -8,10 +8,10 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.errors import NotFound
 from core.policy.machine import WAITS
-from core.queries import LetterRow, RequestPage
+from core.queries import ErasureRead, LetterRow, RequestPage
 from core.settings import ROOT
 from core.words import isolated
-from ui import by_hand, desk, guards, plans, request_dialogs, states
+from ui import by_hand, desk, erasing, guards, plans, request_dialogs, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -235,6 +235,9 @@ def erasure_clock(found: RequestPage, moment: datetime) -> None:
         days = found.parameters.grace_days
         st.caption(f"{days} days run from the day on which the account is closed; until then nothing is planned.")
         return
+    if found.row.state == "erasing" and found.erasure:
+        running(found.erasure)
+        return
     left, held = ends - moment, found.row.state == "to approve"
     if left > timedelta():
         st.markdown(f"#### :material/hourglass_top: In {desk.in_words(left)}", anchors=False)
@@ -249,6 +252,17 @@ def erasure_clock(found: RequestPage, moment: datetime) -> None:
         st.caption(f"Closed {day(closed)} · erases {desk.instant(ends)}{', once approved' if held else ''}")
     else:
         st.caption("A visitor has no account: no grace period runs.")
+    if found.erasure and (why := erasing.waits(found.erasure)):
+        st.caption(f":orange[:material/hourglass_top: {why}]")
+
+
+def running(found: ErasureRead) -> None:
+    """Draw how far an erasure is, and for what it waits."""
+    why = erasing.waits(found)
+    st.markdown("#### :orange[:material/hourglass_top: Waits]" if why else "#### :material/delete: Runs", anchors=False)
+    total = max(1, len(found.steps))
+    st.progress(found.settled / total, text=f"{found.settled} of {total} steps proven")
+    st.caption(why or f"Begun {desk.instant(found.begun_at)}; each step is read back before it counts.")
 
 
 def identity(found: RequestPage) -> None:
@@ -273,12 +287,20 @@ def identity(found: RequestPage) -> None:
 def next_action(found: RequestPage, moment: datetime) -> None:
     """Draw what is next, who does it, and the button for it."""
     row, action = found.row, found.row.next
+    waits = erasing.waits(found.erasure) if found.erasure and row.state == "erasing" else ""
     whose = (
-        "yours" if action.mine else WAITS_FOR.get(action.code) or ("nobody's" if row.closed_at else "another officer's")
+        "somebody's"
+        if waits
+        else "yours"
+        if action.mine
+        else WAITS_FOR.get(action.code) or ("nobody's" if row.closed_at else "another officer's")
     )
     st.markdown(f":material/bolt: **Next action: {whose}**")
     approving = action.code in ("open_plan", "approve_deletion") and not action.mine
     st.markdown(f"#### {'A second person approves the plan' if approving else action.words}", anchors=False)
+    if waits:
+        st.caption(waits)
+        return
     ends = (
         day(found.grace_ends_at) if found.grace_ends_at and found.grace_ends_at > moment else "the worker's next round"
     )
@@ -376,6 +398,10 @@ def steps(found: RequestPage, moment: datetime) -> None:
         ):
             if body:
                 st.markdown(body)
+    if found.erasure and not found.own_record:
+        for step in erasing.failed(found.erasure):
+            st.button(f"Try again now: {literal(step.place)}", key=f"retry_{step.id}", icon=":material/refresh:", on_click=try_again,
+                      args=(step.id,), help="It is tried once an hour anyway. From now on you see to it.")  # fmt: skip
     follow_up(found)
     by_hand_steps(found, moment)
 
@@ -395,6 +421,11 @@ def by_hand_steps(found: RequestPage, moment: datetime) -> None:
         with st.expander(f"{literal(step.title)} :gray[:small[{word} · due {day(step.due_on)}]]", icon=f":material/{icon}:",
                          expanded=step.state == "attested" and not step.mine):  # fmt: skip
             by_hand.card(step, moment, alone=found.single_officer, of_request=True)
+
+
+def try_again(step_id: uuid.UUID) -> None:
+    """Give a failed step its attempts again."""
+    desk.decide(privacy_actions.retry_erasure_step, done="The worker tries it again now.", step_id=step_id)
 
 
 def step_list(found: RequestPage, moment: datetime) -> list[tuple[str, str, str, str]]:
@@ -422,6 +453,8 @@ def step_list(found: RequestPage, moment: datetime) -> list[tuple[str, str, str,
             (row.state_words, f"{desk.instant(row.closed_at)} · {row.outcome or '–'}", "done", "")
         ]
     lines.append(approval(found, at))
+    if found.erasure and found.erasure.begun_at:
+        return [*lines, *erasing.lines(found.erasure)]
     erases = day(found.grace_ends_at) if found.grace_ends_at else "after the grace period"
     later = [("Erase at the processors", erases), ("Erase in the platform database", erases),
              ("Read back and scan for residue", erases), ("Certificate of erasure", erases)]  # fmt: skip
@@ -626,8 +659,8 @@ def page(moment: datetime) -> None:
     clocks(found, moment)
     grid = st.grid(3, min_column_width=295)
     with grid.cell(column_span=2):
-        plan(found, moment)
-        steps(found, moment)
+        for draw in (steps, plan) if found.erasure and found.erasure.begun_at else (plan, steps):
+            draw(found, moment)
     with grid.cell():
         timeline(found)
         person(found)

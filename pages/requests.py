@@ -8,7 +8,7 @@ from core import privacy_actions, queries
 from core.models.requests import REQUEST_KINDS
 from core.queries import DeskCounts, QueueCursor, QueueFilter, QueuePage, QueueRow
 from core.settings import ROOT
-from ui import confirm, desk, export, filters, guards, states
+from ui import confirm, desk, erasing, export, filters, guards, states
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day
@@ -320,11 +320,14 @@ def page(moment: datetime) -> None:
         st.title("Requests", anchor=False)
         st.caption(f"Privacy desk · as of {moment:%H:%M} UTC")
     desk.say()
+    confirm.tell()
+    erasing.question(read(STAFF, queries.brakes_on), moment)
     with states.loading(height=110):
         ahead = read(STAFF, queries.request_queue, QueueFilter(), now=moment).rows
     late = next((row for row in ahead if row.overdue and row.what_is_due == "answer"), None)
     figures(counts, late, next((row for row in ahead if row.due_soon and row.what_is_due == "answer"), None), moment)
     outcome_of_bulk()
+    erasing.stuck(read(STAFF, queries.stuck_erasures, now=moment), moment)
     wanted = filter_row(counts)
     found = queue(wanted, counts, moment)
     with top:

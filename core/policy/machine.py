@@ -29,6 +29,18 @@ STATE_WORDS = {
     "reactivated": "Reactivated",
     "erased": "Erased",
 }
+# For what an erasure waits, as the end of a sentence: "waits for …".
+ERASURE_WAITS = {
+    "hold": "a legal hold",
+    "request": "another request of this person, which is answered first",
+    "audit": "the audit, which does not verify",
+    "many": "an officer: more people are due at once than usual",
+    "clock": "an officer: the clocks cannot be right",
+    "by hand": "people who do it by hand at a processor",
+    "letter": "the last letter, to be sent before the address is gone",
+    "later": "the processor: copies live on for a while",
+    "error": "the next attempt: the last one failed",
+}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ together with its evidence and the fence of the worker's lease, so that a worker
 "erased" is what follows from the steps and is set by nobody. Mechanism: one job per request (core.jobs), parts under one
 lease; rows of ``privacy.erasure_step`` in phases (core.privacy.erasure_steps); the trigger on ``request`` asks the same again.
 
-An erasure that does not go on says for what it waits: ``waits_for`` is a code of :data:`WAITS`.
+An erasure that does not go on says for what it waits: ``waits_for`` is a code of core.policy.machine.ERASURE_WAITS.
 """
 
 import uuid
@@ -57,6 +57,8 @@ def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str
     if brake := _stopped(session, now):
         _wait(session, found, brake, "", now)
         return {"waits": 1}
+    if found.waits_for == "clock":
+        found.waits_for, found.waits_about, found.waits_since = None, "", None
     _lock_person(session, found)
     run = Run(session, case, found, _steps(session, found), _holds(session, found), now)
     release(run)
@@ -139,7 +141,7 @@ def _sent_back(session: Session, case: Case, now: datetime) -> bool:
 
 
 def _not_yet(session: Session, request: Request, found: PersonErasure, now: datetime) -> tuple[str, str] | None:
-    """Why an approved deletion that is due does not begin: a code of WAITS, and what it is about."""
+    """Why an approved deletion that is due does not begin: its code, and what it is about."""
     if whole := [hold.number for hold in _holds(session, found) if hold.table is None]:
         return "hold", ", ".join(whole)
     if others := session.scalars(text(OTHERS), {"id": request.id}).all():
@@ -235,16 +237,15 @@ def _open(run: Run, step: ErasureStep) -> bool:
 
 
 def _looks_again(run: Run) -> None:
-    """Write down when the erasure has something to do next, and for what it waits until then."""
+    """Write down when the erasure has something to do next, and for what it waits until then, since the first time."""
     found, still = run.found, [step for step in run.steps if _open(run, step)]
     found.next_at = min((step.next_at for step in still), default=run.now)
     waiting = [step for step in still if step.next_at > run.now]
     if still and len(waiting) == len(still):
         first = min(waiting, key=lambda step: (step.state != "failed", step.phase, step.place))
-        _wait(run.session, found, first.waits_for or "error", first.waits_about or first.place, run.now,
+        same = [step.waits_about or step.place for step in waiting if step.waits_for == first.waits_for]
+        _wait(run.session, found, first.waits_for or "error", ", ".join(dict.fromkeys(same)), run.now,
               again=found.next_at - run.now)  # fmt: skip
-    else:
-        found.waits_for, found.waits_about, found.waits_since = None, "", None
     run.session.flush()
 
 
@@ -273,17 +274,6 @@ def _end(run: Run) -> dict[str, int]:
     return {"erased": 1}
 
 
-WAITS = {
-    "hold": "a legal hold",
-    "request": "another request of this person, which is answered first",
-    "audit": "the audit, which does not verify",
-    "many": "an officer: more people are due at once than usual",
-    "clock": "an officer: the clocks cannot be right",
-    "by hand": "people who do it by hand at a processor",
-    "letter": "the last letter, to be sent before the address is gone",
-    "later": "the processor: copies live on for a while",
-    "error": "the next attempt: the last one failed",
-}
 DUE = """
     select r.id from privacy.request r left join privacy.erasure e on e.request_id = r.id
     where r.kind = 'delete' and r.closed_at is null

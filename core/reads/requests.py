@@ -30,6 +30,7 @@ from core.models.requests import (
 from core.policy import Parameters, pinned
 from core.policy.clock import Clock, Tick, fold
 from core.policy.machine import STATE_WORDS, NextAction, Situation, next_action, number
+from core.reads.erasures import ErasureRead, erasure_of
 
 PAGE_SIZE = 50
 VIEWS = ("open", "mine", "to approve", "waiting for the person", "in grace", "closed")
@@ -224,6 +225,7 @@ class RequestPage:
     letters: tuple[LetterRow, ...]
     steps: tuple[StepRow, ...]
     timeline: tuple[Event, ...]
+    erasure: ErasureRead | None
 
 
 @dataclass(frozen=True)
@@ -346,6 +348,7 @@ def request_page(session: Session, request_id: uuid.UUID, *, now: datetime) -> R
         letters=_letters(session, r, now),
         steps=_steps(session, r),
         timeline=_timeline(session, r),
+        erasure=erasure_of(session, r.id) if r.kind == "delete" else None,
     )
 
 

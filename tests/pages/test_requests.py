@@ -7,9 +7,13 @@ import pytest
 from sqlalchemy import Connection, text
 from streamlit.testing.v1 import AppTest
 
-from core import db, privacy_actions
+from core import db, privacy_actions, timekeeping
+from core.privacy import brakes
 from core.privacy_actions import Filed
+from core.processors import registry
+from core.processors.protocol import Became, Outcome
 from tests.cast import email_of, id_of
+from tests.core.privacy import house_of_erasures as erasures
 from tests.core.privacy import house_of_requests as desk
 from tests.pages.test_matrix import opened
 from tests.pages.test_matrix import words as raw_words
@@ -481,3 +485,52 @@ def test_nobody_but_officers_gets_the_desk_even_without_the_guard() -> None:
             assert queries.desk_counts(session, now=now()).open == 0
             assert not queries.request_queue(session, queries.QueueFilter(), now=now()).rows
     assert privacy_actions.Receipt
+
+
+# erasures
+
+
+def test_a_stuck_erasure_says_what_it_waits_for_and_what_proves_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = erasures.configure(monkeypatch)
+    monkeypatch.delitem(registry._makers, "Vercel")
+    stores["SMTP"].faults = [Outcome(Became.FAILED, error="503")] * 9
+    filed = desk.waiting(now=now() - 2 * DAY, visitor_id=id_of("vera"))
+    for hours in (30, 29, 28, 27, 26, 1):
+        erasures.work(now() - timedelta(hours=hours))
+    app = request("omar", filed)
+    labels = " ".join(box.label for box in app.expander).replace("\\", "")
+    assert "Waits for the next attempt: the last one failed (SMTP: 503), since" in words(app)
+    assert "waits for people who do it by hand at a processor" in labels
+    assert "failed 6 times, Omar sees to it" in labels
+    assert "Read back: gone" in words(app)
+    assert "R-2043 waits for the next attempt" in words(opened("omar", "requests")).replace("**", "")
+    assert "1 erasure waiting for somebody" in words(opened("omar", "overview"))
+    [step] = [button for button in app.button if button.label == "Try again now: SMTP"]
+    press(app, step.key)
+    assert lines(filed)[-1] == "erasure step tried again"
+
+
+def test_an_erased_request_keeps_its_steps_and_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    erasures.configure(monkeypatch)
+    filed = desk.waiting(now=now() - 2 * DAY, visitor_id=id_of("vera"))
+    assert erasures.erased(filed.request_id, now() - DAY)
+    app = request("olga", filed)
+    labels = " ".join(box.label for box in app.expander)
+    assert labels.count("proven") == 5 and "Erased in the platform database" in labels
+    assert "Contact details: 1" in words(app)
+    assert "vera" not in words(app).lower()
+
+
+def test_what_stopped_the_eraser_is_answered_on_the_desk() -> None:
+    with db.transaction("worker") as session:
+        brakes._raise(session, "many", "many at once", now(), due=33, people=900)
+        brakes._raise(session, "clock", timekeeping.SILENT, now())
+    assert "Erasures are stopped" in words(opened("olga", "overview"))
+    app = opened("olga", "requests")
+    assert "33 people would be erased in one day, of 900" in words(app)
+    press(app, "answer_many")
+    confirmed(app, "33", reason=brakes.REASONS[0])
+    assert "33 people would be erased" not in words(app)
+    press(app, "answer_clock")
+    confirmed(app, "go on", reason=brakes.REASONS[1])
+    assert desk.rows("select count(*) from privacy.brake where answered_at is null") == [(0,)]
