@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -47,9 +48,15 @@ def opened(name: str | None, page: str, **query: str) -> AppTest:
     if name:
         made, _ = sign_in(name)
         app.session_state["token"] = made.token
+    app.run()
+    return at(app, page, **query)
+
+
+def at(app: AppTest, page: str, **query: str) -> AppTest:
+    """The same tab, on another page."""
+    app.query_params.clear()
     for key, value in query.items():
         app.query_params[key] = value
-    app.run()
     return app.switch_page(str(ROOT / "pages" / f"{page}.py")).run()
 
 
@@ -94,24 +101,32 @@ def test_every_page_begins_with_its_guard() -> None:
         assert ast.unparse(first.value).startswith("guards.require("), file
 
 
-@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("name", [*ROLES, None])
-def test_role_by_page(name: str | None, page: str, owner: Connection) -> None:
-    app = opened(name, page, id=str(id_of(OPEN.get(name or "", "asha"))))
-    assert not app.exception
-    shown = words(app)
-    if name is None:
-        assert "Sign in to Resocode Admin" in shown
-        assert not any(word in shown for word in STUDENT_WORDS)
-    elif STAFF[name] in PAGES[page]:
-        assert "This attempt was logged" not in shown
-        assert refusals(owner) == []
-        files = [button for button in app.button if str(button.key).startswith("make_file")]
-        assert len([frame for frame in app.dataframe if len(frame.value)]) <= len(files), "a table without a CSV"
-    else:
-        assert "This attempt was logged" in shown
-        assert not any(word in shown for word in STUDENT_WORDS)
-        assert refusals(owner) == [(id_of(name), page.replace("_", " ").capitalize())]
+def test_role_by_page(name: str | None, owner: Connection) -> None:
+    """One tab walks through all pages: each lets in or refuses, and each refusal is one line."""
+    app, refused = opened(name, "overview"), 0
+    for page in PAGES:
+        shown = words(at(app, page, id=str(id_of(OPEN.get(name or "", "asha")))))
+        assert not app.exception, page
+        if name is None:
+            assert "Sign in to Resocode Admin" in shown, page
+        elif STAFF[name] in PAGES[page]:
+            assert "This attempt was logged" not in shown, page
+            files = [button for button in app.button if str(button.key).startswith("make_file")]
+            assert len([frame for frame in app.dataframe if len(frame.value)]) <= len(files), (
+                f"{page}: a table without CSV"
+            )
+        else:
+            assert "This attempt was logged" in shown, page
+            refused += 1
+        if name is None or STAFF[name] not in PAGES[page]:
+            assert not any(word in shown for word in STUDENT_WORDS), page
+        told = refusals(owner)
+        assert len(told) == refused, page
+        assert not refused or told[-1][0] == id_of(str(name)), page
+        owner.rollback()
+    expected = [page.replace("_", " ").capitalize() for page in PAGES if name and STAFF[name] not in PAGES[page]]
+    assert [what for _, what in refusals(owner)] == expected
 
 
 @pytest.fixture
@@ -123,14 +138,14 @@ def no_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize(
     ("name", "may_see"), [("ines", {"Asha"}), ("marek", {"Ben"}), ("omar", {"Asha"}), ("ada", set()), ("aiko", set())]
 )
 @pytest.mark.usefixtures("no_guard")
-def test_without_the_guard_the_database_still_hides(name: str, may_see: set[str], page: str) -> None:
-    for student in ("asha", "ben", "cleo"):
-        shown = words(opened(name, page, id=str(id_of(student))))
+def test_without_the_guard_the_database_still_hides(name: str, may_see: set[str]) -> None:
+    app = opened(name, "overview")
+    for page, student in product(PAGES, ("asha", "ben", "cleo")):
+        shown = words(at(app, page, id=str(id_of(student))))
         seen = {word for word in ("Asha", "Ben", "Cleo") if f"{word} Example" in shown}
         assert seen <= may_see, f"{name} sees {seen} on {page}"
         assert email_of(student) not in shown or (student.title() in may_see and name in ("ines", "marek"))
@@ -147,7 +162,8 @@ def test_a_signed_out_visitor_of_a_cold_page_gets_nothing_from_the_file_itself()
 def test_no_page_shows_an_outcome_to_those_without_assignment(name: str) -> None:
     if STAFF[name] in ("instructor", "mentor"):
         return
+    app = opened(name, "overview")
     for page in PAGES:
-        shown = words(opened(name, page, id=str(id_of("asha")))).lower()
+        shown = words(at(app, page, id=str(id_of("asha")))).lower()
         for word in ("score", "77", "distinction", "certificate", "failed"):
             assert word not in shown, f"{name} {page} {word}"
