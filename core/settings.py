@@ -4,7 +4,9 @@ Every name stands in ``docs/runbook.md``; a test compares. Nothing here reads th
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from string import Formatter
 from urllib.parse import urlsplit
@@ -14,6 +16,10 @@ from core.errors import SettingsError
 ROOT = Path(__file__).resolve().parent.parent
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
+NAMES = (
+    "RESOCODE_HOME", "RESOCODE_LEDGER", "DATABASE_URL", "OWNER_DATABASE_URL", "WORKER_DATABASE_URL", "READ_DATABASE_URL", "RESOCODE_DEMO",
+    "RESOCODE_HTTPS", "RESOCODE_HOST", "RESOCODE_PORT", "RESOCODE_PLATFORM_URL", "RESOCODE_SMTP_URL", "RESOCODE_MAIL_FROM",
+)  # fmt: skip
 PLACEHOLDERS = ("kind", "id")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 TEMPLATE_RULE = (
@@ -52,30 +58,39 @@ class Settings:
 
 
 def settings() -> Settings:
-    """Return the settings of this process. Raises SettingsError, naming the variable, when one cannot be used."""
-    home = Path(os.environ.get("RESOCODE_HOME") or ROOT / ".resocode").absolute()
+    """Return the settings of this process. Raises SettingsError, naming the variable, when one cannot be used.
+
+    Cheap enough for a loop: what the variables say is worked out once, and anew only when one of them has changed.
+    """
+    return _settings(tuple(map(os.environ.get, NAMES)))
+
+
+@lru_cache(maxsize=8)
+def _settings(values: tuple[str | None, ...]) -> Settings:
+    given = {name: value for name, value in zip(NAMES, values, strict=True) if value}
+    home = Path(given.get("RESOCODE_HOME") or ROOT / ".resocode").absolute()
     found = Settings(
         home=home,
-        ledger=Path(os.environ.get("RESOCODE_LEDGER") or home / "ledger").absolute(),
-        database_url=_url("DATABASE_URL"),
-        owner_url=_url("OWNER_DATABASE_URL"),
-        worker_url=_url("WORKER_DATABASE_URL"),
-        read_url=_url("READ_DATABASE_URL"),
-        demo=_switch("RESOCODE_DEMO"),
-        https=_switch("RESOCODE_HTTPS"),
-        host=os.environ.get("RESOCODE_HOST") or "127.0.0.1",
-        port=_port("RESOCODE_PORT", 8501),
-        platform_url=_platform_url("RESOCODE_PLATFORM_URL"),
-        smtp_url=_mail_server("RESOCODE_SMTP_URL"),
-        mail_from=os.environ.get("RESOCODE_MAIL_FROM") or None,
+        ledger=Path(given.get("RESOCODE_LEDGER") or home / "ledger").absolute(),
+        database_url=_url(given, "DATABASE_URL"),
+        owner_url=_url(given, "OWNER_DATABASE_URL"),
+        worker_url=_url(given, "WORKER_DATABASE_URL"),
+        read_url=_url(given, "READ_DATABASE_URL"),
+        demo=_switch(given, "RESOCODE_DEMO"),
+        https=_switch(given, "RESOCODE_HTTPS"),
+        host=given.get("RESOCODE_HOST") or "127.0.0.1",
+        port=_port(given, "RESOCODE_PORT", 8501),
+        platform_url=_platform_url(given, "RESOCODE_PLATFORM_URL"),
+        smtp_url=_mail_server(given, "RESOCODE_SMTP_URL"),
+        mail_from=given.get("RESOCODE_MAIL_FROM"),
     )
     if found.demo and not found.embedded:
         raise SettingsError("Demo mode works on the embedded database only. Unset RESOCODE_DEMO or DATABASE_URL.")
     return found
 
 
-def _url(name: str) -> str | None:
-    value = os.environ.get(name)
+def _url(given: Mapping[str, str], name: str) -> str | None:
+    value = given.get(name)
     if not value:
         return None
     scheme, found, rest = value.partition("://")
@@ -84,9 +99,9 @@ def _url(name: str) -> str | None:
     return f"postgresql+psycopg://{rest}"
 
 
-def _platform_url(name: str) -> str | None:
+def _platform_url(given: Mapping[str, str], name: str) -> str | None:
     """The template of addresses like ``https://platform.example/{kind}/{id}``, checked as far as it can be at the start."""
-    value = os.environ.get(name)
+    value = given.get(name)
     if not value:
         return None
     try:
@@ -108,22 +123,22 @@ def _platform_url(name: str) -> str | None:
     return value
 
 
-def _mail_server(name: str) -> str | None:
-    value = os.environ.get(name)
+def _mail_server(given: Mapping[str, str], name: str) -> str | None:
+    value = given.get(name)
     if value and not value.startswith(("smtp://", "smtps://")):
         raise SettingsError(f"{name} must begin with smtp:// (STARTTLS) or smtps://.", name=name)
     return value or None
 
 
-def _switch(name: str) -> bool:
-    value = os.environ.get(name, "").strip().lower()
+def _switch(given: Mapping[str, str], name: str) -> bool:
+    value = given.get(name, "").strip().lower()
     if value not in TRUE | FALSE:
         raise SettingsError(f"{name} must be 1 or 0, not {value!r}.", name=name)
     return value in TRUE
 
 
-def _port(name: str, default: int) -> int:
-    value = os.environ.get(name) or str(default)
+def _port(given: Mapping[str, str], name: str, default: int) -> int:
+    value = given.get(name) or str(default)
     if not value.isdigit() or not 1 <= int(value) <= 65535:
         raise SettingsError(f"{name} must be a port between 1 and 65535, not {value!r}.", name=name)
     return int(value)

@@ -1,7 +1,7 @@
 """Today: what needs whoever is signed in, by role."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import streamlit as st
@@ -11,8 +11,8 @@ from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import charts, export, guards, learning, oversight, states, workers
-from ui.cached import read
+from ui import charts, export, guards, learning, links, oversight, states, workers
+from ui.cached import catalog, read
 from ui.clock import now
 from ui.tables import day, literal
 
@@ -92,7 +92,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
         needs(items)
     with grid.cell():
         st.subheader("Cohorts starting next", anchor=False)
-        starting(found.starting)
+        starting(found.starting, catalog(staff).links)
     st.subheader("Now", anchor=False)
     weekly_figures(found)
 
@@ -125,7 +125,7 @@ def weekly_figures(found: queries.ProgramDay) -> None:
     charts.show(charts.weekly_chart(found.weeks), key="weeks", alt=alt)
 
 
-def starting(cohorts: tuple[CohortStart, ...]) -> None:
+def starting(cohorts: tuple[CohortStart, ...], known: Mapping[uuid.UUID, str | None]) -> None:
     """Draw the next cohorts with their places."""
     if not cohorts:
         states.empty("No cohort starts soon", "None begins within the next 60 days.")
@@ -135,6 +135,7 @@ def starting(cohorts: tuple[CohortStart, ...]) -> None:
         "Starts": [day(c.starts_on)[:-5] for c in cohorts],
         "Filled": [c.filled_percent for c in cohorts],
         "Seats": [f"{c.taken} of {c.seats}" if c.seats else str(c.taken) for c in cohorts],
+        **links.column([known.get(c.id) for c in cohorts]),
     }
     st.dataframe(
         shown_columns,
@@ -142,7 +143,10 @@ def starting(cohorts: tuple[CohortStart, ...]) -> None:
         row_height=36,
         height="content",
         column_config={
-            "Filled": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100, color="blue", width=92)
+            "Filled": st.column_config.ProgressColumn(
+                format="%d%%", min_value=0, max_value=100, color="blue", width=92
+            ),
+            **links.config(),
         },
         alt=f"Table of {len(cohorts)} cohorts that start within 60 days, with places taken.",
     )
@@ -174,7 +178,7 @@ def teaching(staff: Staff, moment: datetime) -> None:
         else:
             teaching_items(counts, due, known, moment)
     st.subheader("Your cohorts", anchor=False)
-    taught_table(cohorts)
+    taught_table(cohorts, catalog(staff).links)
 
 
 def teaching_scope(cohorts: Sequence[TaughtCohort], running: Sequence[TaughtCohort]) -> str:
@@ -265,7 +269,7 @@ def teaching_items(
     needs(items)
 
 
-def taught_table(cohorts: Sequence[TaughtCohort]) -> None:
+def taught_table(cohorts: Sequence[TaughtCohort], known: Mapping[uuid.UUID, str | None]) -> None:
     """Draw the assigned cohorts; a selected row leads to its progress."""
     shown_columns = {
         "Cohort": [c.title for c in cohorts],
@@ -275,11 +279,12 @@ def taught_table(cohorts: Sequence[TaughtCohort]) -> None:
         "To": [day(c.ends_on) for c in cohorts],
         "Students": [c.students for c in cohorts],
         "To review": [c.waiting for c in cohorts],
+        **links.column([known.get(c.id) for c in cohorts]),
     }
     chosen = st.dataframe(
         shown_columns,
         hide_index=True, row_height=36, height="content", on_select="rerun", selection_mode="single-row", key="taught",
-        column_config={"State": st.column_config.MultiselectColumn(options=["runs", "ended", "to come"], color=["blue", "gray", "orange"], width=80)},
+        column_config={"State": st.column_config.MultiselectColumn(options=["runs", "ended", "to come"], color=["blue", "gray", "orange"], width=80), **links.config()},
         alt=f"Table of your {len(cohorts)} cohorts.",
     )  # fmt: skip
     export.columns("my-cohorts", shown_columns)

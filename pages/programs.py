@@ -1,13 +1,14 @@
 """Programs as groups: who is active, on plan, completed, withdrew. Weekly figures that tell nothing about one person."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
 from core import queries
 from core.queries import Figure, GroupFigures
-from ui import charts, export, guards, states
-from ui.cached import read
+from ui import charts, export, guards, links, states
+from ui.cached import catalog, read
 from ui.learning_charts import figures_chart
 from ui.tables import day
 
@@ -91,13 +92,15 @@ def metrics(whole: GroupFigures) -> None:
 def table(groups: Sequence[GroupFigures]) -> None:
     """Draw a row for each program and kind: rate, group, age."""
     rows = [group for group in groups if group.program_id]
-    columns: dict[str, list[str]] = {"Program": [group.title for group in rows]}
+    columns: dict[str, Any] = {"Program": [group.title for group in rows]}
     for kind, (name, _) in KINDS.items():
         columns[name] = [told(group.newest(kind)) for group in rows]
+    known = catalog(STAFF).links
+    columns |= links.column([known.get(group.program_id) for group in rows if group.program_id])
     st.dataframe(
         columns,
         hide_index=True, row_height=36, height="content",
-        column_config={name: st.column_config.TextColumn(help=meaning) for name, meaning in KINDS.values()},
+        column_config={name: st.column_config.TextColumn(help=meaning) for name, meaning in KINDS.values()} | links.config(),
         alt=f"Table of {len(rows)} programs with four rates each.",
     )  # fmt: skip
     st.caption("–: fewer than 10 students. A date: since then fewer than 10 students changed, so the figure stands.")

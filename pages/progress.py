@@ -7,9 +7,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core import privacy_actions, queries
 from core.queries import MATRIX_SORTS, PAGE_STUDENTS, CohortStand, HelpList, Matrix, TaughtCohort, YearBefore
-from ui import charts, export, guards, learning, states
+from ui import charts, export, guards, learning, links, states
 from ui.actions import act
-from ui.cached import read
+from ui.cached import catalog, read
 from ui.clock import now
 from ui.learning import many
 from ui.learning_charts import SHOWN, matrix_chart, module_label, stand_chart
@@ -38,6 +38,7 @@ def page(moment: datetime) -> None:
         stand = read(STAFF, queries.cohort_stand, cohort)
         st.caption(headline(cohort, stand, moment))
     with top:
+        links.button(catalog(STAFF).links.get(cohort.id))
         learning.limits_form(cohort)
     with st.container(horizontal=True, vertical_alignment="center"):
         learning.cohort_box(cohorts)
@@ -208,10 +209,12 @@ def certificates(cohort: TaughtCohort, moment: datetime) -> None:
         "Student": [row.name for row in due],
         "Result": [row.kind for row in due],
         "Decided": [day(row.decided_at) for row in due],
+        **links.column([row.link for row in due]),
     }
     st.dataframe(
         shown_columns,
         hide_index=True, row_height=36, height="content" if len(due) <= 8 else 36 * 8 + 38,
+        column_config=links.config(),
         alt=f"Table of {many(len(due), 'student')} whose certificate is due.",
     )  # fmt: skip
     export.columns("certificates-due", shown_columns)

@@ -79,10 +79,11 @@ class CohortChoice:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All programs (id → title, by title) and cohorts (latest start first)."""
+    """All programs (id → title, by title) and cohorts (latest start first); ``links`` to their own pages on the platform."""
 
     programs: dict[uuid.UUID, str]
     cohorts: tuple[CohortChoice, ...]
+    links: dict[uuid.UUID, str | None]
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,16 @@ def enrollment_total(session: Session, wanted: EnrollmentFilter, *, cap: int = C
 
 def catalog(session: Session) -> Catalog:
     """Return every program and cohort. No person in it."""
-    listed = select(Cohort.id, Cohort.code, Cohort.title, Cohort.program_id, Cohort.starts_on, Cohort.ends_on)
-    newest_first = session.execute(listed.order_by(Cohort.starts_on.desc(), Cohort.title))
-    return Catalog(_titles(session), tuple(CohortChoice(*row) for row in newest_first))
+    programs = select(Program.id, Program.source, Program.source_key)
+    listed = select(
+        Cohort.id, Cohort.code, Cohort.title, Cohort.program_id, Cohort.starts_on, Cohort.ends_on, Cohort.source,
+        Cohort.source_key,
+    )  # fmt: skip
+    cohorts = session.execute(listed.order_by(Cohort.starts_on.desc(), Cohort.title)).all()
+    links = {row.id: platform_link("cohort", row.source, row.source_key) for row in cohorts}
+    links |= {row.id: platform_link("program", row.source, row.source_key) for row in session.execute(programs)}
+    choices = tuple(CohortChoice(c.id, c.code, c.title, c.program_id, c.starts_on, c.ends_on) for c in cohorts)
+    return Catalog(_titles(session), choices, links)
 
 
 def funnel(

@@ -17,6 +17,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
+from core.links import platform_link
 from core.reads import progress_sql as sql
 
 PAGE_STUDENTS = 50
@@ -178,7 +179,7 @@ class HelpList:
 
 @dataclass(frozen=True)
 class CertificateDue:
-    """Somebody who passed and has no certificate yet."""
+    """Somebody who passed and has no certificate yet; ``link`` leads to the student on the platform, where it is issued."""
 
     student_id: uuid.UUID
     enrollment_id: uuid.UUID
@@ -187,6 +188,7 @@ class CertificateDue:
     cohort: str
     kind: str
     decided_at: datetime
+    link: str | None
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,13 @@ def certificates_due(
 ) -> tuple[CertificateDue, ...]:
     """Return who passed (a pass or distinction decided until now) and has no certificate, longest waiting first."""
     rows = session.execute(sql.CERTIFICATES, {"ids": [cohort.id for cohort in cohorts], "now": now})
-    return tuple(CertificateDue(*row) for row in rows)
+    return tuple(
+        CertificateDue(
+            r.student_id, r.enrollment_id, r.name, r.cohort_id, r.title, r.kind, r.decided_at,
+            platform_link("student", r.source, r.source_key),
+        )
+        for r in rows
+    )  # fmt: skip
 
 
 def year_before(session: Session, cohort: TaughtCohort, *, now: datetime) -> YearBefore | None:

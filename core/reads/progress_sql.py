@@ -215,7 +215,7 @@ HELP = text(f"""{_COHORTS}, heap as ({
     order by s.is_handled, s.points desc, s.quiet_days desc, s.id""")
 
 CERTIFICATES = text("""
-    select e.student_id, r.enrollment_id, s.name, r.cohort_id, c.title, r.kind, r.decided_at
+    select e.student_id, r.enrollment_id, s.name, r.cohort_id, c.title, r.kind, r.decided_at, s.source, s.source_key
     from platform.result r join platform.enrollment e on e.id = r.enrollment_id
     join platform.student s on s.id = e.student_id join platform.cohort c on c.id = r.cohort_id
     left join platform.certificate t on t.enrollment_id = r.enrollment_id and t.issued_at <= :now

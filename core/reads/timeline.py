@@ -105,28 +105,28 @@ _STUDENT = text("""
 _EVENTS = text("""
     select x.*, m.title as module from (
         select p.enrollment_id, p.module_id, 'module begun' as kind, p.started_at as at, null as state, null::numeric as score,
-            null::int as attempt, null as words, null::uuid as by, null::date as until, null as url
+            null::int as attempt, null as words, null::uuid as by, null::date as until, null as url, null as source
         from platform.module_progress p where p.enrollment_id = any (:ids) and p.status <> 'not started'
         union all
         select p.enrollment_id, p.module_id, 'module ' || p.status, coalesce(p.done_at, p.active_at, p.started_at), null, p.score,
-            null, null, null, null, null
+            null, null, null, null, null, null
         from platform.module_progress p where p.enrollment_id = any (:ids) and p.status in ('done', 'failed')
         union all
-        select s.enrollment_id, s.module_id, 'submitted', s.submitted_at, s.status, s.score, s.attempt, null, null, null, s.url
+        select s.enrollment_id, s.module_id, 'submitted', s.submitted_at, s.status, s.score, s.attempt, null, null, null, s.url, null
         from platform.submission s where s.enrollment_id = any (:ids)
         union all
         select v.enrollment_id, s.module_id, 'reviewed', v.reviewed_at, case when v.passed then 'passed' else 'failed' end, null,
-            s.attempt, v.comment, v.reviewer_id, null, null
+            s.attempt, v.comment, v.reviewer_id, null, null, null
         from platform.code_review v join platform.submission s on s.id = v.submission_id where v.enrollment_id = any (:ids)
         union all
-        select r.enrollment_id, null, 'result', r.decided_at, r.kind, null, null, null, null, null, null
+        select r.enrollment_id, null, 'result', r.decided_at, r.kind, null, null, null, null, null, null, null
         from platform.result r where r.enrollment_id = any (:ids)
         union all
         select t.enrollment_id, null, 'certificate', t.issued_at, case when t.honors then 'with distinction' end, null, null, t.number,
-            null, null, t.url
+            null, null, t.url, t.source
         from platform.certificate t where t.enrollment_id = any (:ids)
         union all
-        select h.enrollment_id, null, 'noted', h.written_at, null, null, null, h.note, h.written_by, h.handled_until, null
+        select h.enrollment_id, null, 'noted', h.written_at, null, null, null, h.note, h.written_by, h.handled_until, null, null
         from platform.help_note h where h.enrollment_id = any (:ids)
     ) x left join platform.module m on m.id = x.module_id
     where x.at <= :now order by x.at desc, x.kind""")
@@ -190,7 +190,7 @@ def _event(row: Row[Any]) -> TimelineEntry:
         row.words or "",
         row.by,
         row.until,
-        link=web_link(row.url),
+        link=web_link(row.url) or (platform_link("certificate", row.source, row.words) if row.source else None),
         module_id=row.module_id,
     )
 

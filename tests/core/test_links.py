@@ -15,6 +15,17 @@ def template(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESOCODE_PLATFORM_URL", TEMPLATE)
 
 
+def test_settings_are_worked_out_once_until_a_variable_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESOCODE_PLATFORM_URL", TEMPLATE)
+    assert settings() is settings()
+    monkeypatch.setenv("RESOCODE_PLATFORM_URL", TEMPLATE.replace("admin", "office"))
+    assert "office" in str(settings().platform_url)
+    monkeypatch.setenv("RESOCODE_PLATFORM_URL", "nowhere")
+    for _ in range(2):
+        with pytest.raises(SettingsError):
+            settings()
+
+
 def test_without_a_template_nothing_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESOCODE_PLATFORM_URL", raising=False)
     assert not configured()

@@ -310,3 +310,29 @@ def test_figures_of_programs_show_their_age() -> None:
     table = page.dataframe[0].value
     row = dict(zip(table["Program"], table["Active in 14 days"], strict=True))
     assert row["rust"] == "5% or less of 10+ · 10 Nov"
+
+
+def test_cohorts_programs_and_certificates_lead_to_their_own_pages(
+    owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for table, key in (("program", "code"), ("cohort", "code"), ("student", "name")):
+        owner.execute(text(f"update platform.{table} set source = 'mongodb', source_key = {key}"))
+    owner.execute(text("update platform.certificate set source = 'mongodb', url = null"))
+    owner.commit()
+    monkeypatch.setenv("RESOCODE_PLATFORM_URL", "https://platform.example/{kind}/{id}")
+    progress = opened("ines", "progress")
+    assert "https://platform.example/cohort/PYTHON-26" in [button.url for button in progress.get("link_button")]
+    assert list(opened("ines", "overview").dataframe[-1].value["Platform"]) == [
+        "https://platform.example/cohort/PYTHON-26"
+    ]
+    programs = opened("paula", "programs").dataframe[0].value
+    assert set(programs["Platform"]) == {
+        f"https://platform.example/program/{name}" for name in ("PYTHON", "CLOUD", "JAVA")
+    }
+    happened = opened("ines", "student", id=str(id_of("asha"))).dataframe[0].value
+    links = dict(zip(happened["What"], happened["Link"], strict=True))
+    assert links["Certificate"] == "https://platform.example/certificate/C-asha"
+    owner.execute(text("delete from platform.certificate"))
+    owner.commit()
+    due = opened("ines", "progress").dataframe[-1].value
+    assert list(due["Platform"]) == ["https://platform.example/student/Asha%20Example"]
