@@ -55,8 +55,11 @@ def outbox(moment: datetime) -> None:
         column_config={"State": desk.chips("State", shown, width=100)},
         alt=f"Table of {len(rows)} letters that wait, with request, state and day.",
     )  # fmt: skip
-    export.columns("letters", shown_columns)
-    st.caption(f"The first {len(rows)} letters, soonest first · select one to read, copy and send it")
+    export.columns(
+        "letters",
+        shown_columns,
+        caption=f"The first {len(rows)} letters, soonest first · select one to read, copy and send it",
+    )
     if chosen["selection"]["rows"]:
         with place:
             one(rows[chosen["selection"]["rows"][0]])

@@ -221,11 +221,11 @@ def help_today(
     if kind:
         found = read(staff, queries.who_needs_help, running, now=moment, kind=kind, limit=20)
     rows = [row for row in found.rows if not row.is_handled]
-    chosen = learning.help_table(rows, key="today", cohorts={cohort.id: cohort.title for cohort in running})
-    whole = found.by_kind[kind] if kind else found.total
-    first = f"The {len(rows)} most urgent of {whole:,}; the others are on Progress. " if whole > len(rows) else ""
-    st.caption(f"{first}Select a row to see the student. Opening a record is logged.")
-    return chosen
+    caption = learning.help_caption(
+        len(rows), found.by_kind[kind] if kind else found.total, others="; the others are on Progress"
+    )
+    titles = {cohort.id: cohort.title for cohort in running}
+    return learning.help_table(rows, key="today", caption=caption, cohorts=titles)
 
 
 def teaching_items(
@@ -287,8 +287,7 @@ def taught_table(cohorts: Sequence[TaughtCohort], known: Mapping[uuid.UUID, str 
         column_config={"State": st.column_config.MultiselectColumn(options=["runs", "ended", "to come"], color=["blue", "gray", "orange"], width=80), **links.config()},
         alt=f"Table of your {len(cohorts)} cohorts.",
     )  # fmt: skip
-    export.columns("my-cohorts", shown_columns)
-    st.caption("Select a row to open its progress.")
+    export.columns("my-cohorts", shown_columns, caption="Select a row to open its progress.")
     if chosen["selection"]["rows"]:
         st.switch_page(learning.PROGRESS, query_params={"cohort": cohorts[chosen["selection"]["rows"][0]].code})
 

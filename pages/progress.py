@@ -189,8 +189,9 @@ def needs_help(cohort: TaughtCohort, found: HelpList, moment: datetime) -> None:
         told = f"{many(found.handled, 'student')} handled until a later day." if found.handled else NO_REASON
         st.markdown(f":green[:material/check_circle:] **Nobody needs help now**  \n:gray[:small[{told}]]")
         return
-    chosen = learning.help_table(rows, key="help")
-    learning.more_button(len(rows), found.by_kind[kind] if kind else found.total)
+    whole = found.by_kind[kind] if kind else found.total
+    chosen = learning.help_table(rows, key="help", caption=learning.help_caption(len(rows), whole))
+    learning.more_button(len(rows), whole)
     if chosen is not None:
         learning.student_card(STAFF, chosen, cohort, purpose="progress")
 

@@ -40,9 +40,12 @@ def offer(
             st.link_button(f"Download {what}.csv", link, type="primary", icon=":material/download:")
 
 
-def columns(what: str, shown: Mapping[str, Any], *, note: str = "The rows of this table") -> None:
-    """Draw the same below a small table that is drawn from columns: its file holds them as they stand there."""
-    offer(what, list(shown), zip(*shown.values(), strict=True), note=note, quiet=True)
+def columns(what: str, shown: Mapping[str, Any], *, caption: str = "", note: str = "The rows of this table") -> None:
+    """Draw the same below a small table that is drawn from columns, beside its caption: the file holds what stands there."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if caption:
+            st.caption(caption, width="stretch")
+        offer(what, list(shown), zip(*shown.values(), strict=True), note=note, quiet=True)
 
 
 def made(what: str, header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:

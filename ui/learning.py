@@ -91,7 +91,9 @@ def kinds_filter(found: HelpList, *, key: str) -> str | None:
     return None if chosen in (None, "all") else str(chosen)
 
 
-def help_table(rows: Sequence[NeedsHelp], *, key: str, cohorts: dict[uuid.UUID, str] | None = None) -> NeedsHelp | None:
+def help_table(
+    rows: Sequence[NeedsHelp], *, key: str, caption: str, cohorts: dict[uuid.UUID, str] | None = None
+) -> NeedsHelp | None:
     """Draw who needs help and why; return who is selected. ``cohorts`` adds a column with the cohort's title."""
     chips = {chip(reason): COLORS[reason.kind] for row in rows for reason in row.reasons}
     shown: dict[str, list[object]] = {"Student": [row.name for row in rows]}
@@ -122,7 +124,7 @@ def help_table(rows: Sequence[NeedsHelp], *, key: str, cohorts: dict[uuid.UUID, 
         },
         alt=f"Table of {many(len(rows), 'student')} who need help, with the reasons.",
     )
-    export.columns("need-help", shown)
+    export.columns("need-help", shown, caption=caption)
     picked = chosen["selection"]["rows"]
     return rows[picked[0]] if picked and picked[0] < len(rows) else None
 
@@ -135,16 +137,15 @@ def most_shown(view: object) -> int:
 
 
 def more_button(shown: int, whole: int) -> None:
-    """Draw how many of the list are shown, and the way to more of them."""
-    if whole <= shown:
-        st.caption("Select a row to see the student. Opening a record is logged.")
-        return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            f"The {shown:,} most urgent of {whole:,}. Select a row to see the student; opening is logged.",
-            width="stretch",
-        )
+    """Draw the way to more of the list, when there are more."""
+    if whole > shown:
         st.button("Show more", key="help_more", on_click=_show_more)
+
+
+def help_caption(shown: int, whole: int, *, others: str = "") -> str:
+    """Return what stands below the list: how many of it are shown, and what a row does."""
+    first = f"The {shown:,} most urgent of {whole:,}{others}. " if whole > shown else ""
+    return f"{first}Select a row to see the student. Opening a record is logged."
 
 
 def _show_more() -> None:

@@ -39,6 +39,7 @@ COHORTS = (
     ("WEB", 7, 10, 120, 24, 13),
     ("PY", 14, 20, 150, 30, 28),
 )
+PACES = {"WEB-8": (10, 16)}  # days for a module, of the fastest and the slowest; 14 is the plan
 HOSTILE = (
     "=cmd|' /C calc'!A0",
     '+49 =HYPERLINK("http://example.org")',
@@ -174,7 +175,7 @@ def make_learning(key: str, code: str, cohort: str, first: int, last: int, until
             if first < -back < until:
                 add("usage_events", key=f"{key}-{back}", enrollment=key, cohort=cohort, kind="page viewed",
                     item=f"lesson {random_.randint(1, 30)}", clicks=random_.randint(1, 40), at=-back + 0.5)  # fmt: skip
-    pace, day = random_.uniform(10, 20), float(first)
+    pace, day = random_.uniform(*PACES.get(cohort, (10, 20))), float(first)
     for position in range(1, PROGRAMS[code][1] + 1):
         started, day = day, day + pace * random_.uniform(0.6, 1.4)
         if started >= until:
@@ -398,10 +399,80 @@ def make_cases() -> None:
     for place, student in enumerate([*many, *(f"s{number:03}" for number in range(90, 102))]):
         code, number, first, length = ("LAB", 1, -20, 100) if place < 6 else ("WEB", 8, -47, 126)
         make_enrollment(student, code, f"{code}-{number}", first, first + length)
-    tables["usage_events"] = [row for row in tables["usage_events"] if row["cohort"] != "WEB-8" or row["at"] > -9]
+    settle_running_cohorts()
     make_learners()
     make_ages()
     make_leads()
+
+
+def settle_running_cohorts() -> None:
+    """Most students of running cohorts are well: reviews are written within days, and people are about on the platform.
+
+    Of a hundred, some five went quiet, three do little, two lag behind, and a few wait for a review too long.
+    """
+    running = {row["key"] for row in tables["cohorts"] if row["starts_on"] <= 0 <= row["ends_on"]}
+    scores = {row["key"]: row for row in tables["module_progress"]}
+    review_what_waits(running, scores)
+    tables["usage_events"] = [row for row in tables["usage_events"] if row["cohort"] not in running or row["at"] < -14]
+    for row in tables["enrollments"]:
+        if row["cohort"] in running and row["status"] == "active":
+            mood = random_.choices(("busy", "quiet", "idle", "behind"), (90, 5, 3, 2))[0]
+            if mood == "quiet" and not go_quiet(row["key"]):
+                mood = "busy"
+            if mood == "behind":
+                lag_behind(row["key"])
+            if mood != "quiet":
+                be_about(
+                    row["key"], row["cohort"], days=random_.randint(0, 1) if mood == "idle" else random_.randint(3, 4)
+                )
+
+
+def review_what_waits(running: set[str], scores: dict[str, dict[str, Any]]) -> None:
+    """Write the review of nearly all work that has waited for two days."""
+    for row in tables["submissions"]:
+        waits = row["status"] == "waiting for review" and row["cohort"] in running
+        if not waits or row["submitted_at"] > -2 or random_.random() < 0.08:
+            continue
+        score = scores[row["key"]]["score"]
+        row |= {"status": "passed" if score >= 40 else "failed", "score": score}
+        make_review(row["key"], row["key"], row["enrollment"], row["cohort"], row["submitted_at"], passed=score >= 40)
+
+
+def go_quiet(key: str) -> bool:
+    """Nothing happens for weeks in the module that was begun before; False when there is none."""
+    begun = [row for row in tables["module_progress"] if row["enrollment"] == key and row["started_at"] < -16]
+    if not begun:
+        return False
+    last = begun[-1]
+    begin_again(key, begun[:-1], last, max(last["started_at"], -random_.randint(16, 30) + 0.5))
+    tables["usage_events"] = [row for row in tables["usage_events"] if row["enrollment"] != key or row["at"] < -30]
+    return True
+
+
+def lag_behind(key: str) -> None:
+    """Only the first module is begun, and something was done there a few days ago."""
+    first = next((row for row in tables["module_progress"] if row["key"] == f"{key}-1"), None)
+    if first:
+        begin_again(key, [], first, -random_.randint(1, 6) + 0.3)
+
+
+def begin_again(key: str, before: list[dict[str, Any]], row: dict[str, Any], active_at: float) -> None:
+    """Somebody is in the middle of this module, and has done those before it; what came later never was."""
+    row |= {"status": "in progress", "score": "", "done_at": "", "active_at": active_at}
+    kept = {each["module"] for each in before}
+    tables["module_progress"] = [
+        r for r in tables["module_progress"] if r["enrollment"] != key or r is row or r["module"] in kept
+    ]
+    works = {r["key"] for r in tables["submissions"] if r["enrollment"] == key and r["module"] not in kept}
+    tables["submissions"] = [r for r in tables["submissions"] if r["key"] not in works]
+    tables["code_reviews"] = [r for r in tables["code_reviews"] if r["submission"] not in works]
+
+
+def be_about(key: str, cohort: str, *, days: int) -> None:
+    """Pages viewed on some of the last days."""
+    for back in sorted(random_.sample(range(1, 14), days)):
+        add("usage_events", key=f"{key}-{back}", enrollment=key, cohort=cohort, kind="page viewed",
+            item=f"lesson {random_.randint(1, 30)}", clicks=random_.randint(12, 40), at=-back + 0.5)  # fmt: skip
 
 
 def make_cohort(program: str, title: str, number: int, first: int, length: int, seats: int) -> None:

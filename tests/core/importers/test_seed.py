@@ -1,6 +1,7 @@
 """The synthetic records: always fresh, always synthetic, there once."""
 
 import re
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import db, embedded
+from core import db, embedded, queries
 from core.importers.seed import FILES, FOLDER, seed
 from core.models import Base
 from core.models.requests import REQUEST_KINDS
@@ -208,3 +209,22 @@ def test_the_files_stay_small_and_every_one_is_loaded() -> None:
     assert {file.stem for file in files} == {name for name, _ in FILES}
     assert sum(file.stat().st_size for file in files) < 1_000_000
     assert {model.__table__.fullname for _, model in FILES} <= set(Base.metadata.tables)
+
+
+def test_some_need_help_for_different_reasons_and_most_do_not(seeded: Session) -> None:
+    """What an instructor sees first looks like a school: 10 to 20 of a hundred need help."""
+    teacher, undo = uuid.uuid4(), seeded.begin_nested()
+    seeded.execute(text("insert into staff.staff_member (id, email, name, role, created_at) values (:i, 't@x.example', 'T', 'mentor', now())"),
+                   {"i": teacher})  # fmt: skip
+    seeded.execute(text("insert into staff.assignment (id, staff_id, cohort_id, starts_on, created_at) select gen_random_uuid(), :i, c.id,"
+                        " current_date - 1, now() from platform.cohort c where :today between c.starts_on and c.ends_on"),
+                   {"i": teacher, "today": TODAY})  # fmt: skip
+    db.identify(seeded, staff_id=teacher)
+    cohorts = queries.taught_cohorts(seeded, now=NOW)
+    found = queries.who_needs_help(seeded, cohorts, now=NOW)
+    big = queries.who_needs_help(seeded, tuple(each for each in cohorts if each.code == "WEB-8"), now=NOW)
+    undo.rollback()
+    assert found.students > 500 and big.students > 270
+    for each in (found, big):
+        assert 0.1 < each.total / each.students < 0.2, each.total
+        assert min(each.by_kind.values()) >= 4, each.by_kind
