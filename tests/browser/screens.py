@@ -6,7 +6,6 @@ make screens
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -40,6 +39,8 @@ PATHS = {
     "letters": ("omar", "/letters"),
     "letters-wordings": ("omar", "/letters?show=Wordings"),
     "report": ("aiko", "/report"),
+    "visitors": ("paula", "/visitors"),
+    "visitors-unowned": ("paula", "/visitors?owner=Nobody&sort=Oldest+first"),
     "audit": ("aiko", "/audit?period=All+time"),
     "audit-admin": ("ada", "/audit"),
     "holds": ("omar", "/holds"),
@@ -50,6 +51,10 @@ PATHS = {
     "refused": ("ines", "/enrollments"),
     "student-missing": ("paula", "/student?id=none"),
 }
+# No skeleton and no run is there, every table has its canvas and every chart its picture.
+DRAWN = """() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')
+    && [...document.querySelectorAll('[data-testid=stDataFrame]')].every(each => each.querySelector('canvas')?.width > 0)
+    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(each => each.querySelector('.main-svg'))"""
 
 
 def main() -> None:
@@ -109,11 +114,15 @@ def tab_of(browser: Browser, scheme: str, width: int) -> Page:
 
 
 def shoot(tab: Page, name: str) -> None:
-    """Take one picture once the page has come to rest."""
+    """Take one picture once the page has come to rest: tables and charts are drawn, and nothing moves any more."""
     tab.wait_for_load_state("networkidle")
-    tab.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')")
-    tab.wait_for_timeout(600)
-    tab.screenshot(path=Path(SCREENS) / f"{name}.png")
+    tab.wait_for_function(DRAWN)
+    before, now = b"", tab.screenshot()
+    for _ in range(20):
+        before, now = now, (tab.wait_for_timeout(400), tab.screenshot())[1]
+        if before == now:
+            break
+    (SCREENS / f"{name}.png").write_bytes(now)
     print(name)
 
 

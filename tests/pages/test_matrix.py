@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from streamlit.testing.v1 import AppTest
 
 from core.settings import ROOT
+from tests.admins import inside
 from tests.cast import ROLES, STAFF, email_of, id_of
-from tests.conftest import sign_in
 
 pytestmark = pytest.mark.usefixtures("house")
 
@@ -46,9 +46,7 @@ def opened(name: str | None, page: str, **query: str) -> AppTest:
     """The shell with one page open, as a member of the cast (None: nobody)."""
     app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=20)
     if name:
-        made, _ = sign_in(name)
-        app.session_state["token"] = made.token
-    app.run()
+        app.session_state["token"] = inside(name)[0].token
     return at(app, page, **query)
 
 
