@@ -4,6 +4,8 @@ Only a row that came from the platform has a page there: one that an office spre
 not. What is filled in is quoted, so that no key can lead to another place than the one the template names.
 """
 
+import uuid
+from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +30,11 @@ def platform_link(kind: Kind, source: str, key: str | None) -> str | None:
         return None
     template = settings().platform_url
     return template.format(kind=kind, id=quote(key, safe="")) if template else None
+
+
+def platform_links(kind: Kind, rows: Iterable[tuple[uuid.UUID, str, str | None]]) -> dict[uuid.UUID, str | None]:
+    """Return the addresses of many rows (id, source, key) by id; empty without a template."""
+    return {row: platform_link(kind, source, key) for row, source, key in rows} if configured() else {}
 
 
 def web_link(address: str | None) -> str | None:

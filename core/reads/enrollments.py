@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from sqlalchemy import ARRAY, UUID, any_, literal, select, text
 from sqlalchemy.orm import Session
 
-from core.links import platform_link
+from core.links import platform_link, platform_links
 from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS, Cohort, Enrollment, GroupFigure, Program, Student
 from core.reads.listing import PAGE_SIZE, Cursor, Total, pattern
 from core.words import masked_email
@@ -149,8 +149,8 @@ def catalog(session: Session) -> Catalog:
         Cohort.source_key,
     )  # fmt: skip
     cohorts = session.execute(listed.order_by(Cohort.starts_on.desc(), Cohort.title)).all()
-    links = {row.id: platform_link("cohort", row.source, row.source_key) for row in cohorts}
-    links |= {row.id: platform_link("program", row.source, row.source_key) for row in session.execute(programs)}
+    links = platform_links("cohort", ((c.id, c.source, c.source_key) for c in cohorts))
+    links |= platform_links("program", ((p.id, p.source, p.source_key) for p in session.execute(programs)))
     choices = tuple(CohortChoice(c.id, c.code, c.title, c.program_id, c.starts_on, c.ends_on) for c in cohorts)
     return Catalog(_titles(session), choices, links)
 

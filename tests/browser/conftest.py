@@ -1,5 +1,6 @@
 """A real dashboard in a process of its own, and a real browser in front of it."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -79,9 +80,35 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+MADE: dict[tuple[str, ...], Path] = {}
+
+
 @contextlib.contextmanager
 def serving(home: Path, *words: str) -> Iterator[Dashboard]:
-    """Serve from ``home`` until the end of the block; the log stays in ``home/serve.log``."""
+    """Serve from ``home``, as after a first start with these words, until the end of the block; log: ``home/serve.log``."""
+    if not home.exists():
+        subprocess.run(
+            ["cp", "-a", str(first_started(tuple(w for w in words if w != "--no-worker"))), str(home)], check=True
+        )
+    with started(home, *words) as running:
+        yield running
+
+
+def first_started(words: tuple[str, ...]) -> Path:
+    """A home that was started once and stopped: cluster, migrations and seed are made once a run, then copied."""
+    if words not in MADE:
+        home = open_folder() / "home"
+        atexit.register(shutil.rmtree, home.parent, ignore_errors=True)
+        with started(home, *words, "--no-worker"):
+            pass
+        wait_for(lambda: not (home / "postgres" / "data" / "postmaster.pid").exists())
+        MADE[words] = home
+    return MADE[words]
+
+
+@contextlib.contextmanager
+def started(home: Path, *words: str) -> Iterator[Dashboard]:
+    """Run ``serve`` on this home."""
     port = free_port()
     command = [sys.executable, "-m", "core", "serve", "--port", str(port), *words]
     home.mkdir(parents=True, exist_ok=True)

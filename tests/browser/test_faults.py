@@ -68,7 +68,9 @@ def test_after_a_kill_the_guardian_stops_the_database_and_the_worker_goes(folder
         os.kill(dashboard.process.pid, signal.SIGKILL)
         dashboard.process.wait(10)
         wait_for(lambda: not servers(home))
-        assert not beside.is_running() or beside.status() == psutil.STATUS_ZOMBIE  # nobody reaps it in a container
+        wait_for(
+            lambda: not beside.is_running() or beside.status() == psutil.STATUS_ZOMBIE
+        )  # nobody reaps it in a container
 
 
 def test_without_a_worker_there_is_none(folder: Path) -> None:

@@ -36,7 +36,7 @@ def tab(browser: Browser, dashboard: Dashboard, path: str = "/") -> Page:
 def enter(page: Page, password: str, code: str = "") -> None:
     page.get_by_label("E-mail").fill(NINA)
     page.get_by_label("Password").first.fill(password)
-    page.get_by_label("Code from your authenticator app").fill(code)
+    page.get_by_role("textbox", name="Code from your authenticator app").fill(code)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
@@ -60,7 +60,9 @@ def test_invite_approve_redeem_set_up_codes_and_sign_in(browser: Browser, page: 
     sign_in(other, house, "arne", "/staff")
     other.get_by_role("button", name="Review").click()
     other.get_by_role("dialog").get_by_role("textbox").fill("Nina New")
-    other.get_by_role("button", name="Approve", exact=True).last.click()
+    other.get_by_role("dialog").get_by_role(
+        "button", name=re.compile("Approve$")
+    ).last.click()  # behind "Do not approve"
     expect(other.get_by_role("heading", name="Waits for a second admin")).to_have_count(0)
 
     new = tab(browser, house)
