@@ -26,15 +26,19 @@ def platform_link(kind: Kind, source: str, key: str | None) -> str | None:
 
     ``key`` is the row's own key there (``source_key``; a certificate's number).
     """
-    if source not in PLATFORM_SOURCES or not key or key in (".", ".."):
-        return None
-    template = settings().platform_url
-    return template.format(kind=kind, id=quote(key, safe="")) if template else None
+    return _address(settings().platform_url, kind, source, key) if source in PLATFORM_SOURCES else None
 
 
 def platform_links(kind: Kind, rows: Iterable[tuple[uuid.UUID, str, str | None]]) -> dict[uuid.UUID, str | None]:
     """Return the addresses of many rows (id, source, key) by id; empty without a template."""
-    return {row: platform_link(kind, source, key) for row, source, key in rows} if configured() else {}
+    template = settings().platform_url
+    return {row: _address(template, kind, source, key) for row, source, key in rows} if template else {}
+
+
+def _address(template: str | None, kind: Kind, source: str, key: str | None) -> str | None:
+    if template is None or source not in PLATFORM_SOURCES or not key or key in (".", ".."):
+        return None
+    return template.format(kind=kind, id=quote(key, safe=""))
 
 
 def web_link(address: str | None) -> str | None:
