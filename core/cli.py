@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from core import companion, db, demo, keys, leases, privacy_actions, queries, roles
 from core.anon.method import draft
-from core.errors import AdminError, BadInput, SettingsError
+from core.errors import AdminError, BadInput, Refused, SettingsError
 from core.importers import generate as made_up
 from core.importers.made_up import Sizes
 from core.importers.oulad import import_oulad
@@ -66,12 +66,22 @@ def main() -> None:
     """Run the command line; what a person can mend is one sentence and exit status 1."""
     try:
         app()
+    except Refused as error:
+        _record_refusal()
+        sys.exit(f"{error.sentence}")
     except AdminError as error:
         sys.exit(f"{error.sentence}")
     except OperationalError:
         sys.exit("The database did not answer. Check DATABASE_URL and that the server is running.")
     finally:
         db.release()
+
+
+def _record_refusal() -> None:
+    """Write that a command was refused, by its name: words of the command line may name people."""
+    words = [word for word in sys.argv[1:3] if word.replace("-", "").isalpha() and not word.startswith("-")]
+    with worker() as session:
+        privacy_actions.record_command_refusal(session, what=" ".join(["command line:", *words]), now=_now())
 
 
 @app.command()
@@ -441,6 +451,10 @@ def audit_verify(
             f"The audit is broken: {found.problem}. Guarded actions are closed. Do not change anything; see docs/runbook.md."
         )
     out.print(f"The audit is sound: {found.lines:,} lines, {found.checkpoints} signed checkpoints.")
+    for gap in found.gaps:
+        out.print(
+            f"But for {gap.words}: {gap.problem}; acknowledged by two people on {gap.confirmed_at:%Y-%m-%d}, not proved."
+        )
 
 
 def _verify_file(file: Path) -> None:

@@ -20,7 +20,17 @@ from sqlalchemy.orm import Session
 from core import privacy_actions
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
-from core.privacy import access_reviews, audit, erasure, grace, housekeeping, outbox, snapshots
+from core.privacy import (
+    access_reviews,
+    audit,
+    audit_seals,
+    erasure,
+    grace,
+    housekeeping,
+    outbox,
+    snapshots,
+    unknown_people,
+)
 
 MORE = "more"
 NOW = timedelta(0)
@@ -107,7 +117,9 @@ def _sign_audit(session: Session, _key: str, now: datetime) -> dict[str, int]:
 
 def _check_due(session: Session, now: datetime) -> list[str]:
     newest = audit.newest_check(session)
-    return [now.date().isoformat()] if newest is None or newest.checked_at <= now - DAY else []
+    if newest is None or newest.checked_at <= now - DAY:
+        return [now.date().isoformat()]
+    return ["after an acknowledgement"] if audit_seals.seals_due(session) else []
 
 
 def _check_audit(session: Session, _key: str, now: datetime) -> dict[str, int]:
@@ -164,6 +176,10 @@ def _send(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {outbox.send_letter(session, letter_id=uuid.UUID(key), now=now): 1}
 
 
+def _erase_words(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return {"erased": unknown_people.erase_words(session, now=now)}
+
+
 JOBS: tuple[Job, ...] = (
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
@@ -183,6 +199,7 @@ JOBS: tuple[Job, ...] = (
     Job("approved plans", grace.plans_due, _recheck, every=timedelta(minutes=15)),
     Job("acknowledgements", grace.acknowledgements_due, _acknowledge),
     Job("erasures", erasure.erasures_due, _erase, again=NOW, failed=erasure.note_failure),
+    Job("words of unknown people", unknown_people.words_due, _erase_words, every=timedelta(hours=1)),
     Job("letters by mail", outbox.letters_due, _send, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),

@@ -9,8 +9,8 @@ Access review  start_access_review, decide_right, settle_access_reviews
 Rescue     rescue_invite, rescue_reset, rescue_single_admin (the command line, for whoever has the machine)
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list, staff_id
 People     reveal_contacts, record_view, record_refusal, record_search, export_list, export_report,
-           record_closed
-Audit      check_audit, sign_audit, export_audit, record_audit_export
+           record_closed, record_command_refusal
+Audit      check_audit, sign_audit, export_audit, record_audit_export, propose_seal, confirm_seal
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
 Deletion   preview_deletion, close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account,
@@ -18,7 +18,7 @@ Deletion   preview_deletion, close_account, open_plan, approve_deletion, approve
 Erasures   answer_brake, retry_erasure_step
 Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
 Plans      plan_for, holds_on
-Holds      person_to_hold, reveal_held, place_hold, release_hold, review_hold
+Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step, reveal_step_person
 Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, reveal_visitors, record_visitor_view
 Files      open_file, file_exists, drop_expired_files
@@ -38,6 +38,7 @@ from core.privacy.audit import Action
 from core.privacy.audit import check as check_audit
 from core.privacy.audit import checkpoint as sign_audit
 from core.privacy.audit_export import record_audit_export
+from core.privacy.audit_seals import confirm_seal, propose_seal
 from core.privacy.brakes import REASONS as BRAKE_REASONS
 from core.privacy.brakes import answer_brake
 from core.privacy.codes import address, new_secret
@@ -46,6 +47,7 @@ from core.privacy.contacts import (
     export_list,
     export_report,
     record_closed,
+    record_command_refusal,
     record_refusal,
     record_view,
     reveal_contacts,
@@ -80,10 +82,12 @@ from core.privacy.erasure import retry_erasure_step
 from core.privacy.files import drop_expired_files, file_exists, open_file
 from core.privacy.holds import (
     FoundPerson,
+    HoldableRecord,
     StandingHold,
     holds_on,
     person_to_hold,
     place_hold,
+    records_to_hold,
     release_hold,
     reveal_held,
     review_hold,
@@ -208,6 +212,7 @@ __all__ = [
     "BulkReceipt",
     "Filed",
     "FoundPerson",
+    "HoldableRecord",
     "Invited",
     "Letter",
     "LetterReceipt",
@@ -243,6 +248,7 @@ __all__ = [
     "close_account",
     "confirm_identity",
     "confirm_manual_step",
+    "confirm_seal",
     "confirm_step",
     "decide_proposal",
     "decide_right",
@@ -285,6 +291,7 @@ __all__ = [
     "propose_enabling",
     "propose_reset",
     "propose_role",
+    "propose_seal",
     "publish_first_version",
     "publish_release",
     "put_back",
@@ -292,12 +299,14 @@ __all__ = [
     "record_audit_export",
     "record_closed",
     "record_cohort_view",
+    "record_command_refusal",
     "record_identity",
     "record_refusal",
     "record_request_view",
     "record_search",
     "record_view",
     "record_visitor_view",
+    "records_to_hold",
     "redeem_invitation",
     "redeem_ticket",
     "refuse_request",

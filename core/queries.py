@@ -10,9 +10,9 @@ Requests      request_queue, request_page, desk_counts, answer_days, decides_alo
 Erasures      erasure_of, brakes_on, stuck_erasures
 Operations    status, worker_state
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
-Holds         hold_counts, hold_page, holdable_tables, table_words
+Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
 By hand       step_counts, step_page, manual_step, manual_steps
-Audit         audit_page, audit_total, audit_state, colleagues
+Audit         audit_page, audit_total, audit_state, audit_breaks, colleagues
 Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
 Reviews       review_page, review_counts, teachers
 Timeline      student_record
@@ -71,7 +71,9 @@ from core.reads.audit import (
     AuditPage,
     AuditState,
     AuditTotal,
+    Break,
     Colleague,
+    audit_breaks,
     audit_page,
     audit_state,
     audit_total,
@@ -112,6 +114,7 @@ from core.reads.holds import (
     hold_counts,
     hold_page,
     holdable_tables,
+    holds_of,
     table_words,
 )
 from core.reads.listing import PAGE_SIZE, SHORTEST_SEARCH, Cursor, Total
@@ -246,6 +249,7 @@ __all__ = [
     "AuditState",
     "AuditTotal",
     "BrakeRow",
+    "Break",
     "Catalog",
     "Cell",
     "CertificateDue",
@@ -346,6 +350,7 @@ __all__ = [
     "answer_days",
     "assignable",
     "assignment_page",
+    "audit_breaks",
     "audit_page",
     "audit_state",
     "audit_total",
@@ -369,6 +374,7 @@ __all__ = [
     "hold_counts",
     "hold_page",
     "holdable_tables",
+    "holds_of",
     "house",
     "latest_changes",
     "manual_step",

@@ -2,22 +2,25 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import streamlit as st
 
 from core import privacy_actions, queries
+from core.models.privacy import SEAL_REASONS
 from core.privacy_actions import Action
-from core.queries import AuditFilter, AuditLine, AuditState, Colleague
-from ui import filters, guards, states
+from core.queries import AuditFilter, AuditLine, AuditState, Break, Colleague
+from ui import confirm, filters, guards, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
 from ui.tables import csv_bytes, day, literal
 
 STAFF = guards.require("privacy_officer", "auditor", "admin", what="Audit")
-READERS = ("privacy_officer", "auditor")
+READERS, SEALERS = ("privacy_officer", "auditor"), ("privacy_officer", "admin")
+PROPOSE, CONFIRM = "put up a break", "acknowledge a break"
 EVERYTHING, EVERYBODY = "Every kind of line", "Everybody"
 OTHERS = {"the system (worker, command line)": "system", "nobody (before a sign-in)": "nobody"}
 PERIODS = {"Today": 0, "7 days": 6, "30 days": 29, "All time": None, "Dates": None}
@@ -58,6 +61,78 @@ def proof(state: AuditState, moment: datetime, lines: int | None) -> None:
             "The daily check is overdue. It is the worker's job; or run `python -m core audit verify`.",
             icon=":material/schedule:",
         )
+
+
+def breaks(state: AuditState, names: dict[uuid.UUID, str]) -> None:
+    """Draw the breaks that two people acknowledged, for ever, and the way out of the one that stands now."""
+    found = read(STAFF, queries.audit_breaks)
+    for each in found:
+        if each.confirmed_at:
+            by = " and ".join(literal(names.get(who, "–")) for who in (each.proposed_by, each.confirmed_by) if who)
+            st.warning(f"**Not proved: {each.words}** ({literal(each.problem)}). Acknowledged on {instant(each.confirmed_at)} by {by}:"
+                       f" {each.reason}. It stays named for good.", icon=":material/link_off:")  # fmt: skip
+    if state.broken and STAFF.role in SEALERS:
+        acknowledge(state, [each for each in found if each.current and not each.confirmed_at], names)
+
+
+def acknowledge(state: AuditState, waiting: list[Break], names: dict[uuid.UUID, str]) -> None:
+    """Draw what one person puts up and another one acknowledges, where no backup mends the log."""
+    with st.container(border=True):
+        st.badge("two people", color="violet", icon=":material/group:")
+        st.markdown(f"**Where no backup mends it: acknowledge the break.** {stretch(state)} No line is repaired or removed; every later"
+                    " check, this page and every export name it. The next check, within a minute, opens guarded actions again.")  # fmt: skip
+        others = [each for each in waiting if not each.mine]
+        if any(each.mine for each in waiting):
+            st.info(
+                "You put this break up. Another privacy officer or admin has to acknowledge it.",
+                icon=":material/group:",
+            )
+        for each in others:
+            st.markdown(
+                f"Put up by {literal(names.get(each.proposed_by, '–'))} on {instant(each.proposed_at)}: {each.reason}."
+            )
+            if st.button(":red[:material/link_off: Acknowledge the break]", key="confirm_seal"):
+                confirm.open_danger(CONFIRM)
+            seal_dialog(CONFIRM, privacy_actions.confirm_seal, {"seal_id": each.id}, None, state)
+            break
+        if not waiting and st.button(
+            "Put the break up for acknowledgement", key="propose_seal", icon=":material/link_off:"
+        ):
+            confirm.open_danger(PROPOSE)
+    seal_dialog(PROPOSE, privacy_actions.propose_seal, {"check_number": state.check_number}, SEAL_REASONS, state)
+
+
+def stretch(state: AuditState) -> str:
+    """What is not proved, in a sentence."""
+    if state.broken_at is None:
+        return "Signed checkpoints are missing; the lines themselves follow from each other."
+    end = max(state.last_line or state.broken_at, state.lost_until or 0)
+    many = end - state.broken_at + 1
+    return f"{'Line' if many == 1 else 'Lines'} {state.broken_at:,}{f' to {end:,}' if many > 1 else ''} cannot be proved; the lines after follow from each other."
+
+
+def seal_dialog(
+    key: str, verb: Callable[..., Any], arguments: dict[str, Any], reasons: tuple[str, ...] | None, state: AuditState
+) -> None:
+    """Draw the last step of either person."""
+    putting_up = key == PROPOSE
+    confirm.danger_dialog(
+        key,
+        title="Put the break up for acknowledgement" if putting_up else "Acknowledge the break",
+        consequence=f"{stretch(state)} You say that you have looked for a backup that mends it and that there is none."
+        + ("" if putting_up else " **Nobody can take this back**, and it is shown for good, with both names."),
+        facts=f":material/fact_check: {literal(state.problem)}",
+        word="not proved",
+        button="Put it up" if putting_up else "Acknowledge the break",
+        verb=verb,
+        arguments=arguments,
+        reasons=reasons,
+        nothing="Nothing was acknowledged.",
+        done="Put up. Another privacy officer or admin acknowledges it."
+        if putting_up
+        else "Acknowledged. The next check opens guarded actions.",
+        icon="link_off",
+    )
 
 
 def verdict(state: AuditState, moment: datetime) -> tuple[str, str]:
@@ -334,14 +409,16 @@ def page(moment: datetime) -> None:
     with top, st.container():
         st.title("Audit", anchor=False)
         st.caption(f"Who did or saw what · as of {moment:%H:%M} UTC")
-    if STAFF.role not in READERS:
-        proof(state, moment, None)
-        st.caption("The lines are open to privacy officers and auditors; admins see the proof.")
-        return
     people = read(STAFF, queries.colleagues)
     names = {each.id: each.name for each in people}
+    if STAFF.role not in READERS:
+        proof(state, moment, None)
+        breaks(state, names)
+        st.caption("The lines are open to privacy officers and auditors; admins see the proof.")
+        return
     lines = read(STAFF, queries.audit_total, AuditFilter()).count
     proof(state, moment, lines)
+    breaks(state, names)
     wanted, problem = filter_row(people, moment)
     if problem:
         st.error(problem)

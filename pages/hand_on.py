@@ -1,6 +1,7 @@
 """Hand on a request: anybody who works here writes down what they were asked for. The clock runs from then."""
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from core import privacy_actions, queries
 from core.errors import AdminError, NotFound
 from core.models.requests import CHANNELS, REQUEST_KINDS
 from core.privacy_actions import Filed
-from core.queries import SHORTEST_SEARCH, EnrollmentFilter
+from core.queries import SHORTEST_SEARCH, EnrollmentFilter, VisitorFilter
 from core.settings import ROOT
 from ui import desk, export, guards, states
 from ui.actions import act
@@ -20,7 +21,8 @@ from ui.tables import day, literal
 
 STAFF = guards.require(*guards.ROLE_NAMES, what="Hand on a request")
 REQUEST = ROOT / "pages" / "request.py"
-SEES_STUDENTS = ("program_staff", "instructor", "mentor")
+SEES_STUDENTS, SEES_VISITORS = ("program_staff", "instructor", "mentor"), ("program_staff",)
+STUDENT, VISITOR, SAID = "A student I can see", "A visitor I can see", "What was said"
 ASKED = {
     "access": "What do you hold about me?",
     "export": "Give me my data as a file.",
@@ -35,7 +37,7 @@ REQUESTERS = {
     "parent": "a parent, in the person's name",
     "agent": "somebody else, in the person's name",
 }
-FIELDS = ("handed_kind", "handed_how", "handed_search", "handed_student", "handed_email", "handed_name", "handed_channel",
+FIELDS = ("handed_kind", "handed_how", "handed_search_student", "handed_student", "handed_search_visitor", "handed_visitor", "handed_email", "handed_name", "handed_channel",
           "handed_day", "handed_requester", "handed_words")  # fmt: skip
 
 
@@ -44,29 +46,45 @@ def whose() -> dict[str, Any]:
     st.subheader("Whom is it about?", anchor=False)
     if STAFF.role not in SEES_STUDENTS:
         return said()
-    how = st.segmented_control("How to say it", ("A student I can see", "What was said"), default="A student I can see",
-                               required=True, key="handed_how", label_visibility="collapsed")  # fmt: skip
-    return found_student() if how == "A student I can see" else said()
+    ways = {STUDENT: found_student, **({VISITOR: found_visitor} if STAFF.role in SEES_VISITORS else {}), SAID: said}
+    how = st.segmented_control("How to say it", list(ways), default=STUDENT, required=True, key="handed_how",
+                               label_visibility="collapsed")  # fmt: skip
+    return ways[how or SAID]()
 
 
 def found_student() -> dict[str, Any]:
     """Find a student by a part of name or e-mail, within one's rights."""
-    typed = st.text_input("Part of their name or e-mail", key="handed_search", icon=":material/search:")
-    if len((typed or "").strip()) < SHORTEST_SEARCH:
-        st.caption(f"Type at least {SHORTEST_SEARCH} characters. Not found? Choose “What was said”.")
+    return found("student", lambda typed: [
+        (f"{row.student} · {row.contact}", row.student_id)
+        for row in read(STAFF, queries.enrollment_page, EnrollmentFilter(search=typed), sort="name").rows
+    ])  # fmt: skip
+
+
+def found_visitor() -> dict[str, Any]:
+    """Find a visitor by a part of name or e-mail, within one's rights; the newest form first."""
+    return found("visitor", lambda typed: [
+        (f"{row.name} · {row.contact} · asked {day(row.asked_at)}", row.id)
+        for row in read(STAFF, queries.visitor_page, VisitorFilter(search=typed), now=now()).rows
+    ])  # fmt: skip
+
+
+def found(kind: str, look: Callable[[str], list[tuple[str, uuid.UUID]]]) -> dict[str, Any]:
+    """Draw the search and the choice among what it found."""
+    typed = st.text_input("Part of their name or e-mail", key=f"handed_search_{kind}", icon=":material/search:") or ""
+    if len(typed.strip()) < SHORTEST_SEARCH:
+        st.caption(f"Type at least {SHORTEST_SEARCH} characters. Not found? Choose “{SAID}”.")
         return {}
     try:
-        rows = read(STAFF, queries.enrollment_page, EnrollmentFilter(search=typed or ""), sort="name").rows
+        people = dict(look(typed))
     except AdminError as error:
         st.error(literal(error.sentence))
         return {}
-    people = {f"{row.student} · {row.contact}": row.student_id for row in rows}
     if not people:
-        st.caption("Nobody whom you can see has that in their name or e-mail. Choose “What was said”.")
+        st.caption(f"No {kind} whom you can see has that in their name or e-mail. Choose “{SAID}”.")
         return {}
-    chosen = st.selectbox("Student", list(people), index=None if len(people) > 1 else 0, key="handed_student",
+    chosen = st.selectbox(kind.capitalize(), list(people), index=None if len(people) > 1 else 0, key=f"handed_{kind}",
                           placeholder=f"Choose one of {len(people)}")  # fmt: skip
-    return {"student_id": people[chosen]} if chosen in people else {}
+    return {f"{kind}_id": people[chosen]} if chosen in people else {}
 
 
 def said() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Holds: what may not be erased for now, why, and until when somebody looks again. Placed, reviewed and released here."""
 
-import uuid
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -8,10 +7,9 @@ import streamlit as st
 
 from core import privacy_actions, queries
 from core.errors import AdminError
-from core.models.erasure import HOLD_BASES, RELEASE_REASONS
 from core.privacy_actions import FoundPerson
 from core.queries import Hold, HoldCounts
-from ui import confirm, export, guards, states
+from ui import confirm, export, guards, holding, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -19,9 +17,7 @@ from ui.tables import day, literal
 
 STAFF = guards.require("privacy_officer", what="Holds")
 STANDING, RELEASED = "Standing", "Released"
-RECORD, TABLE, EVERYTHING = SCOPES = ("One record", "All of a table", "Everything about the person")
-PLACE, RELEASE = "place hold", "release hold"
-REVIEW_DAYS, LONGEST_DAYS, SOON_DAYS = 180, 366, 14
+SOON_DAYS = 14
 HEADER = ("Hold", "Keeps", "Because of", "Case", "Owner", "Review", "Since", "Released", "Reason")
 HELP = (
     "A hold keeps what the law needs (a lawsuit, an order, an audit) from being erased, and nothing else. An erasure asks for "
@@ -60,90 +56,8 @@ def finder() -> None:
             return
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(f"{found.name} · {found.kind}", width="stretch")
-            st.button("Somebody else", type="tertiary", icon=":material/undo:", on_click=forget)
-        arguments, problem = wanted(found)
-        if st.button("Place this hold", icon=":material/lock:", key="hold_place"):
-            st.session_state["hold_problem"] = problem
-            if not problem:
-                confirm.open_danger(PLACE)
-        if said := st.session_state.get("hold_problem", ""):
-            st.error(literal(said))
-    if not problem:
-        place_dialog(arguments)
-
-
-def wanted(found: FoundPerson) -> tuple[dict[str, Any], str]:
-    """Draw what a new hold needs; return the verb's arguments, and what is missing."""
-    tables = queries.holdable_tables(found.kind)
-    left, right = st.columns(2)
-    with left:
-        scope = st.radio("Keeps", SCOPES, key="hold_scope",
-                         help="As little as the case needs: a hold on everything stops the whole erasure.")  # fmt: skip
-        table = record = None
-        if scope != EVERYTHING:
-            table = st.selectbox("Table", list(tables), key="hold_table", index=None, format_func=lambda name: tables[name],
-                                 placeholder="Choose what it is in")  # fmt: skip
-        if scope == RECORD:
-            record = st.text_input("Id of the record", key="hold_record", max_chars=60, placeholder="0199a8f2-…")
-    with right:
-        basis = st.selectbox("Because of", HOLD_BASES, key="hold_basis", index=None, placeholder="Choose a basis")
-        reference = st.text_input(
-            "Case", key="hold_reference", max_chars=200, placeholder="Its number at the court or authority"
-        )
-        today = now().date()
-        review = st.date_input("Review by", today + timedelta(days=REVIEW_DAYS), key="hold_review", format="YYYY-MM-DD",
-                               min_value=today + timedelta(days=1), max_value=today + timedelta(days=LONGEST_DAYS))  # fmt: skip
-        note = st.text_area(
-            "Note", key="hold_note", max_chars=2000, height=68, placeholder="For the next officer (optional)"
-        )
-    record_id, problem = record_of(record)
-    if scope != EVERYTHING and table is None:
-        problem = problem or "Choose the table that holds what has to stay."
-    if scope == RECORD and record_id is None:
-        problem = problem or "Give the id of the record, or hold all of the table."
-    if basis is None or not (reference or "").strip():
-        problem = problem or "A hold needs a basis and the case it belongs to."
-    arguments = {
-        f"{found.kind}_id": found.id, "table": table, "record_id": record_id, "basis": basis or "", "reference": reference or "",
-        "note": note or "", "review_on": review, "form_key": form_key(),
-    }  # fmt: skip
-    return arguments, problem
-
-
-def record_of(typed: str | None) -> tuple[uuid.UUID | None, str]:
-    """The id that was typed, or a sentence."""
-    if not (typed or "").strip():
-        return None, ""
-    try:
-        return uuid.UUID((typed or "").strip()), ""
-    except ValueError:
-        return None, "That is no id. An id has 32 letters and digits, like 0199a8f2-6c1e-7d35-9b1a-3f2c7f1f0c11."
-
-
-def place_dialog(arguments: dict[str, Any]) -> None:
-    """Draw the last step in front of a new hold."""
-    table = arguments["table"]
-    what = (
-        "**everything** about this person"
-        if table is None
-        else f"{'one record of' if arguments['record_id'] else 'all'} **{queries.table_words(table)}**"
-    )
-    review: date = arguments["review_on"]
-    confirm.danger_dialog(
-        PLACE,
-        title="Place a legal hold",
-        consequence=f"Until somebody releases it, {what} stays, with whatever it points to, also when the person asked for deletion.",
-        facts=f"Because of **{arguments['basis']}**, case {literal(arguments['reference'])} · to be reviewed by **{day(review)}**",
-        word="hold",
-        button="Place the hold",
-        verb=privacy_actions.place_hold,
-        arguments=arguments,
-        reasons=None,
-        nothing="Nothing is held.",
-        done="The hold stands.",
-        then=lambda _number: forget(),
-        icon="lock",
-    )
+            st.button("Somebody else", type="tertiary", icon=":material/undo:", on_click=holding.forget)
+        holding.form(found)
 
 
 def find() -> None:
@@ -155,18 +69,6 @@ def find() -> None:
         return
     st.session_state["hold_person"] = found
     st.session_state["hold_missing"] = "" if found else "Nobody has exactly this address. Check it with whoever asked."
-
-
-def forget() -> None:
-    """Begin anew."""
-    for name in [name for name in st.session_state if str(name).startswith("hold_")]:
-        del st.session_state[name]
-
-
-def form_key() -> uuid.UUID:
-    """One key for one form, so that a repeated click is one hold."""
-    made: uuid.UUID = st.session_state.setdefault("hold_form_key", uuid.uuid4())
-    return made
 
 
 def listing(counts: HoldCounts, moment: datetime) -> None:
@@ -298,30 +200,15 @@ def show(hold: Hold) -> None:
 def decide(hold: Hold, moment: datetime) -> None:
     """Draw the two things that can be done about a standing hold."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        until = st.date_input("Still needed until", moment.date() + timedelta(days=REVIEW_DAYS), key=f"until_{hold.id}", format="YYYY-MM-DD",
-                              min_value=moment.date() + timedelta(days=1), max_value=moment.date() + timedelta(days=LONGEST_DAYS), width=180)  # fmt: skip
+        until = st.date_input("Still needed until", moment.date() + timedelta(days=holding.REVIEW_DAYS), key=f"until_{hold.id}", format="YYYY-MM-DD",
+                              min_value=moment.date() + timedelta(days=1), max_value=moment.date() + timedelta(days=holding.LONGEST_DAYS), width=180)  # fmt: skip
         st.button("Keep it", icon=":material/event_repeat:", key="keep_hold", on_click=review, args=(hold, until))
         st.space("stretch")
         if st.button(":red[:material/lock_open: Release the hold]", key="release_hold"):
-            confirm.open_danger(RELEASE)
+            confirm.open_danger(holding.release_key(hold))
     if problem := st.session_state.pop("review_problem", ""):
         st.error(literal(problem))
-    confirm.danger_dialog(
-        RELEASE,
-        title=f"Release {hold.number}",
-        consequence="What it kept **goes on by itself**: an erasure that waited for it continues, and nobody can bring back what it takes.",
-        facts=f"Keeps {literal(hold.scope)} because of {literal(hold.basis)}, case {literal(hold.reference or '–')}",
-        before=f"Placed by {literal(hold.placed_by)} on {day(hold.placed_at)}.",
-        word=hold.number,
-        button="Release the hold",
-        verb=privacy_actions.release_hold,
-        arguments={"hold_id": hold.id, "confirmation": hold.number},
-        reasons=RELEASE_REASONS,
-        keep="Keep it",
-        nothing="The hold stands.",
-        done=f"{hold.number} is released.",
-        icon="lock_open",
-    )
+    holding.release_dialog(hold)
 
 
 def review(hold: Hold, until: date) -> None:

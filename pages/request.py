@@ -8,17 +8,18 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.errors import NotFound
 from core.policy.machine import WAITS
-from core.queries import ErasureRead, LetterRow, RequestPage
+from core.privacy_actions import FoundPerson
+from core.queries import ErasureRead, Hold, LetterRow, RequestPage
 from core.settings import ROOT
 from core.words import isolated
-from ui import by_hand, desk, erasing, guards, plans, request_dialogs, states
+from ui import by_hand, confirm, desk, erasing, guards, holding, plans, request_dialogs, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day, literal
 
 STAFF = guards.require("privacy_officer", what="Request")
-DESK, HOLDS = ROOT / "pages" / "requests.py", ROOT / "pages" / "holds.py"
+DESK = ROOT / "pages" / "requests.py"
 DECIDED = ("to approve", "waiting", "erasing")
 WHO = {"subject": "the person", "parent": "a parent", "agent": "an agent"}
 NEXT = {
@@ -129,7 +130,7 @@ def rare(found: RequestPage) -> dict[str, str]:
         options["Record the answer"] = "answer"
     options |= {"Write a letter": "letter", "Add a note": "note"}
     if known:
-        options["Go to holds"] = "holds"
+        options["Place a hold"] = "hold"
     if not fresh:
         options |= {"Refuse": "refuse", "Record a withdrawal": "withdraw"}
     elif row.state == "to approve":
@@ -158,8 +159,8 @@ def start(name: str, request_id: uuid.UUID, version: int) -> None:
     """Begin an action on the request as it is drawn now."""
     if name == "take":
         desk.decide(privacy_actions.take_request, request_id=request_id, version=version)
-    elif name == "holds":
-        st.session_state["go_to_holds"] = True  # a callback runs before the pages of this run are known
+    elif name == "hold":
+        begin_hold(request_id)
     elif name == "plan":
         if desk.decide(
             privacy_actions.open_plan, done="You have opened the plan. It is recorded.", request_id=request_id
@@ -514,6 +515,70 @@ def confirm_step(step_id: uuid.UUID) -> None:
     desk.decide(privacy_actions.confirm_step, done="Recorded as done.", step_id=step_id)
 
 
+def holds_of(found: RequestPage) -> tuple[Hold, ...]:
+    """The holds on this request's person; none once the person is gone."""
+    if found.person_id is None:
+        return ()
+    return read(STAFF, queries.holds_of, **{f"{found.row.person}_id": found.person_id})
+
+
+def begin_hold(request_id: uuid.UUID) -> None:
+    """Open the form of a new hold."""
+    holding.forget()
+    st.session_state["hold_for"] = request_id
+
+
+def holds(found: RequestPage, rows: tuple[Hold, ...]) -> None:
+    """Draw what may not be erased of this person, and the way to hold more or to release it."""
+    opened = st.session_state.get("hold_for") == found.row.id and found.row.closed_at is None and not found.own_record
+    if not rows and not opened:
+        return
+    st.subheader(
+        "Holds",
+        anchor=False,
+        help="What the law needs stays until somebody releases it; the rest of a deletion goes on.",
+    )
+    with st.container(border=True):
+        for hold in rows:
+            one_hold(hold, own=found.own_record)
+        if opened:
+            new_hold(found)
+        elif found.row.closed_at is None and not found.own_record:
+            st.button(
+                "Place a hold",
+                icon=":material/lock:",
+                key="hold_begin",
+                type="tertiary",
+                on_click=begin_hold,
+                args=(found.row.id,),
+            )
+
+
+def one_hold(hold: Hold, *, own: bool) -> None:
+    """Draw one hold: what it keeps, why, until when; a released one says that what it held goes on."""
+    stands = hold.released_at is None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        icon = ":violet[:material/gavel:]" if stands else ":gray[:material/lock_open:]"
+        detail = (f"{hold.basis} · {literal(hold.reference or '–')} · review by {day(hold.review_on)} · {literal(hold.owner)}" if stands else
+                  f"released {day(hold.released_at)} by {literal(hold.released_by or '–')} ({hold.release_reason}): what it held goes on")  # fmt: skip
+        st.markdown(f"{icon} **{hold.number}** keeps {literal(hold.scope)}  \n:gray[:small[{detail}]]", width="stretch")
+        if stands and not own and st.button("Release", key=f"release_{hold.number}", type="tertiary"):
+            confirm.open_danger(holding.release_key(hold))
+    if stands:
+        holding.release_dialog(hold)
+
+
+def new_hold(found: RequestPage) -> None:
+    """Draw the form of a new hold on this request's person; opening it shows who they are, which is recorded."""
+    act(privacy_actions.record_request_view, request_id=found.row.id)
+    assert found.person_id is not None
+    who = FoundPerson(found.row.person or "student", found.person_id, found.row.who or "–", found.email or "–")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.text(isolated(who.name), width="stretch")
+        st.button("Cancel", key="hold_cancel", type="tertiary", on_click=holding.forget)
+    holding.form(who)
+
+
 def person(found: RequestPage) -> None:
     """Draw who this is and what they wrote, once revealed; every showing is recorded."""
     st.subheader("The person", anchor=False)
@@ -626,8 +691,15 @@ def danger(found: RequestPage) -> None:
                   on_click=request_dialogs.ask, args=(request_dialogs.EARLY, row.version))  # fmt: skip
 
 
-def notices(found: RequestPage) -> None:
+def notices(found: RequestPage, held: tuple[Hold, ...]) -> None:
     """Say what is out of the ordinary."""
+    standing = [hold for hold in held if hold.released_at is None]
+    if found.row.kind == "delete" and found.row.closed_at is None and standing:
+        whole = next((hold for hold in standing if hold.table is None), None)
+        numbers = ", ".join(hold.number for hold in standing)
+        st.info(f"**{whole.number} keeps everything about this person**: nothing is erased until it is released." if whole else
+                f"**{numbers}** {'keeps' if len(standing) == 1 else 'keep'} part of this person's data; the rest of the deletion goes on."
+                " A release resumes what was held.", icon=":material/gavel:")  # fmt: skip
     if found.own_record:
         st.warning("This is your own record. Another privacy officer decides.", icon=":material/person_off:")
     elif found.subject_is_staff and found.row.closed_at is None:
@@ -641,8 +713,6 @@ def notices(found: RequestPage) -> None:
 
 def page(moment: datetime) -> None:
     """Draw the request, or say that there is none: one answer for an unknown id and somebody else's."""
-    if st.session_state.pop("go_to_holds", False):
-        st.switch_page(HOLDS)
     back()
     request_id = wanted()
     try:
@@ -655,12 +725,18 @@ def page(moment: datetime) -> None:
     title_row(found)
     if desk.OPEN not in st.session_state:  # a dialog says it itself
         desk.say()
-    notices(found)
+    held = holds_of(found)
+    notices(found, held)
     clocks(found, moment)
     grid = st.grid(3, min_column_width=295)
     with grid.cell(column_span=2):
-        for draw in (steps, plan) if found.erasure and found.erasure.begun_at else (plan, steps):
-            draw(found, moment)
+        begun = found.erasure and found.erasure.begun_at
+        if begun:
+            steps(found, moment)
+        plan(found, moment)
+        holds(found, held)
+        if not begun:
+            steps(found, moment)
     with grid.cell():
         timeline(found)
         person(found)

@@ -1,4 +1,5 @@
-"""The one runner of actions: nothing else in the screens opens a transaction that changes something.
+"""The one runner of actions: nothing else in the screens opens a transaction that changes something, or writes down that
+somebody was refused.
 
 It asks for the session again inside the same transaction as the effect, so that a right that ended a moment ago ends here
 too. No ``st.rerun``, ``st.stop`` or ``st.switch_page`` happens inside: they would roll the change back.
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from core import db, privacy_actions
-from core.errors import Refused
+from core.errors import NotFresh, Refused
 from ui.clock import now
 
 Answer = TypeVar("Answer")
@@ -27,8 +28,20 @@ def act(
 
     ``before_commit`` gets the answer inside the transaction: what it writes into the tab's state stands exactly when the
     effect does, because an interrupted run rolls both back. Raises Refused when the session is over by now, and whatever
-    the verb raises.
+    the verb raises. A refusal is one line of the audit, by the verb's name; a proof of identity that is too old is none.
     """
+    try:
+        return _done(verb, before_commit, arguments)
+    except NotFresh:
+        raise
+    except Refused:
+        _record(verb.__name__)
+        raise
+
+
+def _done(
+    verb: Callable[..., Answer], before_commit: Callable[[Answer], None] | None, arguments: dict[str, Any]
+) -> Answer:
     with db.transaction() as session:
         staff = privacy_actions.live_session(session, secret=str(st.session_state.get("token", "")), now=now())
         if staff is None:
@@ -40,3 +53,11 @@ def act(
         if before_commit:
             before_commit(answer)
         return answer
+
+
+def _record(what: str) -> None:
+    """Write the refusal after the transaction that it ended, as whoever was refused; nobody is known once the session is over."""
+    with db.transaction() as session:
+        staff = privacy_actions.live_session(session, secret=str(st.session_state.get("token", "")), now=now())
+        if staff is not None:
+            privacy_actions.record_refusal(session, what=what, by=staff, now=now())

@@ -19,8 +19,8 @@ from typing import Any
 
 import streamlit as st
 
-from core import db, privacy_actions
-from core.errors import AdminError, NotFresh, Refused
+from core import privacy_actions
+from core.errors import AdminError
 from core.privacy_actions import SignedIn, Staff
 from ui import guards, signin
 from ui.actions import act
@@ -206,18 +206,6 @@ def _run(
 
     try:
         act(verb, before_commit=closed, **arguments)
-    except NotFresh as error:
-        return error.sentence
-    except Refused as error:
-        _record(key)
-        return error.sentence
     except AdminError as error:
         return error.sentence
     return ""
-
-
-def _record(key: str) -> None:
-    staff = guards.signed_in()
-    if staff is not None:
-        with db.transaction() as session:
-            privacy_actions.record_refusal(session, what=key.partition(":")[0], by=staff, now=now())

@@ -12,8 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.errors import AdminError, Refused
-from core.privacy_actions import record_refusal
+from core.errors import AdminError
 from core.queries import QueueRow
 from ui import confirm
 from ui.actions import act
@@ -109,13 +108,10 @@ def chips(label: str, found: Iterable[tuple[str, str]], *, width: int) -> Any:
     )
 
 
-def decide(verb: Callable[..., Any], *, done: str = "", what: str = "request", **arguments: Any) -> Any:
+def decide(verb: Callable[..., Any], *, done: str = "", **arguments: Any) -> Any:
     """Run a verb and keep what came of it for the next run: its receipt, or the sentence why not (then return None)."""
     try:
         receipt = act(verb, **arguments)
-    except Refused as error:
-        act(record_refusal, what=what)
-        st.session_state[SAID] = ("problem", error.sentence)
     except AdminError as error:
         st.session_state[SAID] = ("problem", error.sentence)
     else:

@@ -26,6 +26,8 @@ from core.policy import in_force
 from core.policy.clock import add_months
 from core.privacy.audit import Action, append
 from core.privacy.deletion import put_up_plans
+from core.processors.manual import Manual
+from core.processors.protocol import Change, Person
 from core.settings import ROOT
 
 SOURCE = "seed"
@@ -56,6 +58,8 @@ FILES: tuple[tuple[str, type[Base]], ...] = (
     ("request_texts", q.RequestText),
 )
 BY_MONTH = {"usage_event": "at", "email_log": "sent_at"}
+# What a closed account asks of processors by hand: where, and what.
+BY_HAND = (("MongoDB Atlas", "sign-in off"), ("SMTP", "marketing off"))
 REFERENCES = ("program", "cohort", "module", "student", "enrollment", "submission", "visitor", "guardian", "request")
 
 
@@ -65,9 +69,23 @@ def seed(session: Session, *, now: datetime) -> dict[str, int]:
     written = {name: _load_file(session, name, model, base) for name, model in FILES}
     refresh_statuses(session, now)
     put_up_plans(session, source=SOURCE, now=now)
+    if written["requests"]:
+        _ask_by_hand(session)
     if any(written.values()):
         append(session, Action.IMPORTED, now=now, source=SOURCE, rows=sum(written.values()))
     return written
+
+
+def _ask_by_hand(session: Session) -> None:
+    """What has to follow a closed account at processors that nobody connected: steps for people, due 14 days after the closing."""
+    closed = select(q.Request).where(
+        q.Request.source == SOURCE, q.Request.account_closed_at.is_not(None), q.Request.closed_at.is_(None)
+    )
+    for request in session.scalars(closed.order_by(q.Request.account_closed_at)):
+        assert request.student_id is not None and request.account_closed_at is not None
+        about = Person("student", request.student_id, request.id)
+        for processor, change in BY_HAND:
+            Manual(processor).propagate(session, about, Change(change), now=request.account_closed_at)
 
 
 def _base(session: Session, now: datetime) -> date:

@@ -4,7 +4,7 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Date, ForeignKey, Identity, Index
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Date, ForeignKey, Identity, Index
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,6 +13,12 @@ from core.models.labels import Category, Erasure, about, label, outside, technic
 from core.models.platform import one_of
 
 SCHEMA = "privacy"
+SEAL_REASONS = (
+    "fault of disk or software",
+    "changed by hand, cause known",
+    "changed, cause unknown",
+    "backup restored without its end",
+)
 
 _STUDENT_ROW = about(reaches="student_id", erasure=Erasure.ROW)
 _RECORD = about(
@@ -90,7 +96,10 @@ class AuditEvent(Base):
 class AuditCheck(Base):
     """One verification of the whole audit. ``problem`` is "" when it was sound; the row with the highest number decides (a clock may jump) whether guarded
     actions are open. ``head`` is the hash of the last good line, ``signed_at`` the time of the newest of the ``checkpoints`` found in
-    ``place``."""
+    ``place``.
+
+    Where lines are broken, ``last_line`` is the last one that is (``broken_at`` the first), ``lost_until`` the last one that was seen
+    and is gone, ``digest`` the SHA-256 of what stands in between, and ``end_head`` the hash from which the log goes on."""
 
     __tablename__ = "audit_check"
     __table_args__ = ({"schema": SCHEMA, "info": _NOBODY},)
@@ -104,6 +113,47 @@ class AuditCheck(Base):
     checkpoints: Mapped[int] = mapped_column(info=technical())
     signed_at: Mapped[datetime | None] = mapped_column(info=technical())
     place: Mapped[str] = mapped_column(info=technical())
+    last_line: Mapped[int | None] = mapped_column(BigInteger, info=technical())
+    lost_until: Mapped[int | None] = mapped_column(BigInteger, info=technical())
+    digest: Mapped[bytes | None] = mapped_column(info=technical())
+    end_head: Mapped[bytes | None] = mapped_column(info=technical())
+
+
+class AuditSeal(Base):
+    """A break of the audit that two people have acknowledged: proposed by one, confirmed by another, signed by our key.
+
+    It repeats what one check found (``check_number``): lines ``first_line`` to ``last_line`` are not as they were written
+    (None: signed checkpoints are missing, no line), those up to ``lost_until`` were seen and are gone. ``digest`` binds what
+    stands there now, ``end_head`` is the hash from which the log goes on. Never changed, never removed: every later
+    verification names it.
+    """
+
+    __tablename__ = "audit_seal"
+    __table_args__ = (
+        one_of("reason", SEAL_REASONS),
+        CheckConstraint(
+            "num_nulls(confirmed_at, confirmed_by, signature, public_key) in (0, 4)", name="confirmed_whole"
+        ),
+        CheckConstraint("confirmed_by <> proposed_by", name="two_people"),
+        {"schema": SCHEMA, "info": _NOBODY},
+    )
+
+    id: Mapped[Id]
+    check_number: Mapped[int] = mapped_column(BigInteger, info=technical())
+    checked_at: Mapped[datetime] = mapped_column(info=technical())
+    first_line: Mapped[int | None] = mapped_column(BigInteger, info=technical())
+    last_line: Mapped[int | None] = mapped_column(BigInteger, info=technical())
+    lost_until: Mapped[int | None] = mapped_column(BigInteger, info=technical())
+    digest: Mapped[bytes | None] = mapped_column(info=technical())
+    end_head: Mapped[bytes | None] = mapped_column(info=technical())
+    problem: Mapped[str] = mapped_column(info=technical())
+    reason: Mapped[str] = mapped_column(info=technical())
+    proposed_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
+    proposed_by: Mapped[uuid.UUID] = mapped_column(info=label(Category.STAFF))
+    confirmed_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+    confirmed_by: Mapped[uuid.UUID | None] = mapped_column(info=label(Category.STAFF))
+    public_key: Mapped[str | None] = mapped_column(info=technical())
+    signature: Mapped[str | None] = mapped_column(info=technical())
 
 
 class PolicyVersion(Base):

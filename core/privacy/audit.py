@@ -9,6 +9,7 @@ Python, and compares every checkpoint; :func:`check` keeps what it found, and :f
 ``details`` holds codes, counts and opaque ids, never text about a person.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -26,11 +27,12 @@ from sqlalchemy.orm import Session
 
 from core import append_only, signing
 from core.errors import DatabaseError, Refused
-from core.models.privacy import AuditCheck, AuditEvent
+from core.models.privacy import AuditCheck, AuditEvent, AuditSeal
 from core.settings import settings
 
 DOMAIN = "resocode-audit-1"
 CHECKPOINT_DOMAIN = b"resocode-checkpoint-1\n"
+SEAL_DOMAIN = b"resocode-seal-1\n"
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
@@ -54,7 +56,12 @@ class Action(StrEnum):
     CONFIRMATION_FAILED = "confirmation failed", "Somebody tried to prove again who they are and did not.", "reason"
     SIGNED_OUT = "signed out", "Somebody ended their session."
     SESSION_REFUSED = "session refused", "A tab came back without the cookie of its session; it was signed out."
-    REFUSED = "refused", "Somebody asked for a page or list that their role does not open.", "what", "role"
+    REFUSED = (
+        "refused",
+        "Somebody asked for a page, list or action that is not open to them; the action by its name.",
+        "what",
+        "role",
+    )
     PERSON_VIEWED = (
         "person viewed",
         "A person's record was opened or their contact shown: once per session, person and purpose in 15 minutes.",
@@ -179,6 +186,11 @@ class Action(StrEnum):
     REQUEST_REFUSED = "request refused", "A request was refused, with reasons.", "reason"
     REQUEST_WITHDRAWN = "request withdrawn", "A request is not wanted any more.", "reason"
     REQUEST_ANSWERED = "request answered", "A request was answered by hand, with evidence.", "outcome"
+    WORDS_ERASED = (
+        "words of unknown people erased",
+        "What was written for closed requests of people whom nobody found was erased after its period.",
+        "rows",
+    )
     ACCOUNT_CLOSED = (
         "account closed",
         "An account was closed for a deletion (account: false, a visitor has none), and its plan waits for approval.",
@@ -275,6 +287,22 @@ class Action(StrEnum):
         "A check found the audit not as it was written; guarded actions closed.",
         "line",
     )
+    BREAK_PROPOSED = (
+        "audit break put up",
+        "Somebody asks a second person to acknowledge a break of the audit, so that guarded actions can open again.",
+        "first",
+        "last",
+        "lost",
+        "reason",
+    )
+    BREAK_ACKNOWLEDGED = (
+        "audit break acknowledged",
+        "A second person acknowledged a break of the audit; every later check names it.",
+        "first",
+        "last",
+        "lost",
+        "reason",
+    )
     AUDIT_SOUND = "audit found sound", "A check found the audit sound after it had been broken; guarded actions open."
     AUDIT_RESTORED = (
         "audit restored",
@@ -310,9 +338,43 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A break that two people acknowledged: lines ``first`` to ``last`` prove nothing, those up to ``lost_until`` are gone.
+
+    ``first`` None: signed checkpoints are missing. What was known of these lines before ``checked_at`` no longer counts.
+    """
+
+    first: int | None
+    last: int
+    lost_until: int
+    digest: bytes
+    head: bytes
+    problem: str
+    checked_at: datetime
+    check_number: int
+    confirmed_at: datetime
+
+    @property
+    def words(self) -> str:
+        """The gap in words: ``lines 3 to 5``."""
+        if self.first is None:
+            return f"checkpoints before {self.checked_at:%Y-%m-%d %H:%M} UTC"
+        to = max(self.last, self.lost_until)
+        return f"line {self.first:,}" if to == self.first else f"lines {self.first:,} to {to:,}"
+
+    def covers(self, line: int) -> bool:
+        """Whether a line lies in the gap."""
+        return self.first is not None and self.first <= line <= max(self.last, self.lost_until)
+
+
+@dataclass(frozen=True)
 class Verification:
     """What a check of the whole log found. ``broken_at`` is the first line that is not as it was written; ``head`` is the
-    hash of the last line that is (empty: there is none)."""
+    hash of the last line that is (empty: there is none).
+
+    ``last_line`` is the last line that is not as it was written, ``lost_until`` the last one that was seen and is gone (None:
+    none), ``digest`` the SHA-256 of what stands from ``broken_at`` to ``last_line``, ``end_head`` the hash that follows.
+    ``gaps``: the breaks that were acknowledged before."""
 
     lines: int
     broken_at: int | None
@@ -320,6 +382,11 @@ class Verification:
     checkpoints: int
     signed_at: datetime | None = None
     head: bytes = b""
+    last_line: int | None = None
+    lost_until: int | None = None
+    digest: bytes = b""
+    end_head: bytes = b""
+    gaps: tuple[Gap, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -390,13 +457,30 @@ def verify(session: Session, *, folder: Path | None = None) -> Verification:
         known, unreadable = checkpoints(folder), ""
     except DatabaseError as error:
         known, unreadable = [], error.sentence.rstrip(".")
-    heads = _Heads(known, last=_last_sound(session), place=_place(folder))
-    heads.problem = unreadable or heads.problem
-    chain = _Chain(heads)
+    gaps, unsigned_seal = acknowledged(session)
+    heads = _Heads(known, last=_last_sound(session), place=_place(folder), gaps=gaps)
+    heads.problem = unreadable or heads.problem or unsigned_seal
+    chain = _Chain(heads, gaps=gaps)
     for line in _lines(session):
-        if not chain.takes(line):
-            break
+        chain.takes(line)
     return chain.verdict()
+
+
+def acknowledged(session: Session) -> tuple[tuple[Gap, ...], str]:
+    """Return the breaks that two people acknowledged, in the order of their lines, and what is wrong with one of them."""
+    gaps: list[Gap] = []
+    for seal in session.scalars(
+        select(AuditSeal).where(AuditSeal.confirmed_at.is_not(None)).order_by(AuditSeal.check_number)
+    ):
+        if not seal_holds(seal):
+            return (), "an acknowledgement of a break is not signed by our key"
+        assert seal.confirmed_at is not None
+        made = Gap(seal.first_line, seal.last_line or 0, seal.lost_until or 0, seal.digest or b"", seal.end_head or b"", seal.problem,
+                   seal.checked_at, seal.check_number, seal.confirmed_at)  # fmt: skip
+        # A later one that reaches as far takes an earlier one in.
+        gaps = [each for each in gaps if each.first is None or not (made.covers(each.first) and made.last >= each.last)]
+        gaps.append(made)
+    return tuple(sorted(gaps, key=lambda gap: gap.first or 0)), ""
 
 
 def check(session: Session, *, now: datetime, folder: Path | None = None) -> Verification:
@@ -404,10 +488,11 @@ def check(session: Session, *, now: datetime, folder: Path | None = None) -> Ver
 
     A change from sound to broken or back is a line of the audit itself. Works as the worker role.
     """
-    before, found = newest_check(session), verify(session, folder=folder)
+    before, found = newest_check(session), _as_first_found(newest_check(session), verify(session, folder=folder))
     made = AuditCheck(
         checked_at=now, lines=found.lines, head=found.head, broken_at=found.broken_at, problem=found.problem,
-        checkpoints=found.checkpoints, signed_at=found.signed_at, place=_place(folder),
+        checkpoints=found.checkpoints, signed_at=found.signed_at, place=_place(folder), last_line=found.last_line,
+        lost_until=found.lost_until, digest=found.digest or None, end_head=found.end_head if found.broken_at else None,
     )  # fmt: skip
     session.add(made)
     session.flush()
@@ -417,6 +502,17 @@ def check(session: Session, *, now: datetime, folder: Path | None = None) -> Ver
     elif found.sound and not was_sound:
         append(session, Action.AUDIT_SOUND, now=now)
     return found
+
+
+def _as_first_found(before: AuditCheck | None, found: Verification) -> Verification:
+    """Say of a cut end what the first check said: lines were written behind it since, under numbers that were used before."""
+    if before is None or not before.problem or before.broken_at is None or before.last_line is None:
+        return found
+    cut = found.broken_at is not None and found.last_line is not None and found.last_line < found.broken_at
+    if not (cut and before.last_line < before.broken_at and before.lost_until == found.lost_until):
+        return found
+    return dataclasses.replace(found, broken_at=before.broken_at, last_line=before.last_line, end_head=before.end_head or b"",
+                               problem=before.problem)  # fmt: skip
 
 
 def newest_check(session: Session) -> AuditCheck | None:
@@ -459,11 +555,14 @@ def checkpoint(session: Session, *, now: datetime, folder: Path | None = None) -
     follow from the last checkpoint: nothing false is signed. Call it in a transaction of its own: a line that is rolled back
     afterwards must not have been signed.
     """
-    known = checkpoints(folder)
-    chain = _since(session, known)
+    gaps, _ = acknowledged(session)
+    signed = checkpoints(folder)
+    known = [each for each in signed if not _void(each, gaps)]
+    chain = _since(session, known, gaps)
     if not chain.count or (known and known[-1].size == chain.count):
         return None
-    return _kept(_signed(now, chain.count, chain.head), folder)
+    lost = max((each.size for each in signed if each.size > chain.count), default=0)  # acknowledged: the chain is sound
+    return _kept(_signed(now, chain.count, chain.head, lost=lost), folder)
 
 
 def accept_restore(session: Session, *, now: datetime, folder: Path | None = None) -> Checkpoint | None:
@@ -473,9 +572,10 @@ def accept_restore(session: Session, *, now: datetime, folder: Path | None = Non
     The loss stays on record for good: in the checkpoints, in every check, and in a line of the log. Raises DatabaseError
     when what is left of the log was changed.
     """
-    known = checkpoints(folder)
+    gaps, _ = acknowledged(session)
+    known = [each for each in checkpoints(folder) if not _void(each, gaps)]
     longest = max((each.size for each in standing(known, _signature_holds)), default=0)
-    chain = _Chain(_Heads(known))
+    chain = _Chain(_Heads(known), gaps=gaps)
     for line in _lines(session):
         if not chain.takes(line):
             raise DatabaseError(
@@ -537,41 +637,91 @@ def size(session: Session) -> int:
 class _Chain:
     """The lines as they come by, and the first thing that is wrong with them."""
 
-    def __init__(self, heads: "_Heads", *, count: int = 0, head: bytes = b"") -> None:
-        self.heads, self.count, self.head = heads, count, head
+    def __init__(self, heads: "_Heads", *, count: int = 0, head: bytes = b"", gaps: tuple[Gap, ...] = ()) -> None:
+        self.heads, self.count, self.head, self.gaps = heads, count, head, gaps
+        self.ahead = [gap for gap in gaps if gap.first is not None and gap.last >= gap.first > count]
+        self.sum = hashlib.sha256()
+        self.inside = False
         self.problem = ""
         self.broken_at: int | None = None
+        self.before = (count, head)
+        self.worst: tuple[int, bytes, bytes] | None = None
 
     def takes(self, line: Row[int, bytes, bytes, str]) -> bool:
-        """Add a line; False when it is not the one that was written."""
+        """Add a line; False when it is not the one that was written, or comes after one that is not."""
         seq, previous, own, body = line
-        expected = self.count + 1
-        if seq != expected:
-            return self._broken(expected, f"line {expected} is missing")
-        if previous != self.head or own != hashlib.sha256(body.encode()).digest():
-            return self._broken(seq, f"line {seq} was changed")
+        digest = hashlib.sha256(body.encode()).digest()
+        problem, at = self._wrong(seq, previous, own, digest)
+        self.before = (seq, own)
+        if self.problem or problem:
+            self.sum.update(own + digest)
+        if problem:
+            self.worst = (seq, own, self.sum.digest())
+            return self._broken(at, problem)
+        return not self.problem
+
+    def _wrong(self, seq: int, previous: bytes, own: bytes, digest: bytes) -> tuple[str, int]:
+        """What is wrong with a line, and where that begins. After the first thing, lines are compared with each other only."""
+        if not self.problem and self.ahead and seq >= (self.ahead[0].first or 0):
+            return self._in_gap(self.ahead[0], seq, own, digest)
+        last, head = self.before if self.problem else (self.count, self.head)
+        if seq != last + 1:
+            return f"line {last + 1} is missing", last + 1
+        if previous != head or own != digest:
+            return f"line {seq} was changed", seq
         if problem := self.heads.contradiction(seq, own):
-            return self._broken(seq, problem)
-        self.count, self.head = seq, own
-        return True
+            return problem, seq
+        if not self.problem:
+            self.count, self.head = seq, own
+        return "", seq
+
+    def _in_gap(self, gap: Gap, seq: int, own: bytes, digest: bytes) -> tuple[str, int]:
+        """Pass what two people acknowledged, as it stood then."""
+        assert gap.first is not None
+        if not self.inside and self.count != gap.first - 1:
+            return f"line {self.count + 1} is missing", self.count + 1
+        whole = self.sum.copy()
+        whole.update(own + digest)
+        self.inside = True
+        if seq > gap.last or (seq == gap.last and (whole.digest(), own) != (gap.digest, gap.head)):
+            return f"what was acknowledged of {gap.words} was changed again", gap.first
+        self.sum = whole
+        if seq == gap.last:
+            self.count, self.head, self.sum, self.inside = seq, own, hashlib.sha256(), False
+            self.ahead.pop(0)
+        return "", seq
 
     def verdict(self) -> Verification:
         """What was found, once all lines have come by."""
-        if not self.problem and self.count < self.heads.longest:
+        end, end_head = self.before
+        if not self.problem and self.ahead:
+            self._broken(self.ahead[0].first or 1, f"what was acknowledged of {self.ahead[0].words} is missing")
+        elif not self.problem and self.count < self.heads.longest:
             self._broken(self.count + 1, f"the log has {self.count} lines, {self.heads.witness}")
         problem = self.problem or self.heads.problem
-        return Verification(self.count, self.broken_at, problem, self.heads.count, self.heads.signed_at, self.head)
+        found = Verification(
+            self.count, self.broken_at, problem, self.heads.count, self.heads.signed_at, self.head, gaps=self.gaps
+        )
+        if self.broken_at is None:
+            return found
+        last, head, digest = self.worst or (min(end, self.broken_at - 1), end_head, hashlib.sha256().digest())
+        lost = self.heads.longest if self.heads.longest > end else None
+        return dataclasses.replace(found, last_line=last, lost_until=lost, digest=digest, end_head=head)
 
     def _broken(self, at: int, problem: str) -> bool:
-        self.broken_at, self.problem = at, problem
+        if not self.problem:
+            self.broken_at, self.problem = at, problem
         return False
 
 
 class _Heads:
     """What is known of the log from elsewhere, ready to be compared line by line: checkpoints, and the last sound check."""
 
-    def __init__(self, known: list[Checkpoint], *, last: AuditCheck | None = None, place: str = "") -> None:
-        self.count, self.place = len(known), place
+    def __init__(
+        self, known: list[Checkpoint], *, last: AuditCheck | None = None, place: str = "", gaps: tuple[Gap, ...] = ()
+    ) -> None:
+        self.count, self.place, self.gaps = len(known), place, gaps
+        known = [each for each in known if not _void(each, gaps)]
         self.heads = {each.size: each.head for each in standing(known, _signature_holds)}
         self.longest = max(self.heads, default=0)
         self.witness = f"a signed checkpoint saw {self.longest}"
@@ -586,18 +736,25 @@ class _Heads:
         return f"line {seq} is not the one that was signed or checked before" if known and known != head.hex() else ""
 
     def _compare(self, last: AuditCheck) -> None:
-        if last.lines:
+        later = [gap for gap in self.gaps if gap.check_number > last.number]
+        if last.lines and not any(gap.covers(last.lines) for gap in later):
             self.heads.setdefault(last.lines, last.head.hex())
-        if last.lines > self.longest:
-            self.longest, self.witness = last.lines, f"the last check saw {last.lines}"
-        if last.checkpoints > self.count and last.place == self.place and not self.problem:
+            if last.lines > self.longest:
+                self.longest, self.witness = last.lines, f"the last check saw {last.lines}"
+        missing = last.checkpoints > self.count and not any(gap.first is None for gap in later)
+        if missing and last.place == self.place and not self.problem:
             self.problem = f"{self.count} signed checkpoints are left of {last.checkpoints}"
 
 
-def _since(session: Session, known: list[Checkpoint]) -> _Chain:
+def _void(made: Checkpoint, gaps: tuple[Gap, ...]) -> bool:
+    """Whether a checkpoint speaks of lines that were acknowledged as broken after it was signed."""
+    return any(gap.covers(made.size) and datetime.fromisoformat(made.at) <= gap.checked_at for gap in gaps)
+
+
+def _since(session: Session, known: list[Checkpoint], gaps: tuple[Gap, ...] = ()) -> _Chain:
     """Verify what was added since the last checkpoint."""
     size, head = (known[-1].size, bytes.fromhex(known[-1].head)) if known else (0, b"")
-    chain = _Chain(_Heads(known), count=size, head=head)
+    chain = _Chain(_Heads(known), count=size, head=head, gaps=gaps)
     for line in _lines(session, after=size):
         if not chain.takes(line):
             break
@@ -655,6 +812,24 @@ def _signed(now: datetime, lines: int, head: bytes, *, lost: int = 0) -> Checkpo
 
 def _signature_holds(made: Checkpoint) -> bool:
     return signing.is_ours(made.signature, statement(made.at, made.size, made.head, lost=made.lost))
+
+
+def seal_statement(seal: AuditSeal) -> bytes:
+    """Return the bytes that an acknowledgement signs: everything but the signature."""
+    at = seal.confirmed_at.astimezone(UTC).isoformat() if seal.confirmed_at else ""
+    parts = (seal.check_number, seal.checked_at.astimezone(UTC).isoformat(), seal.first_line, seal.last_line, seal.lost_until,
+             (seal.digest or b"").hex(), (seal.end_head or b"").hex(), seal.problem, seal.reason, seal.proposed_by, seal.confirmed_by, at)  # fmt: skip
+    return SEAL_DOMAIN + "\n".join(map(str, parts)).encode()
+
+
+def sign_seal(seal: AuditSeal) -> tuple[str, str]:
+    """Return the public key and the signature (hex) of an acknowledgement."""
+    return signing.sign(seal_statement(seal))
+
+
+def seal_holds(seal: AuditSeal) -> bool:
+    """Whether one of our keys signed an acknowledgement."""
+    return signing.is_ours(seal.signature or "", seal_statement(seal))
 
 
 def statement(at: str, lines: int, head: str, *, lost: int = 0) -> bytes:

@@ -52,6 +52,11 @@ def record_refusal(session: Session, *, what: str, by: Staff, now: datetime) -> 
     append(session, Action.REFUSED, now=now, what=what, role=by.role)
 
 
+def record_command_refusal(session: Session, *, what: str, now: datetime) -> None:
+    """Record that a command was refused on the command line, which acts as the system. ``what`` is the command's name."""
+    append(session, Action.REFUSED, now=now, what=what, role="system")
+
+
 def record_closed(session: Session, *, kind: str, subject_id: uuid.UUID, by: Staff, now: datetime) -> None:
     """Record that ``by`` asked for one record ("student", "cohort") that is not there or not open to them.
 

@@ -19,7 +19,7 @@ from core.db import identify
 from core.errors import BadInput, NotFound, Refused
 from core.models.base import Base, uuid7
 from core.models.erasure import HOLD_BASES, LONGEST_NOTE, RELEASE_REASONS, LegalHold
-from core.models.ways import fates
+from core.models.ways import Fate, fates
 from core.privacy.audit import Action, append, append_view, guarded
 from core.privacy.sessions import Staff, demand_fresh
 from core.processors.local import ways_json
@@ -27,6 +27,7 @@ from core.processors.protocol import Spared
 from core.words import clean, clean_text
 
 LONGEST_REVIEW = timedelta(days=366)
+MOST_RECORDS = 200
 OFFICER = "privacy_officer"
 DO = "place and release holds"
 GONE = "There is no such hold, or it is not open to you."
@@ -53,6 +54,14 @@ class FoundPerson:
     id: uuid.UUID
     name: str
     email: str
+
+
+@dataclass(frozen=True)
+class HoldableRecord:
+    """A record that a hold can name: its id and its day, nothing of what is in it. ``at`` None: its table knows no day."""
+
+    id: uuid.UUID
+    at: datetime | None
 
 
 def holds_on(
@@ -93,6 +102,33 @@ def reveal_held(session: Session, *, hold_id: uuid.UUID, by: Staff, now: datetim
     if row is None:
         raise NotFound(GONE)
     return _seen(session, row, now)
+
+
+def records_to_hold(
+    session: Session,
+    *,
+    table: str,
+    by: Staff,
+    now: datetime,
+    student_id: uuid.UUID | None = None,
+    visitor_id: uuid.UUID | None = None,
+) -> tuple[HoldableRecord, ...]:
+    """Return the records that a table has about one person, newest first, at most 200, to place a hold on one; the view is
+    recorded. Raises BadInput for a table that holds nothing about people of this kind."""
+    as_officer(session, by, do=DO)
+    kind = "student" if student_id else "visitor"
+    fate = _fate_of(kind, table)
+    asked = {"ways": ways_json([fate]), "student": student_id, "visitor": visitor_id, "most": MOST_RECORDS}
+    found = text("select * from privacy.records_of(cast(:ways as jsonb), :student, :visitor, :most)")
+    rows = session.execute(found, asked).all()
+    append_view(
+        session,
+        person_kind=kind,
+        person_ids=[student_id or visitor_id or uuid.UUID(int=0)],
+        purpose="legal hold",
+        now=now,
+    )
+    return tuple(HoldableRecord(row.record, row.at) for row in rows)
 
 
 @guarded
@@ -229,9 +265,7 @@ def _demand_scope(
 ) -> None:
     if table is None and record is None:
         return
-    fate = next((each for each in fates("student" if student_id else "visitor") if each.table == table), None)
-    if fate is None:
-        raise BadInput("Choose one of the tables that hold something about this person.", table=table)
+    fate = _fate_of("student" if student_id else "visitor", table)
     if record is None:
         return
     columns = Base.metadata.tables[fate.table]
@@ -240,6 +274,13 @@ def _demand_scope(
     theirs = text("select privacy.is_record_of(cast(:ways as jsonb), :key, :record, :student, :visitor)")
     if not session.scalar(theirs, asked):
         raise BadInput("There is no such record of this person in that table. A hold on it would keep nothing.")
+
+
+def _fate_of(kind: str, table: str | None) -> Fate:
+    fate = next((each for each in fates(kind) if each.table == table), None)
+    if fate is None:
+        raise BadInput("Choose one of the tables that hold something about this person.", table=table)
+    return fate
 
 
 def _review_day(day: date, now: datetime) -> date:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from core.models.audit_filter import AuditFilter
-from core.models.privacy import AuditCheck, AuditEvent
+from core.models.privacy import AuditCheck, AuditEvent, AuditSeal
 
 PAGE_SIZE = 50
 COUNT_CAP = 10_000
@@ -64,6 +64,9 @@ class AuditState:
     problem: str
     checkpoints: int
     signed_at: datetime | None
+    check_number: int = 0
+    last_line: int | None = None
+    lost_until: int | None = None
 
     @property
     def broken(self) -> bool:
@@ -73,6 +76,22 @@ class AuditState:
     def stale(self, now: datetime) -> bool:
         """True when the daily check is overdue."""
         return self.checked_at is None or self.checked_at < now - PROOF_LASTS
+
+
+@dataclass(frozen=True)
+class Break:
+    """A break of the audit that somebody put up, and (``confirmed_at``) a second person acknowledged. ``mine``: by whoever looks."""
+
+    id: uuid.UUID
+    words: str
+    problem: str
+    reason: str
+    proposed_at: datetime
+    proposed_by: uuid.UUID
+    confirmed_at: datetime | None
+    confirmed_by: uuid.UUID | None
+    mine: bool
+    current: bool
 
 
 @dataclass(frozen=True)
@@ -109,7 +128,31 @@ def audit_state(session: Session) -> AuditState:
     row = session.scalars(newest).first()
     if row is None:
         return AuditState(None, 0, None, "", 0, None)
-    return AuditState(row.checked_at, row.lines, row.broken_at, row.problem, row.checkpoints, row.signed_at)
+    return AuditState(row.checked_at, row.lines, row.broken_at, row.problem, row.checkpoints, row.signed_at, row.number, row.last_line,
+                      row.lost_until)  # fmt: skip
+
+
+def audit_breaks(session: Session) -> tuple[Break, ...]:
+    """Return the breaks that were acknowledged, and those put up for the break that stands now; for officers, admins, auditors."""
+    newest = session.scalars(select(AuditCheck).order_by(AuditCheck.number.desc()).limit(1)).first()
+    listed = select(AuditSeal, (AuditSeal.proposed_by == func.staff.my_id()).label("mine")).order_by(
+        AuditSeal.proposed_at
+    )
+    found = [_break(row.AuditSeal, newest, bool(row.mine)) for row in session.execute(listed)]
+    return tuple(each for each in found if each.confirmed_at or each.current)
+
+
+def _break(seal: AuditSeal, newest: AuditCheck | None, mine: bool) -> Break:
+    current = (
+        newest is not None
+        and bool(newest.problem)
+        and (seal.first_line, seal.digest) == (newest.broken_at, newest.digest)
+    )
+    end = max(seal.last_line or 0, seal.lost_until or 0)
+    words = "signed checkpoints" if seal.first_line is None else (
+        f"line {seal.first_line:,}" if end == seal.first_line else f"lines {seal.first_line:,} to {end:,}")  # fmt: skip
+    return Break(seal.id, words, seal.problem, seal.reason, seal.proposed_at, seal.proposed_by, seal.confirmed_at,
+                 seal.confirmed_by, mine, current)  # fmt: skip
 
 
 def colleagues(session: Session) -> Sequence[Colleague]:

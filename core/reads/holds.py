@@ -93,6 +93,19 @@ def hold_page(session: Session, *, standing: bool, after: tuple[str, uuid.UUID] 
     return HoldPage(rows, (last.isoformat() if last else "", rows[-1].id))
 
 
+def holds_of(
+    session: Session, *, student_id: uuid.UUID | None = None, visitor_id: uuid.UUID | None = None
+) -> tuple[Hold, ...]:
+    """Return the holds on one person, for privacy officers: those that stand (by whichever of their records), then the released."""
+    asked = {"student": student_id, "visitor": visitor_id}
+    standing = set(session.scalars(text("select id from privacy.standing_holds(:student, :visitor)"), asked))
+    mine = LegalHold.student_id == student_id if student_id else LegalHold.visitor_id == visitor_id
+    listed = select(LegalHold).where(LegalHold.id.in_(standing) | (mine & LegalHold.released_at.is_not(None)))
+    order = (LegalHold.released_at.desc().nulls_first(), LegalHold.placed_at.desc(), LegalHold.id)
+    names = _names(session)
+    return tuple(_hold(each, names) for each in session.scalars(listed.order_by(*order).limit(50)))
+
+
 def holdable_tables(kind: str) -> dict[str, str]:
     """Return the tables that a hold on a "student" or "visitor" can name, and what they are called."""
     found = {

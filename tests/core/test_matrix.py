@@ -83,6 +83,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.policy_version": dict.fromkeys(EVERYONE, 1),
     "privacy.audit_event": {},
     "privacy.audit_check": dict.fromkeys(EVERYONE, 1),
+    "privacy.audit_seal": {},
     "staff.staff_member": {**dict.fromkeys(EVERYONE, 1), "ada": len(cast.STAFF)},
     "staff.session": {},
     "staff.assignment": {"ines": 2, "marek": 1, "ada": 4},
@@ -202,6 +203,7 @@ def test_the_app_role_changes_nothing_directly(table: str) -> None:
         # for privacy officers, held by triggers: test_holds.py, test_manual_steps.py
         "privacy.legal_hold": {"insert"},
         "privacy.manual_step": {"insert"},
+        "privacy.audit_seal": {"insert"},  # a break that the newest check found, in one's own name: test_audit_seals.py
     }  # fmt: skip
     statements = {
         "insert": f"insert into {table} default values",

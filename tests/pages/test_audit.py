@@ -176,3 +176,34 @@ def test_the_banner_goes_when_the_log_is_mended(owner: Connection) -> None:
     check()
     st.cache_data.clear()
     assert "does not verify" not in words(opened("paula", "overview"))
+
+
+def test_a_break_is_put_up_by_one_and_acknowledged_by_another_and_named_from_then_on(owner: Connection) -> None:
+    from tests.core.privacy.test_audit import write
+    from tests.core.privacy.test_audit_checks import checked, tamper
+
+    write(5)
+    tamper(owner, "update privacy.audit_event set action = 'signed out' where seq = 3")
+    checked()
+
+    def last_step(page: AppTest, key: str, label: str, reason: str | None) -> AppTest:
+        page.button(key=key).click().run()
+        if reason:
+            next(box for box in page.selectbox if box.label == "Reason").set_value(reason)
+        next(field for field in page.text_input if field.label.startswith("Type")).set_value("not proved")
+        next(button for button in page.button if label in button.label and button.proto.is_form_submitter).click()
+        page.run()
+        assert not page.exception
+        return page
+
+    page = opened("omar", "audit")
+    assert "Line 3 cannot be proved" in words(page)
+    last_step(page, "propose_seal", "Put it up", "changed, cause unknown")
+    assert "You put this break up" in words(page)
+    assert "confirm_seal" not in [button.key for button in page.button]
+    assert "propose_seal" not in [button.key for button in opened("aiko", "audit").button]
+    last_step(opened("ada", "audit"), "confirm_seal", "Acknowledge the break", None)
+    checked(minutes=3)
+    for name in ("omar", "aiko", "ada"):
+        shown = words(opened(name, "audit"))
+        assert "Not proved: line 3" in shown and "Omar and Ada" in shown and "Broken" not in shown, name

@@ -4,6 +4,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Connection, text
 from streamlit.testing.v1 import AppTest
 
 from tests.cast import email_of, id_of
@@ -69,15 +70,13 @@ def test_what_is_missing_is_said(scope: str, sentence: str) -> None:
 def test_a_hold_is_placed_on_one_record() -> None:
     app = filled(found(), "One record")
     assert "Cleo Example" in words(app)
-    app.selectbox(key="hold_table").set_value("platform.submission")
-    app.text_input(key="hold_record").set_value("nonsense")
-    assert "That is no id" in words(press(app, "Place this hold"))
-    app.text_input(key="hold_record").set_value(str(id_of("ben submission")))
+    app.selectbox(key="hold_table").set_value("platform.visitor").run()
+    assert "no record there" in words(app)
+    assert "Choose the record" in words(press(app, "Place this hold"))
+    app.selectbox(key="hold_table").set_value("platform.submission").run()
+    [choice] = app.selectbox(key="hold_record_platform.submission").options
+    assert choice.endswith(str(id_of("cleo submission"))[-6:]), "one record: it is chosen, by its day"
     app = press(app, "Place this hold")
-    typed = next(field for field in app.text_input if "to confirm" in field.label)
-    typed.set_value("hold")
-    assert "no such record of this person" in words(press(app, "Place the hold"))
-    app.text_input(key="hold_record").set_value(str(id_of("cleo submission"))).run()
     next(field for field in app.text_input if "to confirm" in field.label).set_value("hold")
     app = press(app, "Place the hold")
     assert not app.exception
@@ -146,3 +145,54 @@ def test_a_hold_past_its_review_shows_on_the_page_and_on_today() -> None:
                  form_key=uuid.uuid4(), review_on=with_past)  # fmt: skip
     assert "1 hold is past the day of review" in words(opened("omar", "holds"))
     assert "1 legal hold past the day of review" in words(opened("omar", "overview"))
+
+
+# From the page of a request
+
+
+def on_request(name: str = "omar") -> AppTest:
+    return opened(name, "request", id=str(id_of("asha request")))
+
+
+def test_a_hold_is_placed_on_one_record_of_the_requests_person_picked_by_its_day() -> None:
+    app = on_request()
+    app.menu_button(key="more").click("Place a hold").run()
+    assert "Asha Example" in words(app)
+    app.selectbox(key="hold_table").set_value("platform.submission").run()
+    assert len(app.selectbox(key="hold_record_platform.submission").options) == 1
+    app.selectbox(key="hold_basis").set_value("claim of theirs")
+    app.text_input(key="hold_reference").set_value("C *1*").run()
+    app = press(app, "Place this hold")
+    next(field for field in app.text_input if "to confirm" in field.label).set_value("hold")
+    app = press(app, "Place the hold")
+    assert not app.exception
+    assert holds() == [("platform.submission", id_of("asha submission"), "claim of theirs", "C *1*", True)]
+    shown = words(app).replace("\\", "")
+    assert "keeps one record of submissions" in shown and "claim of theirs · C *1*" in shown
+
+
+def test_releasing_from_the_request_says_that_what_was_held_goes_on() -> None:
+    number = place(student_id=id_of("asha"))
+    with_delete = requests.file("delete", now=now(), student_id=id_of("asha"))
+    app = opened("omar", "request", id=str(with_delete.request_id))
+    assert f"{number} keeps everything about this person" in words(app)
+    app.button(key=f"release_{number}").click().run()
+    next(box for box in app.selectbox if box.label == "Reason").set_value("claim settled")
+    next(field for field in app.text_input if "to confirm" in field.label).set_value(number)
+    app = next(b for b in app.button if b.label.startswith(":red") and "Release the hold" in b.label).click().run()
+    assert not app.exception
+    assert holds()[0][-1] is False
+    shown = words(app)
+    assert "what it held goes on" in shown and "keeps everything about this person" not in shown
+
+
+def test_nobody_holds_or_releases_on_their_own_record(owner: Connection) -> None:
+    number = place(student_id=id_of("asha"))
+    owner.execute(
+        text("update platform.student set email = :mail where id = :id"),
+        {"mail": email_of("omar"), "id": id_of("asha")},
+    )
+    owner.commit()
+    app = on_request()
+    assert number in words(app)
+    assert not {f"release_{number}", "hold_begin"} & {button.key for button in app.button}

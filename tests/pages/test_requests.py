@@ -328,7 +328,7 @@ def test_an_early_deletion_needs_the_students_words_and_two_persons() -> None:
     assert "0 of 2 approvals are given" in words(request("olga", filed))
 
 
-def test_a_hold_shows_in_the_plan_and_the_way_to_holds_is_in_the_menu() -> None:
+def test_a_hold_shows_in_the_plan_and_the_way_to_another_one_is_in_the_menu() -> None:
     filed = verified()
     page = request("omar", filed)
     assert "held" not in str(page.table[0].value.to_csv())
@@ -336,7 +336,8 @@ def test_a_hold_shows_in_the_plan_and_the_way_to_holds_is_in_the_menu() -> None:
              review_on=(now() + 90 * DAY).date(), form_key=uuid.uuid4())  # fmt: skip
     page.run()
     assert "held" in str(page.table[0].value.to_csv())
-    assert "Holds" in [title.value for title in menu(page, "Go to holds").title]
+    page = menu(page, "Place a hold")
+    assert "Holds" in [each.value for each in page.subheader] and page.radio(key="hold_scope")
 
 
 def test_what_is_closed_changes_no_more_and_hides_the_person() -> None:
@@ -371,10 +372,25 @@ def test_anybody_hands_on_a_request_and_learns_number_and_due_date_only(name: st
 
 def test_a_student_is_found_within_ones_rights_only() -> None:
     page = opened("ines", "hand_on")
-    page.text_input(key="handed_search").set_value("example").run()
+    page.text_input(key="handed_search_student").set_value("example").run()
     assert list(page.selectbox(key="handed_student").options) == ["Asha Example · a•••••ha@students.example"]
-    page.text_input(key="handed_search").set_value("Cleo").run()
-    assert "Nobody whom you can see" in words(page)
+    page.text_input(key="handed_search_student").set_value("Cleo").run()
+    assert "No student whom you can see" in words(page)
+    assert "A visitor I can see" not in page.segmented_control(key="handed_how").options
+
+
+def test_a_visitor_is_found_by_those_who_follow_visitors_up() -> None:
+    page = opened("paula", "hand_on")
+    page.selectbox(key="handed_kind").set_value("delete")
+    page.segmented_control(key="handed_how").set_value("A visitor I can see").run()
+    page.text_input(key="handed_search_visitor").set_value("vera").run()
+    [option] = page.selectbox(key="handed_visitor").options
+    assert option.startswith("Vera") and "vera@" not in option, "masked as in the list"
+    press(page, "hand_on_now")
+    assert "the answer is due on" in words(page)
+    assert desk.rows("select visitor_id, student_id from privacy.request where kind = 'delete'") == [
+        (id_of("vera"), None)
+    ]
 
 
 def test_a_second_request_names_the_first_one() -> None:

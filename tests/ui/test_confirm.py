@@ -130,7 +130,7 @@ def test_after_five_minutes_the_password_is_asked_for(owner: Connection) -> None
 def test_what_the_verb_refuses_is_told_and_recorded(owner: Connection) -> None:
     app = press(opened(kind="refused"), "Blow up]")
     assert "Another person has to do this" in app.error[0].value and is_open(app)
-    assert lines(owner) == [("refused", '{"role":"program_staff","what":"blow"}')]
+    assert lines(owner) == [("refused", '{"role":"program_staff","what":"verb"}')]
     app = press(opened(kind="bad"), "Blow up]")
     assert "The thing is gone" in app.error[0].value and is_open(app)
     assert len(lines(owner)) == 1

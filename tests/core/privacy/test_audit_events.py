@@ -17,7 +17,7 @@ from core import db, privacy_actions, timekeeping
 from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
-from core.privacy import audit, brakes, grace, outbox
+from core.privacy import audit, brakes, grace, outbox, unknown_people
 from core.privacy.audit import Action
 from core.privacy.erasure import note_failure
 from core.privacy.releases import publish_release
@@ -402,6 +402,25 @@ def manual(*verbs: tuple[str, str, dict[str, object]]) -> Callable[[Scene], obje
 
 
 ATTEST: tuple[str, str, dict[str, object]] = ("attest", "omar", {"evidence": "Ticket 7."})
+
+
+def erase_words(_scene: Scene) -> None:
+    filed = requests.file("access", name="Zoe", words="Hello?")
+    requests.act("withdraw_request", "omar", reason="by the person", **requests.on(filed))
+    with db.transaction("worker") as session:
+        for _ in range(2):
+            unknown_people.erase_words(session, now=NOW + timedelta(days=91))
+
+
+def seal(scene: Scene, *, confirmed: bool) -> None:
+    break_the_log(scene)
+    number = requests.rows("select max(number) from privacy.audit_check")[0][0]
+    given = {"check_number": number, "reason": "changed, cause unknown"}
+    ids = [requests.act("propose_seal", "omar", **given) for _ in range(2)]
+    for _ in range(2 if confirmed else 0):
+        requests.act("confirm_seal", "ada", seal_id=ids[0])
+
+
 HOLD_VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.HOLD_PLACED: lambda _scene: place_hold(),
     Action.HOLD_REVIEWED: on_hold("review_hold", review_on=NOW.date() + timedelta(days=120)),
@@ -584,6 +603,9 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.AUDIT_RESTORED: restore_the_log,
     **REQUEST_VERBS,
     **HOLD_VERBS,
+    Action.WORDS_ERASED: erase_words,
+    Action.BREAK_PROPOSED: lambda scene: seal(scene, confirmed=False),
+    Action.BREAK_ACKNOWLEDGED: lambda scene: seal(scene, confirmed=True),
     **ERASURE_VERBS,
 }
 

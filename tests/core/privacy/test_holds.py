@@ -10,7 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from core import db, privacy_actions, queries
 from core.errors import BadInput, NotFound, NotFresh, Refused
+from core.models.ways import fates
 from core.privacy.holds import spared_by
+from core.processors.local import ways_json
 from core.processors.protocol import Spared
 from tests.cast import NOW, ROLES, email_of, id_of
 from tests.core.privacy import house_of_requests as requests
@@ -288,3 +290,42 @@ def test_holds_are_counted_and_paged(owner: Connection) -> None:
 def test_a_guarded_verb_is_closed_while_the_audit_is_broken() -> None:
     assert {verb.__name__ for verb in (privacy_actions.place_hold, privacy_actions.release_hold, privacy_actions.confirm_manual_step)
             if getattr(verb, "guarded", False)} == {"place_hold", "release_hold", "confirm_manual_step"}  # fmt: skip
+
+
+def records(by: str, table: str, **about: object) -> list[uuid.UUID]:
+    about = about or {"student_id": id_of("asha")}
+    return [each.id for each in requests.act("records_to_hold", by, table=table, **about)]
+
+
+def test_records_to_hold_are_those_of_one_person_newest_first_and_the_view_is_recorded() -> None:
+    for table, record in (
+        ("platform.submission", "asha submission"),
+        ("platform.student", "asha"),
+        ("privacy.request", "asha request"),
+    ):
+        assert records("omar", table) == [id_of(record)], table
+    assert set(requests.lines(id_of("asha"))) == {"person viewed"}
+    assert len(records("omar", "platform.usage_event")) >= 1
+    assert records("omar", "platform.visitor", visitor_id=id_of("vera")) == [id_of("vera")]
+    for table in ("staff.staff_member", "platform.program", "privacy.audit_event"):
+        with pytest.raises(BadInput, match="Choose one of the tables"):
+            records("omar", table)
+
+
+def test_every_table_that_can_be_held_lists_its_records() -> None:
+    for kind, about in (("student", {"student_id": id_of("asha")}), ("visitor", {"visitor_id": id_of("vera")})):
+        for table in queries.holdable_tables(kind):
+            records("omar", table, **about)
+
+
+@pytest.mark.parametrize("name", [name for name in ROLES if ROLES[name] != "privacy_officer"])
+def test_nobody_else_lists_records_not_even_with_bare_sql(name: str) -> None:
+    with pytest.raises(Refused):
+        records(name, "platform.submission")
+    with db.transaction(staff_id=id_of(name)) as session:
+        asked = {
+            "ways": ways_json([each for each in fates("student") if each.table == "platform.submission"]),
+            "who": id_of("asha"),
+        }
+        found = text("select * from privacy.records_of(cast(:ways as jsonb), :who, null, 10)")
+        assert session.execute(found, asked).all() == []
