@@ -38,6 +38,7 @@ from core.processors.registry import third_parties
 LETTER = "last letter"
 LOOK_AGAIN = timedelta(minutes=15)
 AFTER_ERROR = timedelta(minutes=5)
+LONGEST_IDLE = "60s"  # longer than any call to a processor may take
 MORE = "more"
 
 
@@ -47,7 +48,13 @@ def erasures_due(session: Session, now: datetime) -> Sequence[str]:
 
 
 def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str, int]:
-    """Do the next part of one erasure: begin it, take one step, or end it. Counts with "more" ask for the next part."""
+    """Do the next part of one erasure: begin it, take one step, or end it. Counts with "more" ask for the next part.
+
+    A worker that is stopped in the middle holds locks: the server ends its transaction, so that another one gets on.
+    """
+    session.execute(
+        text("select set_config('idle_in_transaction_session_timeout', :idle, true)"), {"idle": LONGEST_IDLE}
+    )
     case = of_system(session, verb="erase", request_id=request_id)
     if case.request.state == "waiting":
         return _begin(session, case, now)
@@ -73,7 +80,13 @@ def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str
 
 
 def note_failure(session: Session, key: str, code: str, now: datetime) -> None:
-    """Write down that the next part of an erasure failed: a back-off, and at last a dead letter with an owner."""
+    """Write down that the next part of an erasure failed: a back-off, and at last a dead letter with an owner.
+
+    Nothing is written while somebody else is at it: then it is asked again in a minute.
+    """
+    free = select(Request.id).where(Request.id == uuid.UUID(key)).with_for_update(skip_locked=True)
+    if session.scalar(free) is None:
+        return
     case = of_system(session, verb="erase", request_id=uuid.UUID(key))
     if case.request.state not in ("waiting", "erasing"):
         return

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from core import db, jobs
 from core.models.base import Base
 from core.models.ways import fates
 from core.privacy import erasure
+from core.privacy.deletion import put_up_plans
 from core.processors import registry
 from core.processors.local import condition
 from core.processors.protocol import Became, Capability, Change, Exported, Order, Outcome, Person, Preview, Proof
@@ -167,3 +168,22 @@ def bystander(house: str) -> Iterator[None]:
     before = fingerprint("ben")
     yield
     assert fingerprint("ben") == before, "a bystander's rows were touched"
+
+
+def crowd(owner: Connection, many: int, *, source: str = "crowd") -> None:
+    """So many students more, whose deletions came approved by a rule from elsewhere and are due."""
+    owner.execute(text("set session_replication_role = replica"))
+    owner.execute(text("""
+        with people as (insert into platform.student (id, name, email, registered_at, account_status, closed_at, email_hash,
+                provider_hash, source)
+            select gen_random_uuid(), 'Crowd', n || '@' || :source, :now, 'closed', :now, convert_to(:source || n, 'UTF8'),
+                convert_to(:source || n, 'UTF8'), :source from generate_series(1, :many) n returning id)
+        insert into privacy.request (id, kind, student_id, state, identity, policy_version, received_at, filed_at, due_at, moved_at,
+            answered_at, account_closed_at, grace_ends_at, source)
+        select gen_random_uuid(), 'delete', id, 'waiting', 'confirmed', (select version from privacy.policy_version), :now, :now,
+            :now, :now, :now, :now, :due, :source from people"""), {"now": NOW, "many": many, "due": DUE, "source": source})  # fmt: skip
+    owner.commit()
+    owner.execute(text("set session_replication_role = origin"))
+    owner.commit()
+    with db.transaction("worker") as session:
+        put_up_plans(session, source=source, now=NOW)

@@ -15,7 +15,7 @@ from core.timekeeping import BACK, DIFFER, JUMPED, SILENT, Readings
 from core.worker import Worker
 from tests.cast import NOW
 from tests.core.privacy import house_of_requests as requests
-from tests.core.privacy.house_of_erasures import DUE, Clock, bystander, stores, waits, work
+from tests.core.privacy.house_of_erasures import DUE, Clock, bystander, crowd, stores, waits, work
 from tests.core.privacy.house_of_requests import DAY, HOUR, act, lines, row, rows, waiting
 
 __all__ = ["bystander", "stores"]
@@ -25,21 +25,6 @@ pytestmark = pytest.mark.usefixtures("house", "bystander", "stores")
 def go(filed: Filed, now: datetime = DUE) -> None:
     with db.transaction("worker") as session:
         erasure.go_on(session, request_id=filed.request_id, now=now)
-
-
-def crowd(owner: Connection, many: int, *, source: str = "crowd") -> None:
-    """So many students more, whose deletions came approved from elsewhere."""
-    owner.execute(text("set session_replication_role = replica"))
-    owner.execute(text("""
-        with people as (insert into platform.student (id, name, email, registered_at, account_status, closed_at, email_hash,
-                provider_hash, source)
-            select gen_random_uuid(), 'Crowd', n || '@' || :source, :now, 'closed', :now, convert_to(:source || n, 'UTF8'),
-                convert_to(:source || n, 'UTF8'), :source from generate_series(1, :many) n returning id)
-        insert into privacy.request (id, kind, student_id, state, identity, policy_version, received_at, filed_at, due_at, moved_at,
-            account_closed_at, grace_ends_at, source)
-        select gen_random_uuid(), 'delete', id, 'waiting', 'confirmed', (select version from privacy.policy_version), :now, :now,
-            :now, :now, :now, :due, :source from people"""), {"now": NOW, "many": many, "due": DUE, "source": source})  # fmt: skip
-    owner.commit()
 
 
 def brake() -> tuple[uuid.UUID, str, int | None]:
