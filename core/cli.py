@@ -26,7 +26,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core import companion, db, demo, keys, leases, privacy_actions, queries, roles
+from core import companion, db, demo, drill, keys, leases, privacy_actions, queries, roles
 from core.anon.method import draft
 from core.errors import AdminError, BadInput, Refused, SettingsError
 from core.importers import generate as made_up
@@ -36,7 +36,7 @@ from core.importers.seed import seed as load_seed
 from core.importers.spreadsheets import import_sheet
 from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
-from core.privacy import audit, audit_export
+from core.privacy import audit, audit_export, ledger, restore
 from core.settings import ROOT, settings
 from core.worker import Outcome, Worker, dry_run
 
@@ -114,8 +114,14 @@ def serve(
         sound = privacy_actions.check_audit(session, now=_now()).sound
     if not sound:
         out.print("[bold red]The audit does not verify: guarded actions are closed.[/bold red] See docs/runbook.md.")
+    with worker() as session:
+        behind = restore.compare(session, now=_now()).is_behind
+    if behind:
+        out.print(
+            "[bold red]The database is behind the erasure ledger: the dashboard stays closed.[/bold red] Run: python -m core restore-check"
+        )
     sign_ins = _demo_sign_ins(sound) if known.demo or demo_mode else []
-    if sound:
+    if sound and not behind:
         with worker() as session:
             privacy_actions.sign_audit(session, now=_now())
     _announce(host, port, sign_ins)
@@ -246,6 +252,65 @@ def init(
                 session, email=admin_email, name=name, role="admin", password=password, now=_now()
             )
     out.print(f"Ready. Policy {version}; new keys: {', '.join(made) or 'none'}.")
+
+
+@app.command("drill")
+def drill_command() -> None:
+    """Enroll, close, erase, verify and certify a synthetic person on this database. Exit status 1 at the first fault."""
+    db.prepare()
+    for told in drill.drill(clock=_now):
+        out.print(f"{told.what:<10}{told.seen}", markup=False)
+    out.print("The drill went well.")
+
+
+@app.command("restore-check")
+def restore_check(
+    only_say: Annotated[bool, typer.Option("--dry-run", help="Say what differs; change nothing.")] = False,
+    rebuild_ledger: Annotated[
+        bool, typer.Option("--rebuild-ledger", help="The ledger is lost for good: write what this database knows anew.")
+    ] = False,
+) -> None:
+    """After a restore: compare the erasure ledger with the database, erase again who came back, and open the dashboard.
+
+    Exit status 1 while the dashboard has to stay closed.
+    """
+    db.prepare()
+    with db.transaction("worker") as session:
+        if rebuild_ledger and not only_say:
+            out.print(f"{restore.rebuild(session, now=_now())} erasures were written into {ledger.folder()} anew.")
+        found = restore.compare(session, now=_now())
+    for line in found.lines:
+        out.print(line, markup=False)
+    if not found.is_behind:
+        out.print(f"Ledger and database agree ({ledger.read().lines:,} lines in {ledger.folder()}).")
+        return
+    if only_say:
+        raise AdminError("The dashboard stays closed until `python -m core restore-check` has replayed the ledger.")
+    with db.transaction("worker") as session:
+        done = restore.replay(session, now=_now())
+    _print_replayed(done)
+    with db.transaction("worker") as session:
+        sound = privacy_actions.check_audit(session, now=_now()).sound
+    if sound:
+        with db.transaction("worker") as session:
+            privacy_actions.sign_audit(session, now=_now())
+    out.print(
+        "The dashboard is open again."
+        if sound
+        else "The dashboard is open; the audit does not verify: docs/runbook.md."
+    )
+
+
+def _print_replayed(done: restore.Replayed) -> None:
+    out.print(
+        f"{done.erased} of {done.known} people had come back and were erased again; their old records are kept out."
+    )
+    _print_rows(done.rows)
+    out.print(f"{done.canceled} deletions were canceled again; {done.sent_back} approved ones wait for approval anew.")
+    if done.lost_lines:
+        out.print(f"{done.lost_lines:,} lines of the audit are lost; the log says so.")
+    for each in done.open:
+        out.print(f"The erasure {each} had begun and was not proven: look at the processors by hand.")
 
 
 @app.command()
@@ -402,7 +467,7 @@ def import_oulad_command(
 ) -> None:
     """Load the Open University Learning Analytics Dataset (CC BY 4.0). Twice in a row changes nothing."""
     day = _day(shift_to)
-    with worker() as session, _progress() as advance:
+    with importing() as session, _progress() as advance:
         report = import_oulad(session, folder, now=_now(), shift_to=day, progress=advance)
         privacy_actions.take_group_figures(session, now=_now())
     for line in report.lines():
@@ -420,7 +485,7 @@ def import_csv_command(
     encoding: Annotated[str, typer.Option(help="Read the file as this (found out by itself).")] = "",
 ) -> None:
     """Import students or enrollments: all rows or none, each problem row with its line and reason. Twice changes nothing."""
-    with worker() as session, _progress() as advance:
+    with importing() as session, _progress() as advance:
         found = import_sheet(
             session, file, now=_now(), dry_run=dry_run, encoding=encoding, report=report, progress=advance
         )
@@ -590,6 +655,15 @@ def analytics_verify() -> None:
     if not found.sound:
         raise AdminError(f"The releases are not as they were published: {found.problem}. See docs/runbook.md.")
     out.print(f"All {found.releases:,} releases ({found.cells:,} cells) are as they were published.")
+
+
+@contextmanager
+def importing() -> Iterator[Session]:
+    """The same for whoever brings people in: refused while the database is behind the erasure ledger."""
+    with worker() as session:
+        if restore.compare(session, now=_now()).is_behind:
+            raise restore.Behind("The database is behind the erasure ledger. Run `python -m core restore-check` first.")
+        yield session
 
 
 @contextmanager

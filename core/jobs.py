@@ -27,8 +27,11 @@ from core.privacy import (
     erasure,
     grace,
     housekeeping,
+    ledger,
     outbox,
+    restore,
     snapshots,
+    suppression,
     unknown_people,
 )
 
@@ -172,6 +175,15 @@ def _erase(session: Session, key: str, now: datetime) -> dict[str, int]:
     return erasure.go_on(session, request_id=uuid.UUID(key), now=now)
 
 
+def _forget_suppressed(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return suppression.drop_expired(session, now=now)
+
+
+def _note_cancellation(session: Session, key: str, now: datetime) -> dict[str, int]:
+    ledger.cancel(request_id=uuid.UUID(key), now=now)
+    return {"lines": 1}
+
+
 def _send(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {outbox.send_letter(session, letter_id=uuid.UUID(key), now=now): 1}
 
@@ -200,6 +212,8 @@ JOBS: tuple[Job, ...] = (
     Job("acknowledgements", grace.acknowledgements_due, _acknowledge),
     Job("erasures", erasure.erasures_due, _erase, again=NOW, failed=erasure.note_failure),
     Job("words of unknown people", unknown_people.words_due, _erase_words, every=timedelta(hours=1)),
+    Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),
+    Job("canceled deletions", restore.unwritten_cancellations, _note_cancellation),
     Job("letters by mail", outbox.letters_due, _send, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),

@@ -15,7 +15,10 @@ Requests   file_request, take_request, link_subject, ask_identity, record_identi
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
 Deletion   preview_deletion, close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account,
            send_back, return_plan, declare_single_officer
-Erasures   answer_brake, retry_erasure_step
+Erasures   answer_brake, retry_erasure_step, judge_finding
+Quarantine open_quarantined, let_in, discard
+Proof      export_certificate, is_genuine
+Restore    compare_with_ledger
 Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
 Plans      plan_for, holds_on
 Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
@@ -31,6 +34,8 @@ Every verb is keyword-only, takes who acts (``by``) and when (``now``), and writ
 transaction. None of them commits. Dangerous ones are ``guarded``: closed while the audit does not verify.
 """
 
+from core.certified import is_genuine
+from core.models.proof import VERDICTS
 from core.privacy.access_reviews import REMOVE_REASONS, decide_right, settle_access_reviews, start_access_review
 from core.privacy.acting import Receipt
 from core.privacy.assigning import add_assignment, end_assignment
@@ -44,6 +49,7 @@ from core.privacy.brakes import answer_brake
 from core.privacy.codes import address, new_secret
 from core.privacy.contacts import (
     export_audit,
+    export_certificate,
     export_list,
     export_report,
     record_closed,
@@ -112,6 +118,7 @@ from core.privacy.manual_steps import (
 from core.privacy.outbox import LetterReceipt, cancel_letter, confirm_step, mark_sent_by_hand
 from core.privacy.plans import Plan, PlanRow, plan_for
 from core.privacy.publication import publish_first_version
+from core.privacy.quarantine import DISCARD_REASONS, LET_IN_REASONS, discard, judge_finding, let_in, open_quarantined
 from core.privacy.releases import publish_release, releases_due, verify_releases
 from core.privacy.requests import (
     ANSWERS,
@@ -137,6 +144,7 @@ from core.privacy.requests import (
     withdraw_request,
 )
 from core.privacy.rescue import rescue_invite, rescue_reset, rescue_single_admin
+from core.privacy.restore import compare as compare_with_ledger
 from core.privacy.sessions import (
     SignedIn,
     Staff,
@@ -194,9 +202,11 @@ __all__ = [
     "APPROVALS",
     "BRAKE_REASONS",
     "DISABLE_REASONS",
+    "DISCARD_REASONS",
     "EXTENSIONS",
     "IDENTITY_METHODS",
     "LETTER_KINDS",
+    "LET_IN_REASONS",
     "LONGEST_NOTE",
     "PAUSES",
     "PLACEHOLDERS",
@@ -207,6 +217,7 @@ __all__ = [
     "RESUMES",
     "RETURNS",
     "SEND_BACKS",
+    "VERDICTS",
     "WITHDRAWALS",
     "Action",
     "BulkReceipt",
@@ -246,6 +257,7 @@ __all__ = [
     "check_audit",
     "check_invitation",
     "close_account",
+    "compare_with_ledger",
     "confirm_identity",
     "confirm_manual_step",
     "confirm_seal",
@@ -257,6 +269,7 @@ __all__ = [
     "demand_fresh",
     "disable_account",
     "disable_staff",
+    "discard",
     "draft_letter",
     "drop_expired_files",
     "edit_wording",
@@ -265,6 +278,7 @@ __all__ = [
     "end_session",
     "end_single_admin",
     "export_audit",
+    "export_certificate",
     "export_list",
     "export_report",
     "extend_answer",
@@ -274,6 +288,9 @@ __all__ = [
     "holds_on",
     "invite_staff",
     "is_fresh",
+    "is_genuine",
+    "judge_finding",
+    "let_in",
     "link_subject",
     "live_session",
     "mark_handled",
@@ -283,6 +300,7 @@ __all__ = [
     "note_contact",
     "open_file",
     "open_plan",
+    "open_quarantined",
     "pause_clock",
     "person_to_hold",
     "place_hold",

@@ -11,6 +11,7 @@ Erasures      erasure_of, brakes_on, stuck_erasures
 Operations    status, worker_state
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
 Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
+Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings
 By hand       step_counts, step_page, manual_step, manual_steps
 Audit         audit_page, audit_total, audit_state, audit_breaks, colleagues
 Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
@@ -23,6 +24,7 @@ A read takes a ``Session`` that says who asks (core.db.transaction), never commi
 a function in ``core/reads/<topic>.py``, its line here, and a row in the matrix of ``tests/core/test_matrix.py``.
 """
 
+from core.certified import Certificate
 from core.models.audit_filter import AuditFilter
 from core.reads.accounts import (
     ACCOUNT_STATES,
@@ -154,6 +156,18 @@ from core.reads.progress import (
     who_needs_help,
     year_before,
 )
+from core.reads.proof import (
+    CertificatePage,
+    OpenFinding,
+    ProofCounts,
+    RecordPage,
+    SetAsideRecord,
+    certificate_page,
+    erasure_certificate,
+    open_findings,
+    proof_counts,
+    set_aside_page,
+)
 from core.reads.requests import (
     VIEWS,
     AnswerDays,
@@ -252,7 +266,9 @@ __all__ = [
     "Break",
     "Catalog",
     "Cell",
+    "Certificate",
     "CertificateDue",
+    "CertificatePage",
     "CohortChoice",
     "CohortFigures",
     "CohortStand",
@@ -299,11 +315,13 @@ __all__ = [
     "ModuleStand",
     "MyAccount",
     "NeedsHelp",
+    "OpenFinding",
     "OtherForm",
     "Oversight",
     "PlanRead",
     "ProgramDay",
     "PromiseCounts",
+    "ProofCounts",
     "ProposalRow",
     "Question",
     "QueueCursor",
@@ -311,6 +329,7 @@ __all__ = [
     "QueuePage",
     "QueueRow",
     "Reason",
+    "RecordPage",
     "ReleaseLine",
     "ReleasedFigure",
     "RequestPage",
@@ -318,6 +337,7 @@ __all__ = [
     "ReviewCursor",
     "ReviewItem",
     "ReviewPage",
+    "SetAsideRecord",
     "Share",
     "Status",
     "Step",
@@ -356,6 +376,7 @@ __all__ = [
     "audit_total",
     "brakes_on",
     "catalog",
+    "certificate_page",
     "certificates_due",
     "cohort_figures",
     "cohort_matrix",
@@ -367,6 +388,7 @@ __all__ = [
     "desk_counts",
     "enrollment_page",
     "enrollment_total",
+    "erasure_certificate",
     "erasure_of",
     "funnel",
     "group_figures",
@@ -382,12 +404,14 @@ __all__ = [
     "monthly_trend",
     "my_account",
     "next_closing",
+    "open_findings",
     "open_proposals",
     "outbox_page",
     "oversight",
     "program_day",
     "program_team",
     "promise_counts",
+    "proof_counts",
     "released_figures",
     "request_page",
     "request_queue",
@@ -395,6 +419,7 @@ __all__ = [
     "review_items",
     "review_page",
     "search",
+    "set_aside_page",
     "status",
     "step_counts",
     "step_page",

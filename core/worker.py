@@ -29,7 +29,7 @@ from core import db, leases
 from core.jobs import JOBS, MORE, Job
 from core.leases import Lease
 from core.models.staff import WorkerHeartbeat, WorkerJob
-from core.privacy import brakes
+from core.privacy import brakes, restore
 
 BEAT = timedelta(seconds=15)
 REST = timedelta(seconds=5)
@@ -86,6 +86,8 @@ class Worker:
     def catch_up(self) -> list[Outcome]:
         """Do everything that is due now, and return what became of it."""
         outcomes: list[Outcome] = []
+        if self._rests():
+            return outcomes
         while not self.stopping.is_set():
             self.beat()
             self.plan()
@@ -94,6 +96,16 @@ class Worker:
                 break
             outcomes += turn
         return outcomes
+
+    def _rests(self) -> bool:
+        """Nothing is done with a database that is behind the erasure ledger: it was restored, and erased people are in it."""
+        with db.transaction("worker") as session:
+            behind = restore.compare(session, now=self.clock()).is_behind
+        if behind:
+            log.critical(
+                "The database is behind the erasure ledger; nothing is done until `python -m core restore-check`."
+            )
+        return behind
 
     def plan(self) -> None:
         """Ask the data what is due, and write it down. What cannot be asked is shown as a dead letter."""

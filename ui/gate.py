@@ -14,13 +14,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import db, privacy_actions
 from core.privacy_actions import Staff
 from core.settings import settings
+from ui import closed
 from ui.clock import now
 
 # Everything of Streamlit's that holds or takes data. Its page, script bundle, health check and websocket stay open: the
@@ -58,6 +59,12 @@ class Gate:
         """Let one request through, or refuse it."""
         if scope["type"] == "websocket" and not _same_origin(Headers(scope=scope)):
             await _refuse_websocket(receive, send)
+        elif (
+            scope["type"] in ("http", "websocket")
+            and scope["path"] != "/healthz"
+            and await run_in_threadpool(closed.is_closed)
+        ):
+            await _turn_away(scope, receive, send)
         elif scope["type"] == "http" and _closed(scope["path"]) and not await _is_live(scope):
             refused = PlainTextResponse("Sign in first.\n", status_code=403)
             await refused(scope, receive, _with_headers(scope, send))
@@ -91,9 +98,11 @@ async def send_file(request: Request) -> Response:
 
 
 async def health(_request: Request) -> Response:
-    """GET /healthz: whether this process and its database answer. Nothing else is told."""
+    """GET /healthz: whether this process and its database answer, and the dashboard is open. Nothing else is told."""
     well = await run_in_threadpool(db.reachable)
-    return PlainTextResponse("ok\n" if well else "database\n", status_code=200 if well else 503)
+    behind = well and await run_in_threadpool(closed.is_closed)
+    told = "restore-check\n" if behind else "ok\n" if well else "database\n"
+    return PlainTextResponse(told, status_code=200 if well and not behind else 503)
 
 
 ROUTES = [
@@ -156,6 +165,15 @@ def _same_origin(headers: Headers) -> bool:
     """Whether the browser says that the request comes from our own page; no Origin at all is no browser of ours."""
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc == headers.get("host")
+
+
+async def _turn_away(scope: Scope, receive: Receive, send: Send) -> None:
+    """Nothing is open while the database is behind the erasure ledger, not even the sign-in."""
+    if scope["type"] == "websocket":
+        await _refuse_websocket(receive, send)
+    else:
+        answer = HTMLResponse(closed.PAGE, status_code=503, headers={"retry-after": "60"})
+        await answer(scope, receive, _with_headers(scope, send))
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:

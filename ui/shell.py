@@ -11,7 +11,7 @@ import streamlit as st
 from core import queries
 from core.privacy_actions import Staff
 from core.settings import ROOT
-from ui import codes, confirm, guards, search, signin, states, theme
+from ui import closed, codes, confirm, guards, search, signin, states, theme
 from ui.cached import read
 
 EVERYONE = tuple(guards.ROLE_NAMES)
@@ -24,6 +24,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("requests", "Requests", "inbox", ("privacy_officer",)),
         ("holds", "Holds", "lock", ("privacy_officer",)),
         ("manual_steps", "Manual steps", "checklist", ("privacy_officer",)),
+        ("quarantine", "Quarantine", "shield_person", ("privacy_officer",)),
         ("letters", "Letters", "mail", ("privacy_officer",)),
         ("report", "Yearly report", "summarize", ("privacy_officer", "auditor", "admin")),
     ],
@@ -44,7 +45,10 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("assignments", "Assignments", "school", ("admin",)),
         ("access_review", "Access review", "fact_check", ("admin", "privacy_officer")),
     ],
-    "Proof": [("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin"))],
+    "Proof": [
+        ("certificates", "Certificates", "workspace_premium", ("privacy_officer", "auditor")),
+        ("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin")),
+    ],
 }
 DETAILS = [
     ("request", "Request", "inbox"),
@@ -93,6 +97,10 @@ def show(page: st.Page, staff: Staff) -> None:
 def main() -> None:
     """One run of the script."""
     st.set_page_config(page_title="Resocode Admin", page_icon=theme.page_icon(), layout="wide")
+    if closed.is_closed():
+        st.navigation(pages(None), position="hidden")
+        states.state(closed.HEADING, closed.SENTENCE, icon="lock_clock", button="Try again", key="try_again")
+        return
     try:
         staff = guards.signed_in()
     except Exception as error:  # noqa: BLE001 - the database may be gone before anybody is known

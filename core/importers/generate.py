@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from core import keys
 from core.errors import BadInput, Refused
 from core.importers.blocks import HEADER, TRAILER
-from core.importers.loading import Progress, load, make_months, table_of
+from core.importers.loading import Progress, leave_out, load, make_months, table_of
 from core.importers.made_up import EPOCH, RECENT_DAYS, TOPICS, Catalog, Sizes, catalog, chunks, instant
 from core.importers.made_up_rows import SOURCE, Block, Setting, blocks
 from core.importers.made_up_work import learning
@@ -69,7 +69,7 @@ def generate(session: Session, sizes: Sizes, *, now: datetime, progress: Progres
     if _generated(session) is not None:
         raise Refused("Somebody else has just generated records here. Nothing was added.")
     known, instant_ = catalog(sizes, instant(now)), instant(now)
-    written = _write_catalog(session, known, sizes)
+    written = _write_catalog(session, known, sizes, now)
     setting = Setting(known, sizes, instant_, keys.person_hashes(), _owners(session))
     connection: Any = session.connection().connection.driver_connection
     with connection.cursor() as cursor:
@@ -77,7 +77,7 @@ def generate(session: Session, sizes: Sizes, *, now: datetime, progress: Progres
         for made in _ahead(_blocks(setting)):
             for each in made:
                 name = table_of(each.model).name
-                written[name] = written.get(name, 0) + _write(cursor, each)
+                written[name] = written.get(name, 0) + _write(session, cursor, each, now)
             if progress:
                 progress("students", written["student"], sizes.students)
     append(session, Action.IMPORTED, now=now, source=SOURCE, rows=sum(written.values()))
@@ -116,10 +116,10 @@ def _owners(session: Session) -> list[bytes]:
     return [each.bytes for each in session.scalars(staff.order_by(StaffMember.id))]
 
 
-def _write_catalog(session: Session, known: Catalog, sizes: Sizes) -> dict[str, int]:
+def _write_catalog(session: Session, known: Catalog, sizes: Sizes, now: datetime) -> dict[str, int]:
     """Programs, modules and cohorts: rows enough for COPY as text."""
     return {
-        table_of(model).name: load(session, model, columns, list(rows))
+        table_of(model).name: load(session, model, columns, list(rows), now=now)
         for model, columns, rows in (
             (p.Program, ("id", "code", "title", "source", "source_key"), _programs(known, sizes)),
             (p.Module, ("id", "program_id", "position", "title", "kind", "due_day", "source"), _modules(known)),
@@ -185,7 +185,7 @@ def _ahead(made: Iterator[list[Block]]) -> Iterator[list[Block]]:
             yield ready
 
 
-def _write(cursor: Cursor[Any], each: Block) -> int:
+def _write(session: Session, cursor: Cursor[Any], each: Block, now: datetime) -> int:
     """Write one block through its temporary table; return the rows written."""
     table = table_of(each.model)
     names = sql.SQL(", ").join(map(sql.Identifier, each.columns))
@@ -201,6 +201,7 @@ def _write(cursor: Cursor[Any], each: Block) -> int:
     )
     with cursor.copy(sql.SQL("copy {stage} ({names}) from stdin (format binary)").format(**parts)) as copy:
         copy.write(HEADER + each.content + TRAILER)
+    leave_out(session, table, f"made_up_{table.name}", each.columns, now=now)
     cursor.execute(sql.SQL("insert into {target} ({names}) select {names} from {stage}").format(**parts))
     written = cursor.rowcount
     cursor.execute(sql.SQL("truncate {stage}").format(**parts))

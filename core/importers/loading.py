@@ -19,7 +19,11 @@ from sqlalchemy.orm import Session
 
 from core.errors import AdminError
 from core.models.base import Base
+from core.models.ways import PERSONS, ways_to
+from core.privacy import suppression
 
+DATED = {"platform.student": "registered_at", "platform.visitor": "asked_at"}
+OF_PEOPLE = {table for person in PERSONS for table in ways_to(person)}
 MISSING = ("", "?")
 BATCH = 10_000
 FARTHEST_DAY = 20_000
@@ -138,8 +142,13 @@ def followed(rows: Iterable[Record], *, name: str, whole: int, progress: Progres
         progress(name, max(done, whole), max(done, whole))
 
 
-def load(session: Session, model: type[Base], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """Insert rows that are not there yet, as the worker, and return how many were. Rows that are there stay as they are."""
+def load(
+    session: Session, model: type[Base], columns: Sequence[str], rows: Iterable[Sequence[Any]], *, now: datetime
+) -> int:
+    """Insert rows that are not there yet, as the worker, and return how many were. Rows that are there stay as they are.
+
+    Records of erased people are left out, or wait in quarantine, and with them what belongs to them.
+    """
     table = table_of(model)
     target = sql.Identifier(str(table.schema), str(table.name))
     stage = sql.Identifier(f"stage_{table.name}")
@@ -150,6 +159,7 @@ def load(session: Session, model: type[Base], columns: Sequence[str], rows: Iter
         with cursor.copy(sql.SQL("copy {} ({}) from stdin").format(stage, names)) as copy:
             for row in rows:
                 copy.write_row(row)
+        leave_out(session, table, f"stage_{table.name}", columns, now=now)
         insert = sql.SQL("insert into {} ({}) select {} from {} on conflict ({}) do nothing").format(
             target, names, names, stage, sql.SQL(", ").join(sql.Identifier(c.name) for c in table.primary_key)
         )
@@ -161,6 +171,32 @@ def load(session: Session, model: type[Base], columns: Sequence[str], rows: Iter
         inserted = cursor.rowcount
         cursor.execute(sql.SQL("drop table {}").format(stage))
     return inserted
+
+
+def leave_out(session: Session, table: Table, stage: str, columns: Sequence[str], *, now: datetime) -> None:
+    """Take records of erased people out of a temporary table, and rows whose person was taken out before."""
+    connection: Connection[Any] = session.connection().connection.driver_connection  # type: ignore[assignment]
+    if (dated := DATED.get(table.fullname)) is not None:
+        there = f"not exists (select from {table.fullname} t where t.id = s.id)"
+        first = connection.execute(sql.SQL("select source from {} limit 1").format(sql.Identifier(stage))).fetchone()
+        suppression.sift(
+            session, stage, table.name, source=first[0] if first else "", now=now, dated=f"s.{dated}", only=there
+        )
+    elif suppression.set_aside(session) != suppression.NOTHING:
+        for key in table.foreign_key_constraints:
+            pairs = [(each.parent.name, each.column.name) for each in key.elements]
+            if key.referred_table.fullname in OF_PEOPLE and {mine for mine, _ in pairs} <= set(columns):
+                connection.execute(_orphans(stage, key.referred_table.fullname, pairs))
+
+
+def _orphans(stage: str, parent: str, pairs: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Delete what points to a row that is not there."""
+    given = sql.SQL(" and ").join(sql.SQL("s.{} is not null").format(sql.Identifier(mine)) for mine, _ in pairs)
+    same = sql.SQL(" and ").join(
+        sql.SQL("p.{} = s.{}").format(sql.Identifier(theirs), sql.Identifier(mine)) for mine, theirs in pairs
+    )
+    orphans = sql.SQL("delete from {} s where {} and not exists (select from {} p where {})")
+    return orphans.format(sql.Identifier(stage), given, sql.Identifier(*parent.split(".")), same)
 
 
 def table_of(model: type[Base]) -> Table:

@@ -122,8 +122,8 @@ class _Place:
 class _Import:
     """One run over one folder: what was read so far, and what was written."""
 
-    def __init__(self, session: Session, folder: Path, progress: Progress | None) -> None:
-        self.session, self.folder, self.progress = session, folder, progress
+    def __init__(self, session: Session, folder: Path, progress: Progress | None, now: datetime) -> None:
+        self.session, self.folder, self.progress, self.now = session, folder, progress, now
         self.seen: dict[str, int] = {}
         self.written: dict[str, int] = {}
 
@@ -140,7 +140,7 @@ class _Import:
         """Load rows and count them."""
         name = table_of(model).name
         self.seen[name] = self.seen.get(name, 0) + len(rows)
-        self.written[name] = self.written.get(name, 0) + load(self.session, model, columns, rows)
+        self.written[name] = self.written.get(name, 0) + load(self.session, model, columns, rows, now=self.now)
 
 
 def import_oulad(
@@ -151,7 +151,7 @@ def import_oulad(
     Raises ImportRefused (file, line, reason) for anything malformed; the caller's transaction then holds half an import and
     must be rolled back, which core.db.transaction does.
     """
-    job = _Import(session, folder, progress)
+    job = _Import(session, folder, progress, now)
     missing = [name for name in OBLIGATORY if not job.has(name)]
     if missing:
         raise ImportRefused(folder.name, None, f"{', '.join(missing)} is missing.")

@@ -66,7 +66,7 @@ REFERENCES = ("program", "cohort", "module", "student", "enrollment", "submissio
 def seed(session: Session, *, now: datetime) -> dict[str, int]:
     """Write all files as the worker; return the rows written by file. Raises ImportRefused for a malformed file."""
     base = _base(session, now)
-    written = {name: _load_file(session, name, model, base) for name, model in FILES}
+    written = {name: _load_file(session, name, model, base, now) for name, model in FILES}
     refresh_statuses(session, now)
     put_up_plans(session, source=SOURCE, now=now)
     if written["requests"]:
@@ -95,7 +95,7 @@ def _base(session: Session, now: datetime) -> date:
     return starts_on - timedelta(days=first.needed("starts_on")) if starts_on else now.astimezone(UTC).date()
 
 
-def _load_file(session: Session, name: str, model: type[Base], base: date) -> int:
+def _load_file(session: Session, name: str, model: type[Base], base: date, now: datetime) -> int:
     kind = table_of(model).name
     rows = [_row(record, kind, base) for record in _records(name)]
     if kind in ("student", "visitor"):
@@ -105,7 +105,7 @@ def _load_file(session: Session, name: str, model: type[Base], base: date) -> in
     if kind in BY_MONTH:
         make_months(session, kind, [row[BY_MONTH[kind]].date() for row in rows])
     columns = list(rows[0])
-    return load(session, model, columns, [[row[column] for column in columns] for row in rows])
+    return load(session, model, columns, [[row[column] for column in columns] for row in rows], now=now)
 
 
 def _row(record: Record, kind: str, base: date) -> dict[str, Any]:

@@ -24,6 +24,13 @@ _WHO = f"""
     update pg_temp.sheet s set student_id = p.id, {_with("case when p.account_status = 'closed' then 'the account is closed' end")}
     from platform.student p where p.email_hash = s.email_hash"""
 
+# Erased people: only e-mails that nobody has now, because whoever has one has come in before.
+_NEW = "s.problem is null and not exists (select from platform.student p where p.email_hash = s.email_hash)"
+NEW_WITH_NAME = f"s.name is not null and {_NEW}"
+MORE = "jsonb_build_object('experience_level', s.level)"
+LEAVE_OUT = f"""delete from pg_temp.sheet s where {_NEW} and exists (
+    select from privacy.suppression x where x.hash = s.email_hash and x.until > :now) returning 1"""
+
 FATES = "select fate, count(*) as many from pg_temp.sheet group by 1"
 
 _AGE_GIVEN = "(s.birth_date is not null or s.adult is not null)"

@@ -30,6 +30,7 @@ from core.models.base import uuid7
 from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS
 from core.policy import Parameters, in_force
 from core.privacy.audit import Action, append
+from core.privacy.suppression import NOTHING, SetAside, sift
 
 SOURCE = "csv"
 SHOWN, TOLD_EVERY = 20, 5_000
@@ -82,6 +83,7 @@ class SheetReport:
     problems: int
     first_problems: tuple[Problem, ...]
     dry_run: bool
+    aside: SetAside = NOTHING
 
     def lines(self) -> list[str]:
         """Return the report as people read it; the last line is its upshot."""
@@ -95,6 +97,7 @@ class SheetReport:
             done = "would be" if self.dry_run else "were"
             return [
                 *told,
+                *self.aside.lines,
                 f"{self.added:,} {done} added, {self.changed:,} {done} changed, {self.unchanged:,} are there already.",
             ]
         told += [f"  line {each.line:,}: {each.reason}" for each in self.first_problems]
@@ -166,6 +169,7 @@ def import_sheet(
     kind = _kind(sheet)
     setting = _Setting(now, in_force(session, now), keys.person_hashes())
     many = _stage(session, sheet, kind, setting, progress)
+    aside = _sifted(session, kind, now, dry_run)
     known = {"now": now, "today": setting.today, "adults_born": setting.adults_born}
     for statement in kind.checks:
         session.execute(text(statement), known)
@@ -176,7 +180,18 @@ def import_sheet(
     if added + changed and not dry_run:
         _apply(session, sheet, kind, known)
         append(session, Action.IMPORTED, now=now, source=SOURCE, rows=added + changed)
-    return SheetReport(sheet, kind.name, many, added, changed, counts.get("unchanged", 0), problems, first, dry_run)
+    return SheetReport(
+        sheet, kind.name, many, added, changed, counts.get("unchanged", 0), problems, first, dry_run, aside
+    )
+
+
+def _sifted(session: Session, kind: _Kind, now: datetime, dry_run: bool) -> SetAside:
+    """Take erased people out of the sheet: unknown e-mails only, because whoever is known has come in before."""
+    if kind is STUDENTS:
+        return sift(session, "sheet", "student", source=SOURCE, now=now, dated="s.registered_at", only=sheet_sql.NEW_WITH_NAME,
+                    more=sheet_sql.MORE, only_count=dry_run)  # fmt: skip
+    gone = session.execute(text(sheet_sql.LEAVE_OUT), {"now": now})
+    return SetAside(refused=len(gone.all()))
 
 
 def years_before(day: date, years: int) -> date:

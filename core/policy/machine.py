@@ -40,6 +40,7 @@ ERASURE_WAITS = {
     "letter": "the last letter, to be sent before the address is gone",
     "later": "the processor: copies live on for a while",
     "error": "the next attempt: the last one failed",
+    "finding": "an officer: something was found that may be about the person",
 }
 
 

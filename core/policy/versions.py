@@ -1,6 +1,6 @@
 """Versions of the policy. The published row in the database is the truth; ``data/policy/`` seeds version one."""
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,10 @@ FIRST_VERSION = ROOT / "data" / "policy" / "2026-04-20.yaml"
 
 @dataclass(frozen=True)
 class Parameters:
-    """What the code takes from the policy. Ages in years; ``grace_days`` times 24 hours; months are calendar months."""
+    """What the code takes from the policy. Ages in years; ``grace_days`` times 24 hours; months are calendar months.
+
+    What has a default may be missing in a version: the published ones never change, and the first one does not say it.
+    """
 
     version: str
     minimum_age: int
@@ -29,6 +32,8 @@ class Parameters:
     extension_months: int
     group_minimum: int
     group_rounding: int
+    backup_days: int = 35
+    suppression_years: int = 3
 
 
 def in_force(session: Session, at: datetime) -> Parameters:
@@ -78,6 +83,7 @@ def publish_first_version(session: Session, *, now: datetime) -> str:
 def _parameters(version: str, document: dict[str, Any]) -> Parameters:
     given = document.get("parameters", {})
     wanted = {field.name for field in fields(Parameters)} - {"version"}
-    if set(given) != wanted or not all(isinstance(value, int) and value > 0 for value in given.values()):
+    needed = {field.name for field in fields(Parameters) if field.default is MISSING} - {"version"}
+    if not needed <= set(given) <= wanted or not all(isinstance(value, int) and value > 0 for value in given.values()):
         raise BadInput(f"The parameters of policy {version} are not the ones this program knows: {sorted(wanted)}.")
     return Parameters(version=version, **given)

@@ -310,6 +310,35 @@ class Action(StrEnum):
         "line",
         "lost",
     )
+    LEDGER_REPLAYED = (
+        "ledger replayed",
+        "A restored database learned from the erasure ledger what had happened since its backup.",
+        "erasures",
+        "erased",
+        "canceled",
+        "sent_back",
+    )
+    RECORDS_SET_ASIDE = (
+        "records set aside",
+        "An import brought records of erased people: refused, or waiting in quarantine.",
+        "source",
+        "refused",
+        "waiting",
+    )
+    QUARANTINE_DECIDED = (
+        "quarantine decided",
+        "An officer let a quarantined record in, or discarded it.",
+        "decision",
+        "reason",
+    )
+    SUPPRESSION_ENDED = (
+        "suppression ended",
+        "Entries of the suppression list expired, or quarantined records that nobody decided about.",
+        "entries",
+        "records",
+    )
+    ERASURE_CERTIFIED = "erasure certified", "The certificate of an erasure was issued.", "certificate", "sha256"
+    FINDING_JUDGED = "finding judged", "An officer judged a finding of the residue scan.", "verdict"
     RELEASE_PUBLISHED = (
         "release published",
         "Anonymized figures of a closed period were published, once and for ever.",
@@ -625,8 +654,13 @@ def _kept(made: Checkpoint, folder: Path | None) -> Checkpoint | None:
 
 def unsigned(session: Session, *, folder: Path | None = None) -> int:
     """Return how many lines were added since the last checkpoint of this machine."""
+    return size(session) - signed_lines(folder)
+
+
+def signed_lines(folder: Path | None = None) -> int:
+    """Return how many lines the newest checkpoint of this machine has seen."""
     newest = append_only.last(_file(folder))
-    return size(session) - (append_only.parsed(newest)["size"] if newest else 0)
+    return int(append_only.parsed(newest)["size"]) if newest else 0
 
 
 def size(session: Session) -> int:

@@ -18,6 +18,7 @@ CSV = "text/csv; charset=utf-8"
 MAY_REVEAL = ("program_staff", "privacy_officer")
 MAY_READ_AUDIT = ("privacy_officer", "auditor")
 MAY_REPORT = ("privacy_officer", "auditor", "admin")
+MAY_PROVE = ("privacy_officer", "auditor")
 MOST_AT_ONCE = 50
 
 
@@ -88,6 +89,20 @@ def export_audit(session: Session, *, content: bytes, rows: int, by: Staff, now:
         raise Refused("The audit opens to privacy officers and auditors.", role=by.role)
     secret = add_file(session, session_id=by.session_id, name="audit.csv", media_type=CSV, content=content, now=now)
     append(session, Action.LIST_EXPORTED, now=now, what="audit", rows=rows)
+    return secret
+
+
+def export_certificate(session: Session, *, name: str, content: bytes, by: Staff, now: datetime) -> str:
+    """Let a certificate of erasure leave, as a page to print or as the signed file; return the secret of the link.
+
+    Raises Refused for a role that certificates are not open to.
+    """
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    if by.role not in MAY_PROVE:
+        raise Refused("Certificates of erasure open to privacy officers and auditors.", role=by.role)
+    kind = HTML if name.endswith(".html") else "application/json"
+    secret = add_file(session, session_id=by.session_id, name=name, media_type=kind, content=content, now=now)
+    append(session, Action.LIST_EXPORTED, now=now, what=f"certificate {name}", rows=1)
     return secret
 
 

@@ -23,7 +23,7 @@ from core.models.platform import Student, Visitor
 from core.models.requests import Request
 from core.policy import listed_processors
 from core.policy.machine import number
-from core.privacy import brakes, grace
+from core.privacy import brakes, grace, proving
 from core.privacy.acting import Case, change, demand_not_own, of_system, parameters
 from core.privacy.audit import Action, append, demand_sound, guarded
 from core.privacy.deletion import changed_plan
@@ -70,7 +70,7 @@ def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str
     run = Run(session, case, found, _steps(session, found), _holds(session, found), now)
     release(run)
     if step := _next(run):
-        take(run, step)
+        proving.take(run, step) if step.what in proving.STEPS else take(run, step)
         _looks_again(run)
         return {"parts": 1, MORE: 1}
     if all(step.state in SETTLED for step in run.steps):
@@ -133,6 +133,7 @@ def _begin(session: Session, case: Case, now: datetime) -> dict[str, int]:
     found.waits_for, found.waits_about, found.waits_since = None, "", None
     session.flush()
     _plan_steps(session, case, found, now)
+    proving.prepare(Run(session, case, found, [], (), now))
     session.add(
         ErasureEvidence(erasure_id=found.id, at=now, what="begun", reference=str(request.plan_fingerprint)[:16])
     )
@@ -197,7 +198,7 @@ def _plan_steps(session: Session, case: Case, found: PersonErasure, now: datetim
     """Write down every place that has to forget, whether configured or not, and what comes before and after."""
     listed = listed_processors(session, parameters(session, case.request).version)
     wanted = [("processor", name) for name in third_parties(found.kind, listed)]
-    wanted += [("letter", LETTER), ("database", local.NAME)]
+    wanted += [("letter", LETTER), ("database", local.NAME), *proving.STEPS.items()]
     for what, place in wanted:
         key = f"{case.request.id}:completion:erasure" if what == "letter" else f"{found.id} {place}"
         session.add(ErasureStep(id=uuid7(), erasure_id=found.id, phase=PHASES[what], what=what, place=place, key=key,

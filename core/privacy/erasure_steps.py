@@ -78,7 +78,7 @@ def release(run: Run) -> None:
         keeping = tuple(hold.number for hold in run.holds) if step.what == "database" else _holding(run, step)
         if step.waits_about != ", ".join(keeping):
             step.state, step.next_at, step.waits_for, step.waits_about = "to do", run.now, None, ""
-            _told(run, step, "again", became="released")
+            note(run, step, "again", became="released")
     run.session.flush()
 
 
@@ -87,7 +87,7 @@ def fail_step(run: Run, step: ErasureStep, *, error: str, counts: Mapping[str, i
     step.attempts += 1
     step.error, step.waits_for, step.waits_about = error, "error", f"{step.place}: {error}"
     step.next_at = run.now + pause_after(step.attempts)
-    _told(run, step, "failed", error=error, counts=counts)
+    note(run, step, "failed", error=error, counts=counts)
     if step.attempts >= ATTEMPTS:
         step.state, step.owner_id = "failed", step.owner_id or _owner(run)
     run.session.flush()
@@ -112,7 +112,7 @@ def _place(run: Run, step: ErasureStep) -> None:
         _became(run, step, processor.erase(run.session, order, now=run.now))
     elif step.state != "called":
         step.state, step.waits_for, step.waits_about = "called", None, ""
-        _told(run, step, "asked")
+        note(run, step, "asked")
     else:
         _call(run, step, processor, order)
 
@@ -145,7 +145,7 @@ def _became(run: Run, step: ErasureStep, outcome: Outcome) -> None:
         step.state, step.erased_at, step.waits_for, step.waits_about = "erased", run.now, None, ""
     elif outcome.became is Became.WAITING:
         if step.state != "waiting":
-            _told(run, step, "waits", became=outcome.became, error=outcome.error, reference=outcome.reference)
+            note(run, step, "waits", became=outcome.became, error=outcome.error, reference=outcome.reference)
         _waits(run, step, outcome)
         return
     elif outcome.became is Became.UNCLEAR:
@@ -155,7 +155,7 @@ def _became(run: Run, step: ErasureStep, outcome: Outcome) -> None:
         step.state = "to do" if step.state == "called" else step.state
         fail_step(run, step, error=outcome.error or "failed")
         return
-    _told(run, step, "answered", became=outcome.became, counts=outcome.counts, reference=outcome.reference)
+    note(run, step, "answered", became=outcome.became, counts=outcome.counts, reference=outcome.reference)
 
 
 def _waits(run: Run, step: ErasureStep, outcome: Outcome) -> None:
@@ -174,7 +174,7 @@ def _seen(run: Run, step: ErasureStep, proof: Proof) -> None:
         fail_step(run, step, error=STILL_THERE, counts=proof.found)
     elif proof.again_at is not None and proof.again_at > run.now:
         if step.waits_for != "later":
-            _told(run, step, "looked", became="gone, to be looked at again")
+            note(run, step, "looked", became="gone, to be looked at again")
         step.waits_for, step.waits_about, step.next_at = "later", step.place, proof.again_at
     elif step.what == "database" and run.holds:
         _hold(run, step, tuple(hold.number for hold in run.holds))
@@ -186,8 +186,10 @@ def prove(run: Run, step: ErasureStep, *, counts: Mapping[str, int] | None = Non
     """Settle a step for which it was read back that nothing is left."""
     step.state, step.proven_at, step.erased_at = "proven", run.now, step.erased_at or run.now
     step.error, step.waits_for, step.waits_about, step.owner_id = "", None, "", None
-    _told(run, step, "looked", became="gone", counts=counts)
+    note(run, step, "looked", became="gone", counts=counts)
     run.session.flush()
+    if step.what not in ("processor", "letter", "database"):
+        return
     append(run.session, Action.ERASURE_PROVEN, now=run.now, subject_kind="request", subject_id=run.case.request.id,
            place=step.place, rows=sum(step.counts.values()))  # fmt: skip
 
@@ -195,7 +197,7 @@ def prove(run: Run, step: ErasureStep, *, counts: Mapping[str, int] | None = Non
 def exempt(run: Run, step: ErasureStep, reason: str) -> None:
     """Settle a step that is not needed, and say why."""
     step.state, step.error, step.waits_for, step.waits_about = "exempt", reason, None, ""
-    _told(run, step, "answered", became="not needed", error=reason)
+    note(run, step, "answered", became="not needed", error=reason)
 
 
 def _letter(run: Run, step: ErasureStep) -> None:
@@ -207,7 +209,7 @@ def _letter(run: Run, step: ErasureStep) -> None:
     elif letter is None:
         letters.queue(session, run.case, "completion", now=now, key="erasure")
         step.state, step.waits_for, step.waits_about, step.next_at = "waiting", "letter", "", now
-        _told(run, step, "asked")
+        note(run, step, "asked")
     elif letter.state == "sent":
         step.reference = letter.sent_how or ""
         prove(run, step)
@@ -239,7 +241,7 @@ def _holding(run: Run, step: ErasureStep) -> tuple[str, ...]:
 def _hold(run: Run, step: ErasureStep, numbers: tuple[str, ...]) -> None:
     about = ", ".join(numbers)
     if (step.state, step.waits_about) != ("held", about):
-        _told(run, step, "waits", became="held", reference=about)
+        note(run, step, "waits", became="held", reference=about)
     step.state, step.waits_for, step.waits_about = "held", "hold", about
     step.next_at = run.now + HELD_AGAIN
 
@@ -255,10 +257,11 @@ def _owner(run: Run) -> uuid.UUID | None:
     return found
 
 
-def _told(
+def note(
     run: Run, step: ErasureStep, what: str, *, became: str = "", error: str = "", reference: str = "",
     counts: Mapping[str, int] | None = None,
 ) -> None:  # fmt: skip
+    """Add to the evidence what was done with a step, or seen of it."""
     run.session.add(
         ErasureEvidence(erasure_id=run.found.id, step_id=step.id, at=run.now, what=what, became=str(became), error=error,
                         reference=reference, counts=dict(counts or {}))

@@ -3,6 +3,7 @@
 Each pair says first whether there is anything to do, so that it is the data that ask and never a clock that ticked.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
@@ -39,6 +40,12 @@ def drop_old_heartbeats(session: Session, *, now: datetime) -> int:
 def drop_old_jobs(session: Session, *, now: datetime) -> int:
     """Delete jobs that were done, or needed no more, 90 days ago. Dead letters stay until somebody has seen to them."""
     return _drop(session, WorkerJob, _over(now)["jobs"])
+
+
+def forget_jobs(session: Session, *, keys: Collection[str]) -> int:
+    """Delete jobs that are over and whose key is an opaque id of somebody who was erased."""
+    over = WorkerJob.key.in_(keys) & WorkerJob.state.in_(("done", "over"))
+    return _drop(session, WorkerJob, over)
 
 
 def _over(now: datetime) -> dict[str, ColumnElement[bool]]:

@@ -74,6 +74,12 @@ def begin(
     _add(Entry(BEGINS, erasure_id, now, until, request_id, person, person_id, tuple(sorted(forms)), told))
 
 
+def begin_again(*, erasure_id: uuid.UUID, hashes: Sequence[tuple[bytes, datetime]], now: datetime) -> None:
+    """Write an erasure into a ledger that was lost: by its hashes and their end only, because nothing else is known any more."""
+    told = tuple(sorted(each.hex() for each, _ in hashes))
+    _add(Entry(BEGINS, erasure_id, now, max((until for _, until in hashes), default=None), hashes=told))
+
+
 def end(*, erasure_id: uuid.UUID, certificate_sha256: str, now: datetime) -> None:
     """Write that an erasure is proven, with the SHA-256 (hex) of its certificate. Again: nothing."""
     _add(Entry(ERASED, erasure_id, now, certificate=certificate_sha256))

@@ -22,13 +22,11 @@ from core.models.base import Base
 from core.models.data_map import unmapped
 from core.models.labels import Erasure, TableLabel
 from core.models.ways import PERSONS, Fate, ancestors, fates, problems
-from core.policy import in_force, listed_processors
+from core.policy import Parameters, listed_processors, pinned
 from core.privacy.holds import StandingHold, holds_on
 from core.processors import concerned, local
 from core.processors.protocol import Capability, Person, Processor
 
-BACKUPS_DAYS = 35
-SUPPRESSION_YEARS = 3
 BY_HAND, AUTOMATIC = "by hand", "by itself"
 HELD = "hold"
 
@@ -136,7 +134,8 @@ def plan_for(
     counted = local.counts(session, person) if with_counts else {}
     if with_counts and not counted.get(fate_of[-1].table):
         raise NotFound("There is no such person, or their record is not open to you.")
-    version = policy_version or in_force(session, now).version
+    rules = pinned(session, policy_version, now)
+    version = rules.version
     holds = holds_on(session, student_id=student_id, visitor_id=visitor_id)
     rows = [_local_row(fate, holds, counted.get(fate.table)) for fate in fate_of]
     rows += [
@@ -145,7 +144,7 @@ def plan_for(
         if each.name != local.NAME
     ]
     found = (*problems(), *(f"{column} is not in the data map" for column in unmapped(session)))
-    return Plan(person.kind, version, early, tuple(rows), tuple(_remains()), holds, found)
+    return Plan(person.kind, version, early, tuple(rows), tuple(_remains(rules)), holds, found)
 
 
 def demand_whole(plan: Plan) -> None:
@@ -219,13 +218,13 @@ def _remote_row(processor: Processor, fate_of: tuple[Fate, ...], holds: tuple[St
     )
 
 
-def _remains() -> Iterator[Remains]:
+def _remains(rules: Parameters) -> Iterator[Remains]:
     audit: TableLabel = Base.metadata.tables["privacy.audit_event"].info["privacy"]
     yield Remains("copies in backups", "they are not changed singly, and not used but for a restore, after which the erasure is repeated",
-                  f"at most {BACKUPS_DAYS} days after the erasure")  # fmt: skip
+                  f"at most {rules.backup_days} days after the erasure")  # fmt: skip
     yield Remains("mail that was sent", "it lies with its recipients and cannot be recalled", "the recipients decide")
     yield Remains("a keyed hash of the e-mail address", "so that old records of the person do not come back (suppression list)",
-                  f"{SUPPRESSION_YEARS} years after the erasure")  # fmt: skip
+                  f"{rules.suppression_years} years after the erasure")  # fmt: skip
     yield Remains("lines of the audit", f"{audit.reason}; opaque ids, no name", audit.until)
     yield Remains(
         "a line in the erasure ledger and the certificate", "proof of the erasure, without a name", audit.until

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from core.anon import noise
 from core.anon.builder import Published, due_releases, publish
 from core.anon.method import Configuration, read_configuration
 from core.anon.periods import Period
-from core.importers.loading import load, make_months
+from core.importers import loading
+from core.importers.loading import make_months
 from core.models import platform as p
 from core.models import privacy as v
 from core.models.requests import FINAL_STATES, Request
@@ -26,6 +28,7 @@ from core.models.requests import FINAL_STATES, Request
 LEVELS = ("beginner", "intermediate", "advanced", "not stated")
 PROGRAMS = ("A", "B", "C")
 TODAY = date(2026, 2, 1)
+load = partial(loading.load, now=datetime.combine(TODAY, time.min, UTC))
 MODULES = 4
 
 

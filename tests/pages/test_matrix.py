@@ -32,6 +32,8 @@ PAGES = {
     "letters": {"privacy_officer"},
     "manual_steps": {"privacy_officer"},
     "report": {"privacy_officer", "auditor", "admin"},
+    "certificates": {"privacy_officer", "auditor"},
+    "quarantine": {"privacy_officer"},
     "analytics": set(STAFF.values()),
     "staff": {"admin"},
     "staff_member": {"admin"},

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.importers.loading import ImportRefused, followed, line_count, load, records, stable_id
 from core.models.platform import Program
+from tests.cast import NOW
 
 COLUMNS = ("id", "code", "title", "source", "source_key")
 PYTHON = (stable_id("test", "python"), "PY", "Python", "test", "python")
@@ -25,19 +26,19 @@ def read(tmp_path: Path, content: bytes, *columns: str) -> list[tuple[int, dict[
 
 
 def test_new_rows_are_written_and_counted(worker: Session) -> None:
-    assert load(worker, Program, COLUMNS, [PYTHON, JAVA]) == 2
+    assert load(worker, Program, COLUMNS, [PYTHON, JAVA], now=NOW) == 2
     assert titles(worker) == ["Java\twith \\N and a tab", "Python"]
 
 
 def test_rows_that_are_there_stay_as_they_are(worker: Session) -> None:
-    load(worker, Program, COLUMNS, [PYTHON])
+    load(worker, Program, COLUMNS, [PYTHON], now=NOW)
     changed = (*PYTHON[:2], "Snakes", *PYTHON[3:])
-    assert load(worker, Program, COLUMNS, [changed, JAVA]) == 1
+    assert load(worker, Program, COLUMNS, [changed, JAVA], now=NOW) == 1
     assert "Python" in titles(worker) and "Snakes" not in titles(worker)
 
 
 def test_nothing_temporary_is_left(worker: Session) -> None:
-    load(worker, Program, COLUMNS, [PYTHON])
+    load(worker, Program, COLUMNS, [PYTHON], now=NOW)
     left = "select count(*) from pg_class where relpersistence = 't' and relkind = 'r'"
     assert worker.scalar(text(left)) == 0
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.importers.loading import ImportRefused, load, records, stable_id
 from core.models.platform import Program
+from tests.cast import NOW
 
 
 def refusal(tmp_path: Path, content: bytes, *columns: str) -> ImportRefused:
@@ -52,6 +53,6 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_code_that_is_taken_elsewhere_is_said_not_swallowed(worker: Session) -> None:
     columns = ("id", "code", "title", "source", "source_key")
-    load(worker, Program, columns, [(stable_id("test", "one"), "PY", "Python", "test", "one")])
+    load(worker, Program, columns, [(stable_id("test", "one"), "PY", "Python", "test", "one")], now=NOW)
     with pytest.raises(ImportRefused, match="uq_program_code"):
-        load(worker, Program, columns, [(stable_id("test", "two"), "PY", "Other", "test", "two")])
+        load(worker, Program, columns, [(stable_id("test", "two"), "PY", "Other", "test", "two")], now=NOW)

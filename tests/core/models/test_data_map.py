@@ -31,7 +31,9 @@ def test_the_database_holds_no_column_that_the_map_does_not_know(database: str) 
 
 def test_whatever_tells_of_a_person_can_be_reached_and_exported() -> None:
     of_students = [e for e in data_map() if e.category not in (Category.NOBODY, Category.STAFF)]
-    assert [e for e in of_students if not e.reaches and e.table != "privacy.request"] == []
+    # Whose a quarantined record is, nobody knows yet: it is found by its hash, and goes with the decision.
+    elsewhere = {"privacy.request", "privacy.quarantine"}
+    assert [e for e in of_students if not e.reaches and e.table not in elsewhere] == []
     assert [e for e in of_students if not e.export] == []
 
 

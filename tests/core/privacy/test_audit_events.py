@@ -13,11 +13,11 @@ import pyotp
 import pytest
 from sqlalchemy import Connection, text
 
-from core import db, privacy_actions, timekeeping
+from core import db, keys, privacy_actions, timekeeping
 from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
-from core.privacy import audit, brakes, grace, outbox, unknown_people
+from core.privacy import audit, brakes, grace, ledger, outbox, restore, suppression, unknown_people
 from core.privacy.audit import Action
 from core.privacy.erasure import note_failure
 from core.privacy.releases import publish_release
@@ -441,11 +441,28 @@ def erase() -> Filed:
 
 def erase_here(_scene: Scene) -> None:
     erase()
-    settle = "update privacy.erasure_step set state = 'exempt', error = 'x' where what <> 'database'"
+    settle = (
+        "update privacy.erasure_step set state = 'exempt', error = 'x' where state <> 'proven' and what <> 'database'"
+    )
     requests.rows(settle + " returning id")
     with db.transaction("worker") as session:
         session.execute(text("update privacy.erasure set next_at = :now"), {"now": erasures.DUE})
     erasures.work()
+
+
+def certify(_scene: Scene) -> None:
+    erase()
+    settle = "update privacy.erasure_step set state = 'exempt', error = 'x' where state <> 'proven' and what <> 'certificate'"
+    requests.rows(settle + " returning id")
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.erasure set next_at = :now"), {"now": erasures.DUE})
+    erasures.work()
+
+
+def replay(_scene: Scene) -> None:
+    ledger.cancel(request_id=requests.waiting().request_id, now=NOW)
+    for _ in range(2):
+        as_worker(restore.replay)
 
 
 def lose_the_approver(_scene: Scene) -> None:
@@ -485,6 +502,49 @@ def agree_again(scene: Scene) -> None:
     erasures.work(NOW)
 
 
+def quarantined() -> uuid.UUID:
+    """A record that came again without a date."""
+    digest = keys.person_hashes()("new@x.example", "x")
+    with db.transaction("worker") as session:
+        suppression.suppress(
+            session,
+            erasure_id=uuid.uuid4(),
+            hashes=[("e-mail", digest[0])],
+            basis="x",
+            until=NOW + timedelta(days=900),
+            now=NOW,
+        )
+        session.execute(text("create temporary table came on commit drop as select gen_random_uuid() as id, 'New' as name, "
+                             "'new@x.example' as email, cast(:m as bytea) as email_hash, cast(:p as bytea) as provider_hash"),
+                        {"m": digest[0], "p": digest[1]})  # fmt: skip
+        suppression.sift(session, "came", "student", source="csv", now=NOW)
+    [(record,)] = requests.rows("select id from privacy.quarantine")
+    return uuid.UUID(str(record))
+
+
+def decide_about_it(_scene: Scene) -> None:
+    record = quarantined()
+    for _ in range(2):
+        requests.act("discard", "omar", record_id=record, reason="old record")
+
+
+def outlive(_scene: Scene) -> None:
+    quarantined()
+    for _ in range(2):
+        with db.transaction("worker") as session:
+            suppression.drop_expired(session, now=NOW + timedelta(days=1000))
+
+
+def judge(_scene: Scene) -> None:
+    erase()
+    with db.transaction("worker") as session:
+        session.execute(text("insert into privacy.erasure_finding (id, erasure_id, place_table, place_column, place_row, trace, sure, found_at)"
+                             " select gen_random_uuid(), id, 'x', 'x', 'x', 'name', false, now() from privacy.erasure"))  # fmt: skip
+    [(finding,)] = requests.rows("select id from privacy.erasure_finding")
+    for _ in range(2):
+        requests.act("judge_finding", "omar", finding_id=finding, verdict="somebody else")
+
+
 ERASURE_VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.APPROVAL_GONE: lose_the_approver,
     Action.ERASURE_BEGUN: lambda _scene: erase(),
@@ -495,6 +555,12 @@ ERASURE_VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.BRAKE_ON: stop,
     Action.BRAKE_ANSWERED: let_go_on,
     Action.BRAKE_PASSED: agree_again,
+    Action.RECORDS_SET_ASIDE: lambda _scene: quarantined(),
+    Action.QUARANTINE_DECIDED: decide_about_it,
+    Action.SUPPRESSION_ENDED: outlive,
+    Action.FINDING_JUDGED: judge,
+    Action.LEDGER_REPLAYED: replay,
+    Action.ERASURE_CERTIFIED: certify,
 }
 
 
