@@ -102,9 +102,10 @@ def footer(found: AssignmentPage, cursors: list[AssignmentCursor | None]) -> Non
         st.caption(
             f"{first:,} to {first + len(found.rows) - 1:,} of {found.total:,} · select a row to end it", width="stretch"
         )
-        st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=turn_back)
-        st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=found.next is None,
-                  on_click=cursors.append, args=(found.next,))  # fmt: skip
+        if len(cursors) > 1 or found.next is not None:
+            st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=turn_back)
+            st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=found.next is None,
+                      on_click=cursors.append, args=(found.next,))  # fmt: skip
 
 
 def cursors_of(wanted: dict[str, object]) -> list[AssignmentCursor | None]:

@@ -222,7 +222,7 @@ def help_today(
         found = read(staff, queries.who_needs_help, running, now=moment, kind=kind, limit=20)
     rows = [row for row in found.rows if not row.is_handled]
     caption = learning.help_caption(
-        len(rows), found.by_kind[kind] if kind else found.total, others="; the others are on Progress"
+        len(rows), found.by_kind[kind] if kind else found.total, others=", more on Progress"
     )
     titles = {cohort.id: cohort.title for cohort in running}
     return learning.help_table(rows, key="today", caption=caption, cohorts=titles)

@@ -266,9 +266,10 @@ def footer(found: ReviewPage, whole: int, cursors: list[ReviewCursor | None]) ->
     first = (len(cursors) - 1) * PAGE_REVIEWS + 1
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{first:,} to {first + len(found.rows) - 1:,} of {whole:,}", width="stretch")
-        st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=turn_back)
-        st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=found.next is None, on_click=cursors.append,
-                  args=(found.next,))  # fmt: skip
+        if len(cursors) > 1 or found.next is not None:
+            st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=turn_back)
+            st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=found.next is None, on_click=cursors.append,
+                      args=(found.next,))  # fmt: skip
 
 
 def exported(found: ReviewPage, moment: datetime) -> tuple[tuple[str, ...], list[list[object]]]:

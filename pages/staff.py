@@ -148,9 +148,10 @@ def listing(wanted: AccountFilter, moment: datetime) -> AccountPage:
             f"{first:,} to {first + len(found.rows) - 1:,} of {found.total:,} · select a row to open the account",
             width="stretch",
         )
-        st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=turn_back)
-        st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=found.next is None,
-                  on_click=cursors.append, args=(found.next,))  # fmt: skip
+        if len(cursors) > 1 or found.next is not None:
+            st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=turn_back)
+            st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=found.next is None,
+                      on_click=cursors.append, args=(found.next,))  # fmt: skip
     return found
 
 

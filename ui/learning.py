@@ -144,8 +144,8 @@ def more_button(shown: int, whole: int) -> None:
 
 def help_caption(shown: int, whole: int, *, others: str = "") -> str:
     """Return what stands below the list: how many of it are shown, and what a row does."""
-    first = f"The {shown:,} most urgent of {whole:,}{others}. " if whole > shown else ""
-    return f"{first}Select a row to see the student. Opening a record is logged."
+    first = f"The {shown:,} most urgent of {whole:,}{others} · select" if whole > shown else "Select"
+    return f"{first} a row to see the student; opening is logged"
 
 
 def _show_more() -> None:

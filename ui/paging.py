@@ -17,11 +17,13 @@ def cursors_of(view: object) -> Cursors:
 
 
 def footer(shown: int, following: Cursor | None, cursors: Cursors, total: Total, *, hint: str) -> None:
-    """Draw where we are, and the way on and back. ``shown`` rows are on this page."""
+    """Draw where we are, and the way on and back if there is more than one page. ``shown`` rows are on this page."""
     first = (len(cursors) - 1) * PAGE_SIZE + 1
     of = f"more than {total.count:,}" if total.capped else f"{total.count:,}"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{first:,} to {first + shown - 1:,} of {of} · {hint}", width="stretch")
+        if following is None and len(cursors) == 1:
+            return
         st.button("Previous", icon=":material/chevron_left:", disabled=len(cursors) == 1, on_click=_turn_back)
         st.button(
             "Next",

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from core import db, queries
 from core.errors import NotFound
@@ -56,6 +56,26 @@ def test_everything_that_happened_newest_first_and_nothing_foretold() -> None:
     assert by_kind["noted"].until == NOW.date()
     assert by_kind["gap"].days == 30
     assert (found.records[0].done, found.email) == (1, "zoe@students.example")
+    last = found.records[0].last_active
+    assert last and last.date() == NOW.date(), "begun today; what is done in two days is no activity yet"
+
+
+@pytest.mark.parametrize(("withdrawn", "told"), [(20, True), (-3, False)])
+def test_whoever_withdrew_has_no_gap_after_it_and_a_withdrawal_to_come_is_not_told(withdrawn: int, told: bool) -> None:
+    with db.transaction("worker") as session:
+        room = Classroom(session).open()
+        room.student("zoe", enrolled=60, withdrawn=withdrawn)
+        room.progress("zoe", 1, at=22)
+        session.execute(
+            update(p.Enrollment)
+            .where(p.Enrollment.id == room.enrollment("zoe"))
+            .values(status="withdrawn", withdrawn_at=ago(withdrawn))
+        )
+    found = record().records[0]
+    happened = {each.kind for each in found.events}
+    assert ("withdrew" in happened, found.withdrawn_at is not None) == (told, told)
+    gaps_after = [each for each in found.events if each.kind == "gap" and each.at > ago(22)]
+    assert bool(gaps_after) is not told
 
 
 @pytest.mark.usefixtures("zoe")
