@@ -194,14 +194,13 @@ def _erase(mine: _Drill, now: datetime) -> Told:
 
 def _settle_outside(session: Session, mine: _Drill) -> None:
     """Letters and steps by hand: nobody is to be written to, and no person is to go looking."""
-    _cancel_letters(session, mine)
     found = session.scalars(select(PersonErasure).where(PersonErasure.request_id == mine.request)).first()
     if found is not None:
-        by_hand = ErasureStep.erasure_id == found.id, ErasureStep.state == "waiting", ErasureStep.waits_for == "by hand"
-        session.execute(
-            update(ErasureStep).where(*by_hand).values(state="exempt", error=BY_HAND, waits_for=None, waits_about="")
-        )
+        waits = ErasureStep.erasure_id == found.id, ErasureStep.waits_for.in_(("by hand", "letter"))
+        exempt = {"state": "exempt", "error": BY_HAND, "waits_for": None, "waits_about": ""}
+        session.execute(update(ErasureStep).where(*waits, ErasureStep.state == "waiting").values(exempt))
         session.execute(update(PersonErasure).where(PersonErasure.id == found.id).values(next_at=mine.due_at))
+    _cancel_letters(session, mine)
     session.expire_all()
 
 

@@ -321,7 +321,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     if desk.letters_waiting:
         items.append((":blue[:material/mail:]", f"{many(desk.letters_waiting, 'letter')} to send by hand",
                       "Copy it, send it, then mark it as sent.", ("letters", {"show": "To be sent"})))  # fmt: skip
-    items += by_hand(staff, moment)
+    items += by_hand(staff, moment) + set_aside(staff)
     if counts.closed_past_grace:
         items.append(
             (
@@ -373,6 +373,20 @@ def by_hand(staff: Staff, moment: datetime) -> list[Item]:
     if steps.mine_to_confirm:
         items.append((":violet[:material/group:]", f"{many(steps.mine_to_confirm, 'manual step')} to confirm as the second person",
                       "Read the evidence; confirm it or return it.", ("manual_steps", {"view": "to confirm"})))  # fmt: skip
+    return items
+
+
+def set_aside(staff: Staff) -> list[Item]:
+    """What may be of erased people, and waits for a decision."""
+    found = read(staff, queries.proof_counts)
+    items: list[Item] = []
+    if found.findings:
+        items.append((":orange[:material/search:]", f"{many(found.findings, 'finding')} of the residue scan to judge",
+                      "The erasure waits until every place is clean or judged.", ("quarantine", {"view": "findings"})))  # fmt: skip
+    if found.waiting:
+        items.append((":blue[:material/shield_person:]", f"{many(found.waiting, 'record')} in quarantine",
+                      "An import brought them; they may be of people who were erased. Let them in, or discard them.",
+                      ("quarantine", {"view": "waiting"})))  # fmt: skip
     return items
 
 

@@ -72,7 +72,7 @@ def records(view: str) -> tuple[SetAsideRecord, ...]:
     place = st.container()
     picked = table(found.rows, view, page=len(afters))
     with st.container(horizontal=True, vertical_alignment="center"):
-        order = "oldest first · select a row to decide" if view == "waiting" else "newest decision first"
+        order = "Oldest first · select a row to decide" if view == "waiting" else "Newest decision first"
         st.caption(order, width="stretch")
         if len(afters) > 1 or found.after:
             st.button(

@@ -20,6 +20,7 @@ from ui.tables import day, literal
 
 STAFF = guards.require("privacy_officer", what="Request")
 DESK = ROOT / "pages" / "requests.py"
+CERTIFICATES, QUARANTINE = ROOT / "pages" / "certificates.py", ROOT / "pages" / "quarantine.py"
 DECIDED = ("to approve", "waiting", "erasing")
 WHO = {"subject": "the person", "parent": "a parent", "agent": "an agent"}
 NEXT = {
@@ -403,8 +404,19 @@ def steps(found: RequestPage, moment: datetime) -> None:
         for step in erasing.failed(found.erasure):
             st.button(f"Try again now: {literal(step.place)}", key=f"retry_{step.id}", icon=":material/refresh:", on_click=try_again,
                       args=(step.id,), help="It is tried once an hour anyway. From now on you see to it.")  # fmt: skip
+        proof(found)
     follow_up(found)
     by_hand_steps(found, moment)
+
+
+def proof(found: RequestPage) -> None:
+    """Draw the ways to what an erasure left: findings to judge, and its certificate."""
+    if read(STAFF, queries.open_findings, request_id=found.row.id) and st.button(
+        "Judge what was found", icon=":material/search:"
+    ):
+        st.switch_page(QUARANTINE, query_params={"view": "findings"})
+    if found.row.state == "erased" and st.button("Open the certificate", icon=":material/workspace_premium:"):
+        st.switch_page(CERTIFICATES, query_params={"number": found.row.number})
 
 
 def by_hand_steps(found: RequestPage, moment: datetime) -> None:

@@ -22,7 +22,7 @@ def places(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 def remains(document: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What stays: what, why, until when; first what the law keeps, then what lies elsewhere."""
     kept = [(_data(each["table"]), each["why"], each["until"]) for each in document["kept"]]
-    return kept + [(each["what"], each["why"], each["until"]) for each in document["remains"]]
+    return kept + [(capitalized(each["what"]), each["why"], each["until"]) for each in document["remains"]]
 
 
 def said(document: dict[str, Any]) -> str:
@@ -30,7 +30,7 @@ def said(document: dict[str, Any]) -> str:
     erasure, request = document["erasure"], document["request"]
     return (
         f"The {erasure['person']} of request {request['number']} was erased. The erasure began on {_moment(erasure['begun_at'])} under "
-        f"policy {document['plan']['policy']}, approved by {request['approved_by']}; everything below was read back and found gone."
+        f"policy {document['plan']['policy']}, approved by {request['approved_by']}. What is called erased was looked for afterwards, and was gone."
     )
 
 
@@ -60,7 +60,7 @@ def draw(made: Certificate, *, genuine: bool) -> None:
         st.table(dict(zip(HEADER, zip(*places(document), strict=True), strict=True)), border="horizontal", hide_index=True,
                  alt=f"Table of {len(document['places'])} places with what became of the data there.")  # fmt: skip
         st.text(residue(document))
-        st.markdown("**What remains, and until when**")
+        st.markdown("**What remains (where there was any), and until when**")
         rows = remains(document)
         st.table({"What": [row[0] for row in rows], "Why": [row[1] for row in rows], "Until": [row[2] for row in rows]},
                  border="horizontal", hide_index=True, alt=f"Table of {len(rows)} things that remain, why and until when.")  # fmt: skip
@@ -80,8 +80,8 @@ def printed(made: Certificate, *, now: datetime) -> bytes:
     document = made.document
     notes = [
         residue(document),
-        "What remains:",
-        *(f"{capitalized(what)}: {why}; until {until}." for what, why, until in remains(document)),
+        "What remains, where there was any:",
+        *(f"{what}: {why}; until {until}." for what, why, until in remains(document)),
         f"SHA-256 of the signed document: {made.sha256}",
         f"Public key (Ed25519): {made.public_key}",
         f"Signature: {made.signature}",

@@ -209,21 +209,25 @@ def _judged(table: Table, column: Column[object], key: str, body: str, person: T
     """The surest trace of a person in one cell."""
     for trace in person.looked_for:
         if not _may_stand(table, column, trace) and trace.compiled.search(body):
-            return Finding(table.fullname, column.name, key, trace.kind, trace.sure and not _of_staff(column))
+            return Finding(
+                table.fullname, column.name, key, trace.kind, trace.sure and not _is_labelled(column, Category.STAFF)
+            )
     return None
 
 
 def _may_stand(table: Table, column: Column[object], trace: Trace) -> bool:
-    """What is no residue: opaque ids in records that are kept as proof, and the name of a namesake in their own row."""
+    """What is no residue: opaque ids in records that are kept as proof, the name of a namesake in their own row, a name of one
+    word where only codes and titles stand (a student called Java)."""
     row = table.info.get("privacy")
     if trace.kind == ID:
         return isinstance(row, TableLabel) and row.erasure is Erasure.KEEP
-    return trace.kind == NAME and column.name == "name"
+    one_word = len(trace.value.split()) == 1
+    return trace.kind == NAME and (column.name == "name" or (one_word and _is_labelled(column, Category.NOBODY)))
 
 
-def _of_staff(column: Column[object]) -> bool:
+def _is_labelled(column: Column[object], category: Category) -> bool:
     label = column.info.get("privacy")
-    return isinstance(label, ColumnLabel) and label.category is Category.STAFF
+    return isinstance(label, ColumnLabel) and label.category is category
 
 
 def _excused(session: Session, person: Traces, began: datetime, *, held: bool) -> local.Roots:

@@ -36,6 +36,8 @@ PATHS = {
     "requests-to-approve": ("olga", "/requests?view=to+approve"),
     "request-missing": ("omar", "/request?id=none"),
     "manual-steps": ("omar", "/manual_steps"),
+    "quarantine": ("omar", "/quarantine"),
+    "certificates": ("aiko", "/certificates"),
     "letters": ("omar", "/letters"),
     "letters-wordings": ("omar", "/letters?show=Wordings"),
     "report": ("aiko", "/report"),

@@ -169,6 +169,16 @@ def test_a_namesake_in_their_own_row_is_no_finding(asha: bytes, owner: Connectio
     assert found(asha) == set()
 
 
+def test_a_name_of_one_word_is_no_finding_among_codes_and_one_in_a_text(house: str, owner: Connection) -> None:
+    write(owner, "update platform.student set name = 'Zephyr' where id = :id", id=ASHA.id)
+    write(owner, "update platform.program set title = 'Zephyr' where code = :code", code="JAVA")
+    kept = collected()
+    erased()
+    assert found(kept) == set(), "a program is called like her"
+    write(owner, "update platform.code_review set comment = 'Zephyr is away' where id = :id", id=id_of("ben review"))
+    assert found(kept) == {("code_review", "comment", "name", False)}
+
+
 def test_whoever_signs_up_with_the_same_address_afterwards_is_somebody_new(asha: bytes, house: str) -> None:
     digest, provider = keys.person_hashes()(email_of("asha"), "new")
     add = text("""insert into platform.student (id, name, email, registered_at, email_hash, provider_hash, source)
