@@ -163,7 +163,9 @@ def test_no_page_shows_an_outcome_to_those_without_assignment(name: str) -> None
     if STAFF[name] in ("instructor", "mentor"):
         return
     app = opened(name, "overview")
-    for page in set(PAGES) - {"certificates"}:  # of erasures, not of learning: tests/pages/test_proof.py
+    for page in [
+        each for each in PAGES if each != "certificates"
+    ]:  # of erasures, not of learning: tests/pages/test_proof.py
         shown = words(at(app, page, id=str(id_of("asha")))).lower()
         for word in ("score", "77", "distinction", "certificate", "failed"):
             assert word not in shown, f"{name} {page} {word}"
