@@ -37,6 +37,16 @@ NEXT = {
     "wait for the worker": "The steps below are done one by one; nothing can be taken back.",
     "nothing": "This request is closed.",
 }
+# what an erasure waits for → what people do about it, and where: title, button, page
+STUCK = {
+    "by hand": ("Do the steps by hand", "Manual steps", "manual_steps"),
+    "letter": ("Send the last letter", "Letters", "letters"),
+    "hold": ("A legal hold stands", "Holds", "holds"),
+    "request": ("Answer the other request first", "Requests", "requests"),
+    "audit": ("The audit does not verify", "Audit", "audit"),
+    "many": ("Answer what stopped the erasures", "Requests", "requests"),
+    "clock": ("Answer what stopped the erasures", "Requests", "requests"),
+}
 WAITS_FOR = {
     "wait for the person": "the person's",
     "wait for the grace period": "the worker's",
@@ -299,9 +309,13 @@ def next_action(found: RequestPage, moment: datetime) -> None:
     )
     st.markdown(f":material/bolt: **Next action: {whose}**")
     approving = action.code in ("open_plan", "approve_deletion") and not action.mine
-    st.markdown(f"#### {'A second person approves the plan' if approving else action.words}", anchors=False)
+    stuck = STUCK.get(found.erasure.waits_code) if waits and found.erasure else None
+    title = stuck[0] if stuck else "A second person approves the plan" if approving else action.words
+    st.markdown(f"#### {title}", anchors=False)
     if waits:
         st.caption(waits)
+        if stuck and st.button(stuck[1], key="see_to_it", icon=":material/arrow_forward:", icon_position="right"):
+            st.switch_page(ROOT / "pages" / f"{stuck[2]}.py")
         return
     ends = (
         day(found.grace_ends_at) if found.grace_ends_at and found.grace_ends_at > moment else "the worker's next round"
@@ -678,10 +692,10 @@ def timeline(found: RequestPage) -> None:
     st.subheader("Timeline", anchor=False)
     with st.container(border=True, gap="xsmall"):
         for event in reversed(found.timeline):
-            with st.container(horizontal=True, vertical_alignment="top"):
-                st.caption(f"{event.at.day} {event.at:%b, %H:%M}", width=96)
-                by = f" · {literal(event.by)}" if event.by else ""
-                st.markdown(f":small[{literal(event.words)}{by}]", width="stretch")
+            by = f" · {literal(event.by)}" if event.by else ""
+            when, what = st.columns([2, 5], gap="small")
+            when.caption(f"{event.at.day} {event.at:%b, %H:%M}")
+            what.markdown(f":small[{literal(event.words)}{by}]")
 
 
 def danger(found: RequestPage) -> None:

@@ -50,11 +50,13 @@ class ErasureStepRow:
 
 @dataclass(frozen=True)
 class ErasureRead:
-    """One erasure. ``begun_at`` None: it is due and does not begin. ``waits_for`` is a sentence's end, "" when it goes on."""
+    """One erasure. ``begun_at`` None: it is due and does not begin. ``waits_for`` is a sentence's end, "" when it goes on;
+    ``waits_code`` says the same as a code (see core.privacy.erasure.WAITS)."""
 
     id: uuid.UUID
     begun_at: datetime | None
     finished_at: datetime | None
+    waits_code: str
     waits_for: str
     waits_since: datetime | None
     next_at: datetime
@@ -102,7 +104,16 @@ def erasure_of(session: Session, request_id: uuid.UUID) -> ErasureRead | None:
     names = _names(session, [step.owner_id for step in steps if step.owner_id])
     rows = tuple(_step(step, told.get(step.id, ()), names) for step in steps)
     waits = _waits(found.waits_for, found.waits_about)
-    return ErasureRead(found.id, found.begun_at, found.finished_at, waits, found.waits_since, found.next_at, rows)
+    return ErasureRead(
+        id=found.id,
+        begun_at=found.begun_at,
+        finished_at=found.finished_at,
+        waits_code=found.waits_for or "",
+        waits_for=waits,
+        waits_since=found.waits_since,
+        next_at=found.next_at,
+        steps=rows,
+    )
 
 
 def brakes_on(session: Session) -> tuple[BrakeRow, ...]:
@@ -132,12 +143,15 @@ def _evidence(session: Session, erasure_id: uuid.UUID) -> dict[uuid.UUID | None,
     asked = select(ErasureEvidence).where(ErasureEvidence.erasure_id == erasure_id)
     found: dict[uuid.UUID | None, tuple[EvidenceRow, ...]] = {}
     for row in session.scalars(asked.order_by(ErasureEvidence.at, ErasureEvidence.id)):
-        told = EvidenceRow(row.at, _words(row), dict(row.counts), row.reference)
+        by_hand = row.error == BY_HAND  # its reference is the id of the manual step, which has its own card
+        told = EvidenceRow(row.at, _words(row), dict(row.counts), "" if by_hand else row.reference)
         found[row.step_id] = (*found.get(row.step_id, ()), told)
     return found
 
 
 def _words(row: ErasureEvidence) -> str:
+    if row.error == BY_HAND:
+        return "Waits for people who do it by hand"
     detail = row.error or row.became
     return EVIDENCE_WORDS[row.what] + (f": {detail}" if detail and row.what != "begun" else "")
 
@@ -170,6 +184,7 @@ def _names(session: Session, people: list[uuid.UUID]) -> dict[uuid.UUID, str]:
     return {row.id: row.name for row in rows}
 
 
+BY_HAND = "manual"
 STUCK_AFTER = timedelta(days=1)
 EVIDENCE_WORDS = {
     "begun": "Begun",

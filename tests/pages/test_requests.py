@@ -526,13 +526,24 @@ def test_a_stuck_erasure_says_what_it_waits_for_and_what_proves_each_step(monkey
     assert lines(filed)[-1] == "erasure step tried again"
 
 
+def test_an_erasure_that_waits_for_hands_leads_to_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    erasures.configure(monkeypatch)
+    monkeypatch.delitem(registry._makers, "Vercel")
+    filed = desk.waiting(now=now() - 2 * DAY, visitor_id=id_of("vera"))
+    erasures.work(now() - timedelta(hours=1))
+    app = request("omar", filed)
+    assert "Do the steps by hand" in words(app)
+    assert app.button(key="see_to_it").label == "Manual steps"
+    assert "manual (" not in words(app), "no id of a step among the evidence"
+
+
 def test_an_erased_request_keeps_its_steps_and_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     erasures.configure(monkeypatch)
     filed = desk.waiting(now=now() - 2 * DAY, visitor_id=id_of("vera"))
     assert erasures.erased(filed.request_id, now() - DAY)
     app = request("olga", filed)
     labels = " ".join(box.label for box in app.expander)
-    assert labels.count("proven") == 5 and "Erased in the platform database" in labels
+    assert labels.count("proven") == 8 and "Erased in the platform database" in labels
     assert "Contact details: 1" in words(app)
     assert "vera" not in words(app).lower()
 
