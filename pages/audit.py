@@ -71,7 +71,12 @@ def breaks(state: AuditState, names: dict[uuid.UUID, str]) -> None:
             by = " and ".join(literal(names.get(who, "–")) for who in (each.proposed_by, each.confirmed_by) if who)
             st.warning(f"**Not proved: {each.words}** ({literal(each.problem)}). Acknowledged on {instant(each.confirmed_at)} by {by}:"
                        f" {each.reason}. It stays named for good.", icon=":material/link_off:")  # fmt: skip
-    if state.broken and STAFF.role in SEALERS:
+    if state.broken and any(each.current and each.confirmed_at for each in found):
+        st.info(
+            "The worker checks the log again within a minute, and opens guarded actions.",
+            icon=":material/hourglass_top:",
+        )
+    elif state.broken and STAFF.role in SEALERS:
         acknowledge(state, [each for each in found if each.current and not each.confirmed_at], names)
 
 
@@ -80,7 +85,7 @@ def acknowledge(state: AuditState, waiting: list[Break], names: dict[uuid.UUID, 
     with st.container(border=True):
         st.badge("two people", color="violet", icon=":material/group:")
         st.markdown(f"**Where no backup mends it: acknowledge the break.** {stretch(state)} No line is repaired or removed; every later"
-                    " check, this page and every export name it. The next check, within a minute, opens guarded actions again.")  # fmt: skip
+                    " check and this page name it. The next check, within a minute, opens guarded actions again.")  # fmt: skip
         others = [each for each in waiting if not each.mine]
         if any(each.mine for each in waiting):
             st.info(

@@ -33,7 +33,7 @@ NOTHING = {
 
 def figures(counts: StepCounts) -> None:
     """Draw the key figures."""
-    with st.grid(3, min_column_width=190):
+    with st.grid(3, min_column_width=130):
         st.metric(
             f"{':red[:material/warning:] ' if counts.overdue else ''}Overdue", counts.overdue, border=True, height="stretch",
             help="Steps that are not confirmed although their day, 14 days after they were asked for, is past. Live.",
@@ -127,10 +127,8 @@ def table(rows: tuple[Step, ...], moment: datetime, *, page: int) -> Step | None
 
 def one(step: Step, moment: datetime) -> None:
     """Draw the selected step, and the way to its request."""
-    if step.request_id and st.button(f"Open {step.request}", key="open_request", type="tertiary",
-                                     icon=":material/arrow_forward:", icon_position="right"):  # fmt: skip
+    if by_hand.card(step, moment, alone=read(STAFF, queries.decides_alone)):
         st.switch_page(REQUEST, query_params={"id": str(step.request_id)})
-    by_hand.card(step, moment, alone=read(STAFF, queries.decides_alone))
 
 
 def named() -> Step | None:

@@ -9,7 +9,7 @@ from core import privacy_actions, queries
 from core.errors import NotFound
 from core.policy.machine import WAITS
 from core.privacy_actions import FoundPerson
-from core.queries import ErasureRead, Hold, LetterRow, RequestPage
+from core.queries import ErasureRead, Hold, LetterRow, RequestPage, Step
 from core.settings import ROOT
 from core.words import isolated
 from ui import by_hand, confirm, desk, erasing, guards, holding, plans, request_dialogs, states
@@ -183,7 +183,7 @@ def start(name: str, request_id: uuid.UUID, version: int) -> None:
         request_dialogs.ask(name, version)
 
 
-def clocks(found: RequestPage, moment: datetime) -> None:
+def clocks(found: RequestPage, hands: tuple[Step, ...], moment: datetime) -> None:
     """Draw the two clocks and the next action."""
     grid = st.grid(3, min_column_width=295, border=True)
     with grid.cell():
@@ -194,7 +194,7 @@ def clocks(found: RequestPage, moment: datetime) -> None:
         else:
             identity(found)
     with grid.cell():
-        next_action(found, moment)
+        next_action(found, hands, moment)
 
 
 ANSWER_HELP = (
@@ -296,9 +296,27 @@ def identity(found: RequestPage) -> None:
         st.caption("How it is checked, by whom and with what result is recorded; a copy of a document never is.")
 
 
-def next_action(found: RequestPage, moment: datetime) -> None:
+def next_by_hand(found: RequestPage, hands: tuple[Step, ...]) -> bool:
+    """Draw that people are next while the grace period runs; return whether that is so. (What an erasure waits for it says itself.)"""
+    if found.own_record or found.row.next.code != "wait for the grace period":
+        return False
+    to_do = sum(step.state == "open" for step in hands)
+    mine = sum(step.state == "attested" and (not step.mine or found.single_officer) for step in hands)
+    if not (to_do or mine):
+        return False
+    st.markdown(":material/bolt: **Next action: yours**")
+    st.markdown(f"#### {to_do + mine} {'step' if to_do + mine == 1 else 'steps'} by hand", anchors=False)
+    parts = [f"{to_do} to do" if to_do else "", f"{mine} to confirm as the second person" if mine else ""]
+    st.caption(f"{', '.join(part for part in parts if part)}; they stand below. The grace period runs meanwhile.")
+    return True
+
+
+def next_action(found: RequestPage, hands: tuple[Step, ...], moment: datetime) -> None:
     """Draw what is next, who does it, and the button for it."""
     row, action = found.row, found.row.next
+    if next_by_hand(found, hands):
+        draw_buttons(found)
+        return
     waits = erasing.waits(found.erasure) if found.erasure and row.state == "erasing" else ""
     whose = (
         "somebody's"
@@ -326,10 +344,15 @@ def next_action(found: RequestPage, moment: datetime) -> None:
     if row.closed_at is not None:
         sentence = f"{row.state_words} on {day(row.closed_at)}. A closed request does not change any more."
     st.caption(action.why_not or sentence)
+    draw_buttons(found)
+
+
+def draw_buttons(found: RequestPage) -> None:
+    """Draw the buttons of the next action."""
     with st.container(horizontal=True):
         for label, name, primary in buttons(found):
             st.button(label, key=f"do_{name}", type="primary" if primary else "secondary", on_click=start,
-                      args=(name, row.id, row.version))  # fmt: skip
+                      args=(name, found.row.id, found.row.version))  # fmt: skip
 
 
 def buttons(found: RequestPage) -> list[tuple[str, str, bool]]:
@@ -420,7 +443,6 @@ def steps(found: RequestPage, moment: datetime) -> None:
                       args=(step.id,), help="It is tried once an hour anyway. From now on you see to it.")  # fmt: skip
         proof(found)
     follow_up(found)
-    by_hand_steps(found, moment)
 
 
 def proof(found: RequestPage) -> None:
@@ -433,13 +455,13 @@ def proof(found: RequestPage) -> None:
         st.switch_page(CERTIFICATES, query_params={"number": found.row.number})
 
 
-def by_hand_steps(found: RequestPage, moment: datetime) -> None:
+def by_hand_steps(found: RequestPage, rows: tuple[Step, ...], moment: datetime) -> None:
     """Draw what people do at processors that are not connected; each step with its checklist, evidence and second person."""
-    rows = read(STAFF, queries.manual_steps, request_id=found.row.id, waiting=False)
     if not rows:
         return
+    left = sum(step.state != "confirmed" for step in rows)
     st.subheader(
-        "By hand",
+        f"By hand: {left} of {len(rows)} left" if left else "By hand",
         anchor=False,
         help="What a person does at a processor that is not connected, and another one confirms.",
     )
@@ -644,7 +666,7 @@ def letters(found: RequestPage) -> None:
     """Draw the letters: what waits, what was sent; the text once the person is revealed."""
     st.subheader("Letters", anchor=False)
     if not found.letters:
-        st.caption("None yet. “Write a letter” is under More.")
+        st.caption("None." if found.row.closed_at else "None yet. “Write a letter” is under More.")
         return
     for letter in found.letters:
         with st.expander(
@@ -751,18 +773,20 @@ def page(moment: datetime) -> None:
     title_row(found)
     if desk.OPEN not in st.session_state:  # a dialog says it itself
         desk.say()
-    held = holds_of(found)
+    held, hands = holds_of(found), read(STAFF, queries.manual_steps, request_id=found.row.id, waiting=False)
     notices(found, held)
-    clocks(found, moment)
+    clocks(found, hands, moment)
     grid = st.grid(3, min_column_width=295)
     with grid.cell(column_span=2):
-        begun = found.erasure and found.erasure.begun_at
-        if begun:
+        decided = found.row.state in ("waiting", "erasing") or found.row.closed_at is not None
+        if decided:  # what waits for people and what is done; before that, what is to be decided on
+            by_hand_steps(found, hands, moment)
             steps(found, moment)
-        plan(found, moment)
         holds(found, held)
-        if not begun:
+        plan(found, moment)
+        if not decided:
             steps(found, moment)
+            by_hand_steps(found, hands, moment)
     with grid.cell():
         timeline(found)
         person(found)

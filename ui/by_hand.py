@@ -31,24 +31,37 @@ def state_of(step: Step, moment: datetime) -> tuple[str, str, str]:
     return STATES[step.state]
 
 
-def card(step: Step, moment: datetime, *, alone: bool, of_request: bool = False) -> None:
-    """Draw a step and what whoever looks can do about it. ``alone``: single-officer mode; ``of_request``: on its request's page."""
+def card(step: Step, moment: datetime, *, alone: bool, of_request: bool = False) -> bool:
+    """Draw a step and what whoever looks can do about it; return whether its request is asked for.
+
+    ``alone``: single-officer mode; ``of_request``: on its request's page.
+    """
+    asked = False
     with st.container(border=not of_request, gap="small"):
         if not of_request:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.subheader(literal(step.title), anchor=False, width="content")
                 word, color, icon = state_of(step, moment)
                 st.badge(word, color=color, icon=f":material/{icon}:")  # type: ignore[arg-type]
+                st.space("stretch")
+                asked = step.request_id is not None and st.button(
+                    f"Open {step.request}",
+                    key="open_request",
+                    type="tertiary",
+                    icon=":material/arrow_forward:",
+                    icon_position="right",
+                )
         st.caption(told(step))
         if step.returned_for and step.state == "open":
             st.warning(f"Returned by the second person: {step.returned_for}. Do it again.", icon=":material/undo:")
         if step.state == "open":
             whom(step)
             to_do(step)
-            return
-        evidence(step)
+        else:
+            evidence(step)
         if step.state == "attested":
             to_confirm(step, alone=alone)
+    return asked
 
 
 def told(step: Step) -> str:

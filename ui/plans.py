@@ -37,7 +37,7 @@ DATA = {
     "privacy.legal_hold": "Legal holds",
     "privacy.request": "Record of requests",
 }
-HERE = {"platform": "Platform database", "privacy": "Privacy records", "staff": "Staff records", "anon": "Releases"}
+HERE = {"platform": "Platform", "privacy": "Privacy", "staff": "Staff", "anon": "Releases"}
 CHIPS = {
     "keep": ":gray-badge[:material/lock_clock: stays]",
     "blank": ":orange-badge[:material/ink_eraser: emptied]",

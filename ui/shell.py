@@ -108,7 +108,9 @@ def main() -> None:
         states.failed(error)
         return
     inside = staff is not None and not staff.must_set_up_codes
-    page = st.navigation(pages(staff.role if staff else None), position="sidebar" if inside else "hidden")
+    page = st.navigation(
+        pages(staff.role if staff else None), position="sidebar" if inside else "hidden", expanded=True
+    )
     if staff and inside:
         show(page, staff)
     elif staff:
