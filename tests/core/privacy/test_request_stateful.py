@@ -1,13 +1,16 @@
 """Whatever officers, students and the worker do in whatever order, the promises about a deletion hold.
 
 Hypothesis plays: file, verify, pause, extend, close, open and approve plans, early deletion, reactivate, refuse, holds, roles, time,
-the worker. After every step a model that knows nothing of the code is compared with the database: nothing erasable before its
-day without two approvals (I1), an effect exactly when a line (I3), no request lost (I4), nothing left of a canceled deletion (I7),
-other people untouched (I8). Small in ``make test``; ``RESOCODE_TEST_FULL=1`` plays 300 games of 50 steps.
+the worker, the eraser, its sudden death, a processor that puts a backup back. After every step a model that knows nothing of the
+code is compared with the database: nothing erased before its day without two approvals (I1), "erased" only what every place has
+forgotten (I2), an effect exactly when a line (I3), no request lost (I4), nothing left of a canceled deletion (I7), other people
+untouched (I8). Small in ``make test``; ``RESOCODE_TEST_FULL=1`` plays 300 games of 50 steps.
 """
 
+import dataclasses
 import os
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,38 +26,84 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from core import db, privacy_actions
 from core.errors import AdminError
 from core.policy.clock import add_months
 from core.privacy import grace
+from core.worker import Worker
 from tests import cast
 from tests.cast import NOW, id_of
+from tests.core.privacy import crashes
+from tests.core.privacy import house_of_erasures as erasures
 from tests.core.privacy import house_of_requests as requests
+from tests.core.privacy.crashes import BOUNDARIES
+from tests.core.privacy.house_of_erasures import stores
 from tests.core.privacy.house_of_requests import DAY, act, lines, row, rows
 
+__all__ = ["stores"]
 OFFICERS = ("omar", "olga", "oskar")
 FULL = os.environ.get("RESOCODE_TEST_FULL") == "1"
 officers = st.sampled_from(OFFICERS)
 
 
+STORES: dict[str, erasures.Store] = {}
+
+
+class Dies:
+    """A process that dies at a boundary, after some others."""
+
+    def __init__(self, boundary: str, after: int) -> None:
+        self.boundary, self.left = boundary, after
+
+    def before_commit(self, session: Session) -> None:
+        self.passes(session, BOUNDARIES[0])
+
+    def after_commit(self, session: Session) -> None:
+        self.passes(session, BOUNDARIES[1])
+
+    def passes(self, session: Session, boundary: str) -> None:
+        if session.info.get("erasure") and boundary == self.boundary:
+            self.left -= 1
+            if self.left < 0:
+                raise crashes.Killed
+
+
 # What the games must have come to, or they prove nothing.
 REACHED = ("account closed", "plan opened", "deletion approved", "account reactivated", "request refused", "answer extended",
-           "early deletion asked for", "approval taken back", "plan sent back", "plan changed", "hold placed", "hold released")  # fmt: skip
+           "early deletion asked for", "approval taken back", "plan sent back", "plan changed", "hold placed", "hold released",
+           "erasure begun", "erasure ended")  # fmt: skip
+
+
+# How far a game has come when it begins, so that the short ones get everywhere too.
+BEGINNINGS: dict[str, Callable[["Desk"], object]] = {
+    "filed": lambda desk: desk.file("paula"),
+    "asked": lambda desk: desk.ask("omar"),
+    "closed": lambda desk: desk.hurry("omar"),
+    "sent back": lambda desk: desk.send_back("olga"),
+    "approved": lambda desk: desk.decide("olga"),
+    "held": lambda desk: desk.hold("oskar"),
+    "let go": lambda desk: desk.release("oskar"),
+    "due": lambda desk: desk.time_passes(24 * 31),
+    "died": lambda desk: desk.crash(BOUNDARIES[1], 2),
+    "ticked": lambda desk: desk.tick(),
+}
+TO_APPROVE, APPROVED = ("filed", "closed"), ("filed", "closed", "approved")
+WAYS: tuple[tuple[str, ...], ...] = (
+    (), ("filed",), ("filed", "asked"), TO_APPROVE, (*TO_APPROVE, "sent back"), APPROVED, (*APPROVED, "sent back"),
+    (*APPROVED, "held", "let go"), (*APPROVED, "due"), (*APPROVED, "due", "ticked"), (*APPROVED, "due", "died"),
+)  # fmt: skip
 
 
 class Desk(RuleBasedStateMachine):
     """One student, one deletion at a time, three officers, and a model of what must be true."""
 
-    @initialize(far=st.sampled_from((0, 3, 4, 5, 2)))
-    def arrive(self, far: int) -> None:
+    @initialize(way=st.sampled_from(WAYS))
+    def arrive(self, way: tuple[str, ...]) -> None:
         self.now = NOW
-        self.student = uuid.uuid4()
+        self.newcomer()
         with db.transaction("worker") as session:
-            session.execute(text(
-                "insert into platform.student (id, name, email, registered_at, email_hash, provider_hash, source)"
-                " values (:id, 'Model', :mail, :now, 'x', 'x', 'model')"),
-                {"id": self.student, "mail": f"{self.student}@students.example", "now": NOW - DAY})  # fmt: skip
             session.execute(
                 text("update staff.staff_member set role = 'privacy_officer' where name in ('Omar', 'Olga', 'Oskar')")
             )
@@ -63,14 +112,20 @@ class Desk(RuleBasedStateMachine):
         self.demoted: set[str] = set()
         self.holds: list[tuple[uuid.UUID, str]] = []
         self.forget()
-        for step in (
-            (lambda: self.file("paula")),
-            (lambda: self.ask("omar")),
-            (lambda: self.hurry("omar")),
-            (lambda: self.decide("olga")),
-            (lambda: self.send_back("oskar")),
-        )[:far]:
-            step()
+        for step in way:
+            BEGINNINGS[step](self)
+
+    def newcomer(self) -> None:
+        """Somebody whom the platform and every processor know."""
+        self.student = uuid.uuid4()
+        mail = f"{self.student}@students.example"
+        with db.transaction("worker") as session:
+            session.execute(text(
+                "insert into platform.student (id, name, email, registered_at, email_hash, provider_hash, source)"
+                " values (:id, 'Model', :mail, :now, convert_to(:mail, 'UTF8'), convert_to(:mail, 'UTF8'), 'model')"),
+                {"id": self.student, "mail": mail, "now": NOW - DAY})  # fmt: skip
+        for store in STORES.values():
+            store.holds.add(self.student)
 
     def forget(self) -> None:
         """A new request begins."""
@@ -321,12 +376,60 @@ class Desk(RuleBasedStateMachine):
             if found["state"] == "to approve":
                 self.approved.clear()
 
+    @precondition(lambda self: self.request and self.state() in ("waiting", "erasing"))
+    @rule()
+    def tick(self) -> None:
+        """The eraser does all that is due, and somebody sends the letters."""
+        self.erase(lambda: erasures.work(self.now))
+
+    @precondition(lambda self: self.request and self.state() in ("waiting", "erasing"))
+    @rule(boundary=st.sampled_from(BOUNDARIES[:2]), after=st.integers(0, 5))
+    def crash(self, boundary: str, after: int) -> None:
+        """The eraser dies suddenly; what it held is free again after its lease."""
+        fate = Dies(boundary, after)
+        job = dataclasses.replace(erasures.ERASURES[0], run=crashes.marked(crashes.eraser))
+
+        def die() -> None:
+            with crashes.watched(fate):  # type: ignore[arg-type]
+                try:
+                    Worker(erasures.Clock(self.now), (job,), name="dies").catch_up()
+                except crashes.Killed:
+                    db.engine("worker").dispose()
+
+        self.erase(die)
+        self.now += timedelta(minutes=2)
+
+    @precondition(lambda self: self.request and self.state() == "erasing")
+    @rule(name=st.sampled_from(erasures.TWO))
+    def restore(self, name: str) -> None:
+        """A processor puts a backup back while the erasure runs; what was proven there before, stays so said."""
+        found = "select s.state from privacy.erasure_step s join privacy.erasure e on e.id = s.erasure_id where e.request_id = :id and s.place = :place"
+        if rows(found, id=self.request, place=name) not in ([("proven",)], [("exempt",)]):
+            STORES[name].holds.add(self.student)
+
+    def erase(self, how: Callable[[], object]) -> None:
+        before = row(self.request)
+        right = {who for who, plan in self.approved if plan == before["plan_fingerprint"]}
+        how()
+        erasures.send_letters(self.now)
+        after = row(self.request)
+        if before["state"] == "waiting" and after["state"] in ("erasing", "erased"):
+            assert len(right) >= (2 if self.early else 1) and self.now >= before["grace_ends_at"], "no way back (I1)"
+        if after["state"] == "to approve":
+            self.approved.clear()
+        if after["state"] == "erased":
+            gone = "select count(*) from platform.student where id = :id"
+            assert rows(gone, id=self.student) == [(0,)]
+            assert not any(self.student in store.holds for store in STORES.values()), "a place has not forgotten (I2)"
+            self.request = None
+            self.newcomer()
+
     # What must hold
 
     @invariant()
     def nothing_is_erasable_before_its_day_or_without_its_approvals(self) -> None:
         """I1, asked of the database itself."""
-        if self.request is None or self.state() == "":
+        if self.request is None or self.state() in ("", "erasing"):
             return
         found = row(self.request)
         may = False
@@ -363,18 +466,21 @@ class Desk(RuleBasedStateMachine):
             assert sum(closed is None for _, closed in states) == (self.request is not None)
 
 
-def test_whatever_is_done_the_promises_hold(house: str, owner: Connection) -> None:
+def test_whatever_is_done_the_promises_hold(house: str, owner: Connection, stores: dict[str, erasures.Store]) -> None:
+    STORES.update(stores)
+    ben = erasures.fingerprint("ben")
     before = cast.snapshot(owner, "ben"), cast.snapshot(owner, "cleo")
     owner.rollback()
     with db.transaction("worker") as session:
         session.execute(text("update staff.staff_member set totp_since = now() where role = 'privacy_officer'"))
-    games, steps = (300, 50) if FULL else (32, 24)
+    games, steps = (300, 50) if FULL else (33, 20)
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Desk,
         settings=settings(max_examples=games, stateful_step_count=steps, deadline=None, database=None, derandomize=not FULL,
                           suppress_health_check=list(HealthCheck)),
     )  # fmt: skip
     assert (cast.snapshot(owner, "ben"), cast.snapshot(owner, "cleo")) == before, "other people's rows (I8)"
+    assert erasures.fingerprint("ben") == ben
     with db.transaction("worker") as session:
         from core.privacy import audit
 
