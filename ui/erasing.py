@@ -81,7 +81,7 @@ def _body(step: ErasureStepRow) -> str:
 
 
 def _records(counts: dict[str, int]) -> str:
-    """What went, by kind of data."""
+    """What went, or was looked through, by kind."""
     kinds: dict[str, int] = {}
     for place, many in counts.items():
         word = DATA.get(place, place.rpartition(".")[2].replace("_", " "))

@@ -36,6 +36,7 @@ class ErasureStepRow:
     attempts: int
     waits_for: str
     error: str
+    reference: str
     counts: dict[str, int]
     proven_at: datetime | None
     next_at: datetime
@@ -165,6 +166,7 @@ def _step(step: ErasureStep, told: tuple[EvidenceRow, ...], names: dict[uuid.UUI
         attempts=step.attempts,
         waits_for=_waits(step.waits_for, step.waits_about if step.waits_for == "hold" else ""),
         error=step.error,
+        reference=step.reference,
         counts=dict(step.counts),
         proven_at=step.proven_at,
         next_at=step.next_at,

@@ -176,7 +176,7 @@ def crowd(owner: Connection, many: int, *, source: str = "crowd") -> None:
     owner.execute(text("""
         with people as (insert into platform.student (id, name, email, registered_at, account_status, closed_at, email_hash,
                 provider_hash, source)
-            select gen_random_uuid(), 'Crowd', n || '@' || :source, :now, 'closed', :now, convert_to(:source || n, 'UTF8'),
+            select gen_random_uuid(), 'C' || md5(:source || n), md5(:source || n) || '@crowd.example', :now, 'closed', :now, convert_to(:source || n, 'UTF8'),
                 convert_to(:source || n, 'UTF8'), :source from generate_series(1, :many) n returning id)
         insert into privacy.request (id, kind, student_id, state, identity, policy_version, received_at, filed_at, due_at, moved_at,
             answered_at, account_closed_at, grace_ends_at, source)

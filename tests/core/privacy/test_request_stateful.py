@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -30,8 +31,9 @@ from sqlalchemy.orm import Session
 
 from core import db, privacy_actions
 from core.errors import AdminError
+from core.jobs import Job
 from core.policy.clock import add_months
-from core.privacy import grace
+from core.privacy import brakes, erasure_steps, grace, proving
 from core.worker import Worker
 from tests import cast
 from tests.cast import NOW, id_of
@@ -122,7 +124,7 @@ class Desk(RuleBasedStateMachine):
         with db.transaction("worker") as session:
             session.execute(text(
                 "insert into platform.student (id, name, email, registered_at, email_hash, provider_hash, source)"
-                " values (:id, 'Model', :mail, :now, convert_to(:mail, 'UTF8'), convert_to(:mail, 'UTF8'), 'model')"),
+                " values (:id, 'Model ' || md5(:mail), :mail, :now, convert_to(:mail, 'UTF8'), convert_to(:mail, 'UTF8'), 'model')"),
                 {"id": self.student, "mail": mail, "now": NOW - DAY})  # fmt: skip
         for store in STORES.values():
             store.holds.add(self.student)
@@ -380,14 +382,17 @@ class Desk(RuleBasedStateMachine):
     @rule()
     def tick(self) -> None:
         """The eraser does all that is due, and somebody sends the letters."""
-        self.erase(lambda: erasures.work(self.now))
+        self.erase(self.catch_up)
+        if self.request and self.state() == "erasing":
+            self.now += timedelta(minutes=3)
+            self.erase(self.catch_up)
 
     @precondition(lambda self: self.request and self.state() in ("waiting", "erasing"))
     @rule(boundary=st.sampled_from(BOUNDARIES[:2]), after=st.integers(0, 5))
     def crash(self, boundary: str, after: int) -> None:
         """The eraser dies suddenly; what it held is free again after its lease."""
         fate = Dies(boundary, after)
-        job = dataclasses.replace(erasures.ERASURES[0], run=crashes.marked(crashes.eraser))
+        job = dataclasses.replace(self.job(), run=crashes.marked(crashes.eraser))
 
         def die() -> None:
             with crashes.watched(fate):  # type: ignore[arg-type]
@@ -406,6 +411,14 @@ class Desk(RuleBasedStateMachine):
         found = "select s.state from privacy.erasure_step s join privacy.erasure e on e.id = s.erasure_id where e.request_id = :id and s.place = :place"
         if rows(found, id=self.request, place=name) not in ([("proven",)], [("exempt",)]):
             STORES[name].holds.add(self.student)
+
+    def job(self) -> Job:
+        """The eraser's job for this game's request: what earlier games have left does not play along."""
+        job, mine = erasures.ERASURES[0], str(self.request)
+        return dataclasses.replace(job, due=lambda session, now: [key for key in job.due(session, now) if key == mine])
+
+    def catch_up(self) -> None:
+        Worker(erasures.Clock(self.now), (self.job(),), name="w").catch_up()
 
     def erase(self, how: Callable[[], object]) -> None:
         before = row(self.request)
@@ -466,8 +479,13 @@ class Desk(RuleBasedStateMachine):
             assert sum(closed is None for _, closed in states) == (self.request is not None)
 
 
-def test_whatever_is_done_the_promises_hold(house: str, owner: Connection, stores: dict[str, erasures.Store]) -> None:
+def test_whatever_is_done_the_promises_hold(
+    house: str, owner: Connection, stores: dict[str, erasures.Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
     STORES.update(stores)
+    monkeypatch.setattr(brakes, "FEW", 10**6)  # what depends on other games, or on chance, would make them differ
+    monkeypatch.setattr(proving, "TOGETHER", timedelta())
+    monkeypatch.setattr(erasure_steps, "pause_after", lambda _attempts: timedelta(minutes=1))
     ben = erasures.fingerprint("ben")
     before = cast.snapshot(owner, "ben"), cast.snapshot(owner, "cleo")
     owner.rollback()
