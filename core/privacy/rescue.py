@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadInput
 from core.models.staff import StaffMember
-from core.privacy.audit import Action, append
+from core.privacy.audit import Action, append, guarded
 from core.privacy.staff_accounts import (
     OneTimeCode,
     declare_single_admin,
@@ -24,6 +24,7 @@ from core.privacy.staff_accounts import (
 from core.privacy.staffing import staff_id
 
 
+@guarded
 def rescue_invite(session: Session, *, email: str, name: str, role: str, reason: str, now: datetime) -> OneTimeCode:
     """Make an account that works without a second admin, and its one-time code. Raises BadInput as ``invite_staff``."""
     made = invite_staff(session, email=email, name=name, role=role, reason=reason, by=None, now=now)
@@ -31,6 +32,7 @@ def rescue_invite(session: Session, *, email: str, name: str, role: str, reason:
     return made
 
 
+@guarded
 def rescue_reset(session: Session, *, email: str, full: bool, reason: str, now: datetime) -> OneTimeCode:
     """Take a password away (``full``: one-time codes too), end all sessions, and return the one-time code for a new one.
 
@@ -42,6 +44,7 @@ def rescue_reset(session: Session, *, email: str, full: bool, reason: str, now: 
     return made
 
 
+@guarded
 def rescue_single_admin(session: Session, *, on: bool, reason: str, now: datetime) -> None:
     """Declare the single-admin mode, or end it. Raises BadInput when there are other admins, or it is so already."""
     if on:

@@ -21,7 +21,8 @@ GUARDED = {
     "add_assignment", "add_staff", "approve_deletion", "approve_deletions", "ask_early", "assign", "attest_manual_step",
     "change_role", "close_account", "confirm_manual_step", "decide_proposal", "declare_single_admin",
     "declare_single_officer", "enable_staff", "export_list", "invite_staff", "place_hold", "propose_enabling",
-    "propose_reset", "propose_role", "publish_release", "release_hold", "renew_code", "reset_sign_in",
+    "propose_reset", "propose_role", "publish_release", "release_hold", "renew_code", "rescue_invite", "rescue_reset",
+    "rescue_single_admin", "reset_sign_in",
 }  # fmt: skip
 
 
@@ -32,7 +33,6 @@ OPEN = {
         redeem_invitation""",
     "it takes a right away, or ends something": """disable_account disable_staff end_session end_assignment end_single_admin
         decide_right start_access_review settle_access_reviews""",
-    "the way back in when nobody can sign in any more, from the machine itself": "rescue_invite rescue_reset rescue_single_admin",
     "it is the proof, or what mends it": """check_audit sign_audit export_audit record_audit_export verify_releases
         propose_seal confirm_seal
         record_refusal record_command_refusal record_closed""",

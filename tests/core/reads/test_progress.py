@@ -318,6 +318,41 @@ def test_the_year_before_is_told_in_tens_unless_it_is_assigned_too(
     assert found.done == {1: told, 2: 0, 3: 0, 4: 0}, "module 2 was done later in the run than today's day"
 
 
+@pytest.mark.parametrize(
+    ("began", "lasts", "told"),
+    [
+        (45 + 365, 100, True),
+        (45 + 365, 500, False),
+        (45 + 500, 100, False),
+        (45 + 230, 100, False),
+        (45 + 250, 100, True),
+    ],
+)
+def test_the_year_before_is_an_ended_cohort_of_about_a_year_ago_and_those_who_stayed(
+    began: int, lasts: int, told: bool
+) -> None:
+    with classroom() as room:
+        before = Classroom(room.session, name="before", program="rust", began=began, lasts=lasts).open()
+        for name, left in (("stayed", None), ("left", began - 30)):
+            before.student(name, withdrawn=left)
+            before.progress(name, 1, at=began - 10)
+    found = ask(queries.year_before, cohort(), now=NOW)
+    assert (found is not None) == told
+    assert not told or (found.members, found.done[1]) == (1, 1), "who left counts no more"
+
+
+def test_an_ended_cohort_is_compared_by_its_last_day() -> None:
+    with classroom(began=120, lasts=30) as room:
+        before = Classroom(room.session, name="before", program="rust", began=120 + 365, lasts=90).open()
+        before.student("early")
+        before.student("late")
+        before.progress("early", 1, at=before.began - 20)
+        before.progress("late", 1, at=before.began - 60)
+    assert ask(queries.year_before, cohort(), now=NOW).done[1] == 1, (
+        "what was done after the thirtieth day does not count"
+    )
+
+
 def test_no_two_days_of_the_year_before_differ_by_fewer_than_ten() -> None:
     with classroom() as room:
         before = Classroom(room.session, name="before", program="rust", began=45 + 365, teacher=None).open()
