@@ -34,6 +34,7 @@ OPEN = {
     "it takes a right away, or ends something": """disable_account disable_staff end_session end_assignment end_single_admin
         decide_right start_access_review settle_access_reviews""",
     "it is the proof, or what mends it": """check_audit sign_audit export_audit record_audit_export verify_releases
+        export_certificate is_genuine compare_with_ledger
         propose_seal confirm_seal
         record_refusal record_command_refusal record_closed""",
     "people have a right to an answer within a month, whatever our log does": """file_request take_request link_subject
@@ -41,7 +42,7 @@ OPEN = {
         wording edit_wording draft_letter write_letter mark_sent_by_hand cancel_letter confirm_step""",
     "it takes something dangerous back": "reactivate_account send_back return_plan take_manual_step review_hold",
     "it looks, and the view is recorded": """preview_deletion open_plan plan_for holds_on person_to_hold records_to_hold reveal_held
-        reveal_step_person reveal_contacts reveal_visitors record_view record_visitor_view record_request_view record_cohort_view
+        reveal_step_person open_quarantined reveal_contacts reveal_visitors record_view record_visitor_view record_request_view record_cohort_view
         record_search""",
     "it reads, and changes nothing": """assignments staff_id staff_list needs_second_admin file_exists releases_due""",
     "the file was made by a guarded verb; its one link is opened or dropped": "open_file drop_expired_files",
