@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +59,6 @@ for name, sub in (
 ):
     app.add_typer(sub, name=name)
 
-WEEKS_TOLD = 8
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -108,8 +107,7 @@ def serve(
             out.print("First start: writing synthetic records …")
             _seed(session)
             refresh_statuses(session, _now())
-            for weeks in range(WEEKS_TOLD, -1, -1):  # as the worker would have taken them, so that there is a history
-                privacy_actions.take_group_figures(session, now=_now() - timedelta(weeks=weeks))
+            demo.take_weekly_figures(session, now=_now())
     if known.demo or demo_mode:
         _publish_for_demo()
     with worker() as session:

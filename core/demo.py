@@ -33,6 +33,7 @@ PEOPLE = (
 WORDS = ("amber", "birch", "canyon", "delta", "ember", "fjord", "glacier", "harbor", "island", "juniper", "kelp", "lagoon",
          "meadow", "nectar", "orchid", "pebble", "quartz", "river", "summit", "tundra", "umber", "valley", "willow", "zephyr")  # fmt: skip
 TAUGHT = 3
+WEEKS_TOLD = 8
 # Who teaches which of the synthetic cohorts, from when to when (days from today); the last ones are over.
 TEACHING: tuple[tuple[str, str, int, int | None], ...] = (
     ("ines", "PY-13", -100, None),
@@ -74,6 +75,12 @@ def ensure_demo_staff(session: Session, *, now: datetime) -> list[DemoSignIn]:
     _assign(session, now)
     _give_visitors(session)
     return sign_ins()
+
+
+def take_weekly_figures(session: Session, *, now: datetime) -> None:
+    """Tell the group figures of the last weeks of synthetic records, as a worker that was there would have: a history."""
+    for weeks in range(WEEKS_TOLD, -1, -1):
+        privacy_actions.take_group_figures(session, now=now - timedelta(weeks=weeks))
 
 
 def sign_ins() -> list[DemoSignIn]:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import demo, policy
+from core import demo, policy, queries
 from core.errors import SettingsError
 from core.importers.generate import generate, prepare
 from core.importers.made_up import Sizes
@@ -33,6 +33,15 @@ def taught(session: Session, day: int = 0) -> dict[str, set[str]]:
     for row in session.execute(text(query), {"day": NOW.date() + timedelta(days=day)}):
         found.setdefault(row.email.partition("@")[0], set()).add(row.code)
     return found
+
+
+def test_programs_have_a_history_from_the_first_day(trial: Session) -> None:
+    demo.take_weekly_figures(trial, now=NOW)
+    whole = queries.group_figures(trial)[0]
+    for kind in ("active", "on plan", "completed", "withdrawn"):
+        told = [each for each in whole.history(kind) if each.percent is not None]
+        assert len(told) == demo.WEEKS_TOLD + 1, kind
+    assert whole.figures[-1].week == NOW.date() - timedelta(days=NOW.weekday())
 
 
 def test_every_role_signs_in_and_the_second_time_nothing_is_new(trial: Session) -> None:

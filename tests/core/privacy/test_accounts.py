@@ -195,6 +195,7 @@ def test_disabling_needs_one_admin_and_enabling_two() -> None:
     assert act(privacy_actions.propose_enabling, "ada", staff_id=id_of("ines"), reason="back") is False
     assert not enters(email_of("ines"), PASSWORD)
     decide(bea())
+    assert not alive(made), "what was signed in before does not come back with the account"
     assert enters(email_of("ines"), PASSWORD)
     assert enters(email_of("marek"), PASSWORD)
 
