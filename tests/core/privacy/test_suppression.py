@@ -1,16 +1,20 @@
 """Old records of erased people do not come back, whoever brings them; new people enter; what is doubtful waits for an officer."""
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.orm import Session
 
 from core import db, keys
 from core.errors import BadInput, NotFresh, Refused
+from core.importers import generate, made_up
 from core.importers.loading import load
+from core.importers.seed import seed
 from core.importers.spreadsheets import import_sheet
 from core.models.platform import Enrollment, Student
 from core.privacy import suppression
@@ -20,8 +24,6 @@ from core.processors.protocol import Person
 from tests import cast
 from tests.cast import NOW, email_of, id_of
 from tests.core.privacy.house_of_requests import act, rows, staff
-
-pytestmark = pytest.mark.usefixtures("house")
 
 ERASED = datetime.now(UTC) - timedelta(days=1)  # the triggers ask the database's own clock
 ERASURE = uuid.uuid4()
@@ -97,6 +99,7 @@ def test_no_update_takes_the_address_of_somebody_erased(role: str) -> None:
         )
 
 
+@pytest.mark.usefixtures("house")
 def test_the_list_holds_earlier_addresses_and_forms_says_why_and_ends() -> None:
     with db.transaction("worker") as session:
         session.execute(
@@ -118,6 +121,7 @@ def test_the_list_holds_earlier_addresses_and_forms_says_why_and_ends() -> None:
     add("visitor", email="old@x.example", provider="another")
 
 
+@pytest.mark.usefixtures("house")
 def test_the_dashboard_reads_no_hash_and_writes_no_entry() -> None:
     listed()
     for statement in ("select hash from privacy.suppression", "insert into privacy.suppression default values",
@@ -269,3 +273,44 @@ def test_a_record_that_waits_goes_with_the_next_erasure_of_that_address(waiting:
             session, erasure_id=uuid.uuid4(), hashes=[("e-mail", digest)], basis="x", until=UNTIL, now=NOW
         )
     assert rows("select decision, record, reason from privacy.quarantine") == [("discarded", None, "erased meanwhile")]
+
+
+class Undone(Exception):
+    """Ends a transaction of which nothing is to stay."""
+
+
+def came_with(bring: Callable[[Session], object]) -> tuple[uuid.UUID, list[tuple[str, bytes]]]:
+    """Bring records in, pick one student who did work, and undo it all: their id and hashes."""
+    picked = text("""select s.id, s.email_hash, s.provider_hash from platform.student s join platform.enrollment e on e.student_id = s.id
+        join platform.submission w on w.enrollment_id = e.id order by s.id limit 1""")
+    found: list[tuple[uuid.UUID, bytes, bytes]] = []
+    with pytest.raises(Undone), db.transaction("worker") as session:
+        bring(session)
+        row = session.execute(picked).one()
+        found.append((row[0], bytes(row[1]), bytes(row[2])))
+        raise Undone
+    return found[0][0], [("e-mail", found[0][1]), ("provider id", found[0][2])]
+
+
+@pytest.mark.parametrize("importer", ["generate", "seed"])
+def test_made_up_and_synthetic_records_meet_the_list_too(importer: str, database: str) -> None:
+    now = datetime.now(UTC)
+    sizes = made_up.Sizes(100)
+    if importer == "generate":
+        with db.transaction("worker") as session:
+            generate.prepare(session, sizes, now=now)
+
+    def bring(session: Session) -> object:
+        return generate.generate(session, sizes, now=now) if importer == "generate" else seed(session, now=now)
+
+    who, hashes = came_with(bring)
+    with db.transaction("worker") as session:
+        suppression.suppress(
+            session, erasure_id=ERASURE, hashes=hashes, basis="x", until=now + timedelta(days=900), now=now
+        )
+    with db.transaction("worker") as session:
+        bring(session)
+        assert suppression.set_aside(session) == SetAside(refused=1)
+    assert rows("select count(*) from platform.student where id = :id", id=who) == [(0,)]
+    assert rows("select count(*) > 90 from platform.student") == [(True,)]
+    assert rows("select count(*) from platform.enrollment where student_id = :id", id=who) == [(0,)]
