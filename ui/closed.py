@@ -25,23 +25,34 @@ PAGE = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{HE
 </body></html>
 """
 _lock = threading.Lock()
-_answer: dict[str, tuple[float, bool]] = {}
+_answer: dict[str, tuple[float | None, bool]] = {}
 
 
 def is_closed() -> bool:
-    """Return whether nothing may be shown. A database that does not answer is told elsewhere."""
+    """Return whether nothing may be shown. While one asks, the others go by the last answer; the first one is waited for.
+
+    A database that does not answer is told elsewhere: here the last answer holds, and is asked for again a second later.
+    """
     address = str(db.url("app"))
     with _lock:
-        asked, closed = _answer.get(address, (float("-inf"), False))
+        asked, closed = _answer.get(address, (None, False))
+        if asked is None:
+            return _ask(address, before=False)
         if time.monotonic() - asked < SECONDS:
             return closed
-        try:
-            with db.transaction() as session:
-                closed = privacy_actions.compare_with_ledger(session, now=now()).is_behind
-        except SQLAlchemyError:
-            return closed
         _answer[address] = (time.monotonic(), closed)
-        return closed
+    return _ask(address, before=closed)
+
+
+def _ask(address: str, *, before: bool) -> bool:
+    try:
+        with db.transaction() as session:
+            closed = privacy_actions.compare_with_ledger(session, now=now()).is_behind
+    except SQLAlchemyError:
+        _answer[address] = (time.monotonic() - SECONDS + 1, before)
+        return before
+    _answer[address] = (time.monotonic(), closed)
+    return closed
 
 
 def forget() -> None:

@@ -157,13 +157,15 @@ def _entry(line: dict[str, Any]) -> Entry:
 
 def _file(file: Path, *, thoroughly: bool) -> tuple[list[Entry], str]:
     """The entries of one file and what is wrong with it. Read again only when it has changed."""
-    stamp = (file.stat().st_mtime_ns, file.stat().st_size)
-    if not thoroughly and file in _cache and _cache[file][0] == stamp:
-        return _cache[file][1]
     try:
+        stamp = (file.stat().st_mtime_ns, file.stat().st_size)
+        if not thoroughly and file in _cache and _cache[file][0] == stamp:
+            return _cache[file][1]
         entries, problem = _entries(append_only.lines(file), thoroughly=thoroughly)
     except append_only.Unreadable as error:
         entries, problem = [], error.sentence
+    except OSError as error:
+        return [], f"{file.name}: it cannot be read ({error.strerror})."
     found = (entries, f"{file.name}: {problem}" if problem else "")
     _cache[file] = (stamp, found)
     return found

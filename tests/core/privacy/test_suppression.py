@@ -220,6 +220,24 @@ def test_an_officer_lets_a_record_in_once_and_the_next_import_knows_it(waiting: 
     assert len(rows("select 1 from privacy.audit_event where action = 'quarantine decided'")) == 1
 
 
+@pytest.mark.usefixtures("gone")
+def test_the_erased_account_itself_enters_when_an_officer_says_so_and_its_past_does_not() -> None:
+    def sync(name: str, days: float) -> SetAside:
+        with db.transaction("worker") as session:
+            row = student(name, at=ERASED + timedelta(days=days), email="other@x.example", provider="cast:asha")
+            load(session, Student, COLUMNS, [row], now=datetime.now(UTC))
+            return suppression.set_aside(session)
+
+    assert sync("one", 0) == SetAside(refused=1), "at that very instant it is old"
+    assert sync("two", 0.5) == SetAside(waiting=1)
+    [(record,)] = rows("select id from privacy.quarantine")
+    assert act("let_in", "omar", record_id=record, reason="erased by mistake", now=datetime.now(UTC)) == id_of("two")
+    with db.transaction("worker") as session:
+        session.execute(text("delete from privacy.consent where student_id = :id"), {"id": id_of("two")})
+        session.execute(text("delete from platform.student where id = :id"), {"id": id_of("two")})
+    assert sync("three", 0.5) == SetAside(), "what was let in does not wait again"
+
+
 def test_what_an_officer_discarded_is_refused_from_then_on(waiting: uuid.UUID, tmp_path: Path) -> None:
     for _ in range(2):
         act("discard", "omar", record_id=waiting, reason="old record", now=datetime.now(UTC))
