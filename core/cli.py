@@ -528,6 +528,8 @@ def _verify_file(file: Path) -> None:
         raise AdminError(f"{file.name} is not as it was written: {found.problem}.")
     gaps = f"{found.gaps} gaps left by its filter" if found.gaps else "no gaps"
     out.print(f"{file.name} proves itself: {found.lines:,} lines, {gaps}, {found.checkpoints} signed checkpoints.")
+    for words in found.broken:
+        out.print(f"Not proved: {words}; two people acknowledged that.")
     for key in found.keys:
         out.print(f"Signed by the key {key}")
 

@@ -85,7 +85,7 @@ def acknowledge(state: AuditState, waiting: list[Break], names: dict[uuid.UUID, 
     with st.container(border=True):
         st.badge("two people", color="violet", icon=":material/group:")
         st.markdown(f"**Where no backup mends it: acknowledge the break.** {stretch(state)} No line is repaired or removed; every later"
-                    " check and this page name it. The next check, within a minute, opens guarded actions again.")  # fmt: skip
+                    " check, this page and every export name it. The next check, within a minute, opens guarded actions again.")  # fmt: skip
         others = [each for each in waiting if not each.mine]
         if any(each.mine for each in waiting):
             st.info(

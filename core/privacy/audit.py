@@ -503,13 +503,18 @@ def acknowledged(session: Session) -> tuple[tuple[Gap, ...], str]:
     ):
         if not seal_holds(seal):
             return (), "an acknowledgement of a break is not signed by our key"
-        assert seal.confirmed_at is not None
-        made = Gap(seal.first_line, seal.last_line or 0, seal.lost_until or 0, seal.digest or b"", seal.end_head or b"", seal.problem,
-                   seal.checked_at, seal.check_number, seal.confirmed_at)  # fmt: skip
+        made = gap_of(seal)
         # A later one that reaches as far takes an earlier one in.
         gaps = [each for each in gaps if each.first is None or not (made.covers(each.first) and made.last >= each.last)]
         gaps.append(made)
     return tuple(sorted(gaps, key=lambda gap: gap.first or 0)), ""
+
+
+def gap_of(seal: AuditSeal) -> Gap:
+    """Return what an acknowledgement passes over."""
+    assert seal.confirmed_at is not None
+    return Gap(seal.first_line, seal.last_line or 0, seal.lost_until or 0, seal.digest or b"", seal.end_head or b"", seal.problem,
+               seal.checked_at, seal.check_number, seal.confirmed_at)  # fmt: skip
 
 
 def check(session: Session, *, now: datetime, folder: Path | None = None) -> Verification:

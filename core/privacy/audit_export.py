@@ -21,8 +21,19 @@ from sqlalchemy.orm import Session
 from core import signing
 from core.errors import BadInput
 from core.models.audit_filter import AuditFilter
-from core.models.privacy import AuditEvent
-from core.privacy.audit import DOMAIN, Action, Checkpoint, append, checkpoints, standing, statement
+from core.models.privacy import AuditEvent, AuditSeal
+from core.privacy.audit import (
+    DOMAIN,
+    Action,
+    Checkpoint,
+    Gap,
+    append,
+    checkpoints,
+    gap_of,
+    seal_statement,
+    standing,
+    statement,
+)
 
 COLUMNS = (
     "seq", "at", "actor", "actor_id", "session_id", "action", "subject_kind", "subject_id", "details", "previous", "hash",
@@ -32,20 +43,24 @@ COLUMNS = (
 @dataclass(frozen=True)
 class FileVerification:
     """What an exported file proves by itself. ``gaps`` counts the places where lines were left out by a filter; ``keys`` are
-    the public keys (hex) of the checkpoints that fit a line of the file."""
+    the public keys (hex) of the checkpoints that fit a line of the file. ``broken``: the breaks that two people acknowledged, in
+    words; the lines in them prove nothing."""
 
     lines: int
     gaps: int
     problem: str
     checkpoints: int
     keys: tuple[str, ...]
+    broken: tuple[str, ...] = ()
 
 
 def export_jsonl(session: Session, wanted: AuditFilter, *, now: datetime, folder: Path | None = None) -> Iterator[str]:
     """Yield the lines of a JSON Lines file: a head with filters and checkpoints, the lines, and an end with their number."""
     filters = {name: str(value) for name, value in asdict(wanted).items() if value}
     signed = [asdict(each) for each in checkpoints(folder)]
-    yield _json({"export": DOMAIN, "at": now.isoformat(), "filters": filters, "checkpoints": signed})
+    breaks = [_seal_row(seal) for seal in session.scalars(select(AuditSeal).where(AuditSeal.confirmed_at.is_not(None)))]
+    first: dict[str, Any] = {"export": DOMAIN, "at": now.isoformat(), "filters": filters, "checkpoints": signed}
+    yield _json(first | ({"breaks": breaks} if breaks else {}))
     count, head = 0, ""
     for row in _rows(session, wanted):
         count, head = count + 1, row["hash"]
@@ -64,17 +79,21 @@ def export_csv(session: Session, wanted: AuditFilter) -> Iterator[str]:
 
 def verify_file(file: Path) -> FileVerification:
     """Recompute what an exported file says of itself. Raises BadInput when it is no such file, or was cut short."""
-    signed, rows = _read(file)
+    signed, gaps_known, rows = _read(file)
     known = {each.size: each for each in standing(signed, _signature_holds)}
     count, gaps, problem, used, before = 0, 0, "", set(), None
     for row in rows:
         count, seq = count + 1, int(row["seq"])
         gaps += before is not None and seq != before[0] + 1
+        if any(gap.covers(seq) for gap in gaps_known):
+            before = (seq, row["hash"])
+            continue
         if problem := _problem(row, seq, before, known.get(seq)):
             break
         used |= {seq} & set(known)
         before = (seq, row["hash"])
-    return FileVerification(count, gaps, problem, len(used), tuple(sorted({known[s].public_key for s in used})))
+    keys = tuple(sorted({known[s].public_key for s in used}))
+    return FileVerification(count, gaps, problem, len(used), keys, tuple(gap.words for gap in gaps_known))
 
 
 def record_audit_export(session: Session, *, rows: int, now: datetime) -> None:
@@ -127,15 +146,36 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _read(file: Path) -> tuple[list[Checkpoint], Iterator[dict[str, str]]]:
+def _read(file: Path) -> tuple[list[Checkpoint], list[Gap], Iterator[dict[str, str]]]:
     with file.open(encoding="utf-8", newline="") as opened:
         first = opened.readline().rstrip("\r\n")
     if first == ",".join(COLUMNS):
-        return [], _csv_rows(file)
+        return [], [], _csv_rows(file)
     head = _parsed(first)
     if head.get("export") != DOMAIN:
         raise BadInput(f"{file.name} is not an export of the audit.")
-    return [Checkpoint(**each) for each in head["checkpoints"]], _json_rows(file)
+    return (
+        [Checkpoint(**each) for each in head["checkpoints"]],
+        list(map(_gap, head.get("breaks", ()))),
+        _json_rows(file),
+    )
+
+
+def _seal_row(seal: AuditSeal) -> dict[str, Any]:
+    """An acknowledged break as the head of a file tells it, with everything that its signature covers."""
+    return {name: value.hex() if isinstance(value, bytes) else value.isoformat() if isinstance(value, datetime) else value
+            if isinstance(value, int | None) else str(value) for name, value in
+            ((column.name, getattr(seal, column.name)) for column in AuditSeal.__table__.columns)}  # fmt: skip
+
+
+def _gap(row: dict[str, Any]) -> Gap:
+    """Read an acknowledged break back. Raises BadInput unless its own signature holds: nobody adds one to hide a change."""
+    times = {name: datetime.fromisoformat(row[name]) for name in ("checked_at", "confirmed_at", "proposed_at")}
+    raw = {name: bytes.fromhex(row[name]) if row[name] is not None else None for name in ("digest", "end_head")}
+    seal = AuditSeal(**(row | times | raw))
+    if not signing.holds(seal.public_key or "", seal.signature or "", seal_statement(seal)):
+        raise BadInput("An acknowledged break in the file is not signed as it says. Do not trust the file.")
+    return gap_of(seal)
 
 
 def _csv_rows(file: Path) -> Iterator[dict[str, str]]:

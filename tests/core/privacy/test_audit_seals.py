@@ -1,5 +1,6 @@
 """A break of the audit that no backup mends: two people acknowledge it, it is named for ever, and nothing else is let through."""
 
+import json
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from core import db, jobs, queries
 from core.errors import BadInput, NotFresh, Refused
 from core.privacy import audit
+from core.privacy.audit_export import export_jsonl, verify_file
 from tests.cast import NOW, ROLES, id_of
 from tests.core.privacy import house_of_requests as requests
 from tests.core.privacy.test_audit import signed, write
@@ -237,3 +239,22 @@ def test_those_who_oversee_read_the_breaks_and_nobody_else() -> None:
     for name, seen in (("omar", 1), ("ada", 1), ("aiko", 1), ("paula", 0), ("ines", 0)):
         with db.transaction(staff_id=id_of(name)) as session:
             assert len(queries.audit_breaks(session)) == seen, name
+
+
+@pytest.mark.usefixtures("broken")
+def test_an_exported_file_names_the_break_and_nobody_adds_one(tmp_path: Path) -> None:
+    acknowledge()
+    checked(minutes=3)
+    with db.transaction("worker") as session:
+        lines = list(export_jsonl(session, queries.AuditFilter(), now=NOW))
+    file = tmp_path / "audit.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    found = verify_file(file)
+    assert (found.problem, found.broken, found.lines) == ("", ("line 3",), len(lines) - 2)
+    file.write_text("\n".join(lines).replace('"action":"refused"', '"action":"signed out"', 1) + "\n")
+    assert verify_file(file).problem == "line 1 was changed"
+    head = json.loads(lines[0])
+    head["breaks"][0]["last_line"] = 5
+    file.write_text("\n".join([json.dumps(head), *lines[1:]]) + "\n")
+    with pytest.raises(BadInput, match="not signed as it says"):
+        verify_file(file)
