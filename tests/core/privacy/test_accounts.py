@@ -200,6 +200,15 @@ def test_disabling_needs_one_admin_and_enabling_two() -> None:
     assert enters(email_of("marek"), PASSWORD)
 
 
+def test_a_code_does_not_come_back_with_a_disabled_account() -> None:
+    add_bea()
+    handed = act(privacy_actions.reset_sign_in, "ada", staff_id=id_of("ines"), full=False, reason="password forgotten")
+    act(privacy_actions.disable_account, "ada", staff_id=id_of("ines"), reason="account in wrong hands")
+    act(privacy_actions.propose_enabling, "ada", staff_id=id_of("ines"), reason="back")
+    decide(bea())
+    assert isinstance(redeem(handed), str) and account_of(email_of("ines")).password_hash is None
+
+
 def test_a_reset_takes_the_password_and_gives_a_code() -> None:
     made, _ = inside("ines")
     handed = act(privacy_actions.reset_sign_in, "ada", staff_id=id_of("ines"), full=False, reason="password forgotten")

@@ -310,6 +310,16 @@ def test_who_asked_for_peace_is_not_offered_and_nothing_else_is_told(kind: str) 
     assert set(every_page(waiting)) == {petra, again}, "refused: as before"
 
 
+def test_an_answered_objection_lasts() -> None:
+    petra = asked("Petra", "petra@crowd.example")
+    filed = requests.verified("object", visitor_id=petra)
+    requests.act("answer_request", "omar", outcome="done by hand", evidence="Off every list.", **requests.on(filed))
+    assert requests.row(filed.request_id)["closed_at"] is not None
+    assert every_page(VisitorFilter(search="petra", owner="nobody")) == []
+    with paula() as session:
+        assert queries.visitor_card(session, petra).quiet
+
+
 @pytest.mark.parametrize("change", ["disabled_at = now()", "role = 'auditor'"])
 def test_a_visitor_whose_owner_is_gone_is_nobodys(change: str) -> None:
     with db.transaction("worker") as session:
