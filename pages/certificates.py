@@ -12,7 +12,7 @@ from ui.actions import act
 from ui.cached import read
 from ui.clock import now
 
-STAFF = guards.require("privacy_officer", "auditor", what="Proof of erasures")
+STAFF = guards.require("privacy_officer", "auditor", what="Certificates")
 HEADER = ("Certificate", "Request", "Erased a", "Issued", "Policy", "SHA-256")
 HELP = (
     "One for each erasure, issued when every place was read back. It names nobody, says what remains and until when, is signed, "
