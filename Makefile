@@ -27,7 +27,8 @@ browser-tests: ## the tests in a real browser
 
 test-full: ## attacks on releases, games of requests and crashes of erasures at full size (some minutes)
 	@bin/env --dev && RESOCODE_ATTACKS=full $(PY) -m pytest -q tests/anon && \
-	  RESOCODE_TEST_FULL=1 exec $(PY) -m pytest -q tests/core/privacy/test_request_stateful.py tests/core/privacy/test_erasure_crashes.py
+	  RESOCODE_TEST_FULL=1 exec $(PY) -m pytest -q tests/core/privacy/test_request_stateful.py tests/core/privacy/test_erasure_crashes.py \
+	  tests/core/privacy/test_erasure.py
 
 lint: ## say what style and types dislike
 	@bin/env --dev && $(PY) -m ruff check . && $(PY) -m mypy

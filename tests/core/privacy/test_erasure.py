@@ -1,16 +1,20 @@
 """The eraser: what is due is begun once, goes step by step, and is over when it is proven; and what it waits for."""
 
+import os
+import time
 import uuid
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from core import db, privacy_actions
 from core.errors import BadInput, Refused
 from core.privacy import erasure, proving
-from core.processors.protocol import Became, Outcome
+from core.processors.local import Local
+from core.processors.protocol import Became, Order, Outcome
 from tests.cast import NOW, email_of, id_of
 from tests.core.privacy import house_of_requests as requests
 from tests.core.privacy.house_of_erasures import (
@@ -34,6 +38,7 @@ __all__ = ["bystander", "every_store", "stores"]
 pytestmark = pytest.mark.usefixtures("house", "bystander", "stores")
 
 MICRO = timedelta(microseconds=1)
+FULL = os.environ.get("RESOCODE_TEST_FULL") == "1"
 ALL = dict.fromkeys((*PROCESSORS, "last letter", "this database", *proving.STEPS.values()), "proven")
 
 
@@ -328,15 +333,30 @@ def test_a_column_without_a_label_stops_it_before_the_first_row(owner: Connectio
     assert row(filed.request_id)["state"] == "erasing"
 
 
-def test_a_person_with_many_rows_goes_in_parts(owner: Connection) -> None:
+def test_a_person_with_many_rows_goes_in_parts(owner: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RESOCODE_TEST_FULL=1: a million rows in at most two minutes, no part longer than two seconds."""
+    many, took = 1_000_000 if FULL else 11_000, []
     owner.execute(text("insert into platform.usage_event (at, id, enrollment_id, cohort_id, kind, item, clicks, source)"
-                       " select :at, gen_random_uuid(), :e, :c, 'page', 'x', 1, 'cast' from generate_series(1, 11000)"),
-                  {"at": NOW - timedelta(days=2), "e": id_of("cleo enrollment"), "c": id_of("java")})  # fmt: skip
+                       " select :at, gen_random_uuid(), :e, :c, 'page', 'x', 1, 'cast' from generate_series(1, :many)"),
+                  {"at": NOW - timedelta(days=2), "e": id_of("cleo enrollment"), "c": id_of("java"), "many": many})  # fmt: skip
     owner.commit()
+    real = Local.erase
+
+    def timed(self: Local, session: Session, order: Order, *, now: datetime) -> Outcome:
+        began = time.perf_counter()
+        done = real(self, session, order, now=now)
+        took.append((time.perf_counter() - began, sum(done.counts.values())))
+        return done
+
+    monkeypatch.setattr(Local, "erase", timed)
     filed = waiting()
     assert erased(filed.request_id)
     [(counts,)] = rows("select counts from privacy.erasure_step where what = 'database'")
-    assert counts["platform.usage_event"] == 11001
+    assert counts["platform.usage_event"] == many + 1
+    assert len(took) >= many // 5000 and max(number for _, number in took) <= 5000
+    if FULL:
+        print(f"{many:,} rows in {sum(s for s, _ in took):.1f} s, longest part {max(took)[0]:.2f} s")
+        assert sum(seconds for seconds, _ in took) <= 120 and max(took)[0] <= 2
 
 
 def test_erased_is_what_follows_and_nobody_says_it() -> None:
