@@ -7,6 +7,7 @@ one whose labels contradict themselves is a :func:`problems` entry, and stops ev
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, Text
 
@@ -18,6 +19,7 @@ PERSONS = {"student": "platform.student", "visitor": "platform.visitor"}
 # Whose rows go with whom: a student's own forms are found by the keyed hash of the e-mail, as are all forms of a visitor.
 GO_TOGETHER = {"student": ("student", "visitor"), "visitor": ("visitor",)}
 TOMBSTONE = "platform.tombstone"
+Shape = tuple[tuple[Table, object, tuple[object, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ def fates(person: str, metadata: MetaData | None = None) -> tuple[Fate, ...]:
     The person's own row comes last. Works on labelled tables only; see :func:`problems`.
     """
     known = metadata or Base.metadata
+    return _fates(person, known, _shape(known))
+
+
+@lru_cache(maxsize=16)
+def _fates(person: str, known: MetaData, _shape: Shape) -> tuple[Fate, ...]:
     ways: dict[str, tuple[Way, ...]] = {}
     for each in reversed(GO_TOGETHER[person]):
         for table, more in ways_to(each, known).items():
@@ -85,6 +92,11 @@ def fates(person: str, metadata: MetaData | None = None) -> tuple[Fate, ...]:
 def problems(metadata: MetaData | None = None) -> tuple[str, ...]:
     """Return, in words, everything about the labels that makes a plan unreliable; empty when they are whole."""
     known = metadata or Base.metadata
+    return _problems(known, _shape(known))
+
+
+@lru_cache(maxsize=16)
+def _problems(known: MetaData, _shape: Shape) -> tuple[str, ...]:
     found = [f"{name} has no label" for name in unlabelled(known)]
     reached = {table for person in PERSONS for table in ways_to(person, known)}
     for table in known.tables.values():
@@ -96,6 +108,14 @@ def problems(metadata: MetaData | None = None) -> tuple[str, ...]:
         if table.fullname in reached:
             found += _contradictions(table, row)
     return tuple(sorted(found))
+
+
+def _shape(known: MetaData) -> Shape:
+    """All that fates follow from: they are worked out again when a table or a label is another one."""
+    return tuple(
+        (table, table.info.get("privacy"), tuple(column.info.get("privacy") for column in table.columns))
+        for table in known.tables.values()
+    )
 
 
 def _ways(table: Table, person: str, found: dict[str, tuple[Way, ...]]) -> Iterator[Way]:
