@@ -153,7 +153,7 @@ def _evidence(session: Session, erasure_id: uuid.UUID) -> dict[uuid.UUID | None,
 def _words(row: ErasureEvidence) -> str:
     if row.error == BY_HAND:
         return "Waits for people who do it by hand"
-    detail = row.error or row.became
+    detail = CODE_WORDS.get(row.error or row.became, row.error or row.became)
     return EVIDENCE_WORDS[row.what] + (f": {detail}" if detail and row.what != "begun" else "")
 
 
@@ -188,6 +188,7 @@ def _names(session: Session, people: list[uuid.UUID]) -> dict[uuid.UUID, str]:
 
 BY_HAND = "manual"
 STUCK_AFTER = timedelta(days=1)
+CODE_WORDS = {"manual": "asked of a person", "held": "kept by a hold", "labels": "a column has no label"}
 EVIDENCE_WORDS = {
     "begun": "Begun",
     "asked": "Asked",
