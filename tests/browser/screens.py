@@ -4,6 +4,7 @@ make screens
 """
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -53,6 +54,13 @@ PATHS = {
     "refused": ("ines", "/enrollments"),
     "student-missing": ("paula", "/student?id=none"),
 }
+# What the first row of a list opens: the picture's name, and a heading that says it is there.
+OPENED = {
+    "enrollments-hostile": ("student", "^Student$"),
+    "requests": ("request-overdue", "R-"),
+    "requests-to-approve": ("request", "Deletion R-"),
+    "certificates": ("certificate", "Certificate of erasure"),
+}
 # No skeleton and no run is there, every table has its canvas and every chart its picture.
 DRAWN = """() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')
     && [...document.querySelectorAll('[data-testid=stDataFrame]')].every(each => each.querySelector('canvas')?.width > 0)
@@ -70,6 +78,7 @@ def main() -> None:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=FLAGS)
         with serving(folder / "full", "--demo", "--seed", "auto") as dashboard:
+            dashboard.core("drill")  # so that there is a certificate
             for scheme in ("light", "dark"):
                 full(browser, dashboard, scheme)
         with serving(folder / "empty", "--demo") as dashboard:
@@ -95,18 +104,21 @@ def full(browser: Browser, dashboard: Dashboard, scheme: str) -> None:
         if name in ("enrollments", "today-program-staff"):
             tab.set_viewport_size({"width": 900, "height": 900})
             shoot(tab, f"{name}-{scheme}-900")
-        if name == "enrollments-hostile":
-            open_first_student(tab)
-            shoot(tab, f"student-{scheme}")
+        if name in OPENED:
+            page, heading = OPENED[name]
+            open_first(tab, heading)
+            shoot(tab, f"{page}-{scheme}")
+            tab.set_viewport_size({"width": 900, "height": 1400})
+            shoot(tab, f"{page}-{scheme}-900")
         tab.context.close()
 
 
-def open_first_student(tab: Page) -> None:
+def open_first(tab: Page, heading: str) -> None:
     """Select the first row: a canvas, so by place."""
     frame = tab.get_by_test_id("stDataFrame").last
     frame.scroll_into_view_if_needed()
     frame.click(position={"x": 17, "y": 55})
-    tab.get_by_role("heading", name="Student", exact=True).wait_for()
+    tab.get_by_role("heading", name=re.compile(heading)).first.wait_for()
 
 
 def tab_of(browser: Browser, scheme: str, width: int) -> Page:
