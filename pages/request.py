@@ -37,15 +37,16 @@ NEXT = {
     "wait for the worker": "The steps below are done one by one; nothing can be taken back.",
     "nothing": "This request is closed.",
 }
-# what an erasure waits for → what people do about it, and where: title, button, page
+# what an erasure waits for → where people see to it: button, page
 STUCK = {
-    "by hand": ("Do the steps by hand", "Manual steps", "manual_steps"),
-    "letter": ("Send the last letter", "Letters", "letters"),
-    "hold": ("A legal hold stands", "Holds", "holds"),
-    "request": ("Answer the other request first", "Requests", "requests"),
-    "audit": ("The audit does not verify", "Audit", "audit"),
-    "many": ("Answer what stopped the erasures", "Requests", "requests"),
-    "clock": ("Answer what stopped the erasures", "Requests", "requests"),
+    "by hand": ("Manual steps", "manual_steps"),
+    "letter": ("Letters", "letters"),
+    "hold": ("Holds", "holds"),
+    "request": ("Requests", "requests"),
+    "audit": ("Audit", "audit"),
+    "many": ("Requests", "requests"),
+    "clock": ("Requests", "requests"),
+    "finding": ("Findings", "quarantine"),
 }
 WAITS_FOR = {
     "wait for the person": "the person's",
@@ -317,7 +318,7 @@ def next_action(found: RequestPage, hands: tuple[Step, ...], moment: datetime) -
     if next_by_hand(found, hands):
         draw_buttons(found)
         return
-    waits = erasing.waits(found.erasure) if found.erasure and row.state == "erasing" else ""
+    waits = erasing.waits(found.erasure) if found.erasure and row.closed_at is None else ""
     whose = (
         "somebody's"
         if waits
@@ -328,12 +329,11 @@ def next_action(found: RequestPage, hands: tuple[Step, ...], moment: datetime) -
     st.markdown(f":material/bolt: **Next action: {whose}**")
     approving = action.code in ("open_plan", "approve_deletion") and not action.mine
     stuck = STUCK.get(found.erasure.waits_code) if waits and found.erasure else None
-    title = stuck[0] if stuck else "A second person approves the plan" if approving else action.words
-    st.markdown(f"#### {title}", anchors=False)
+    st.markdown(f"#### {'A second person approves the plan' if approving else action.words}", anchors=False)
     if waits:
         st.caption(waits)
-        if stuck and st.button(stuck[1], key="see_to_it", icon=":material/arrow_forward:", icon_position="right"):
-            st.switch_page(ROOT / "pages" / f"{stuck[2]}.py")
+        if stuck and st.button(stuck[0], key="see_to_it", icon=":material/arrow_forward:", icon_position="right"):
+            st.switch_page(ROOT / "pages" / f"{stuck[1]}.py")
         return
     ends = (
         day(found.grace_ends_at) if found.grace_ends_at and found.grace_ends_at > moment else "the worker's next round"

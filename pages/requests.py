@@ -6,6 +6,7 @@ import streamlit as st
 
 from core import privacy_actions, queries
 from core.models.requests import REQUEST_KINDS
+from core.policy.machine import DONE_BY_PEOPLE
 from core.queries import DeskCounts, QueueCursor, QueueFilter, QueuePage, QueueRow
 from core.settings import ROOT
 from ui import confirm, desk, erasing, export, filters, guards, states
@@ -222,6 +223,8 @@ def next_words(row: QueueRow) -> str:
     """What is next, short enough for a column; who may not do it reads whose it is."""
     if row.next.code == "wait for the grace period":
         return f"None: erases {row.deadline.day} {row.deadline:%b}" if row.deadline else "None"
+    if row.next.words in DONE_BY_PEOPLE.values():
+        return row.next.words
     return NEXT[row.next.code]
 
 

@@ -43,6 +43,18 @@ ERASURE_WAITS = {
     "finding": "an officer: something was found that may be about the person",
 }
 
+# Which of these people can end, and how.
+DONE_BY_PEOPLE = {
+    "hold": "A legal hold stands",
+    "request": "Answer the other request first",
+    "audit": "The audit does not verify",
+    "many": "Answer what stopped the erasures",
+    "clock": "Answer what stopped the erasures",
+    "by hand": "Do the steps by hand",
+    "letter": "Send the last letter",
+    "finding": "Judge what was found",
+}
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -63,6 +75,7 @@ class Situation:
     approvals_needed: int = 1
     plan_seen: bool = False
     alone: bool = False
+    erasure_waits: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,8 @@ def _next(now: Situation) -> tuple[str, str]:
             if now.plan_seen
             else ("open_plan", "Open the plan, then approve it")
         )
+    if now.erasure_waits in DONE_BY_PEOPLE:
+        return "wait for the worker", DONE_BY_PEOPLE[now.erasure_waits]
     if now.state == "waiting":
         return "wait for the grace period", "Nothing to do until the grace period ends"
     if now.state == "erasing":

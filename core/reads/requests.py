@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
+from core.models.erasures import PersonErasure
 from core.models.platform import Student, Visitor
 from core.models.requests import (
     Approval,
@@ -283,6 +284,7 @@ class _Around:
     approved: dict[uuid.UUID, frozenset[uuid.UUID]] = field(default_factory=dict)
     seen: frozenset[tuple[uuid.UUID, str]] = frozenset()
     own: frozenset[uuid.UUID] = frozenset()
+    waits: dict[uuid.UUID, str] = field(default_factory=dict)
 
 
 def request_queue(
@@ -490,7 +492,15 @@ def _around(session: Session, found: Sequence[Request], now: datetime) -> _Aroun
         approved=_approved(session, deciding),
         seen=_seen(session, deciding, me),
         own=_own(session, found),
+        waits=_waits(session, [r.id for r in found if r.state in ("waiting", "erasing")]),
     )
+
+
+def _waits(session: Session, ids: list[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """For what the erasures wait, as codes; those that go on by themselves are not in it."""
+    asked = select(PersonErasure.request_id, PersonErasure.waits_for)
+    told = asked.where(PersonErasure.request_id.in_(ids), PersonErasure.waits_for.is_not(None))
+    return {row.request_id: row.waits_for for row in session.execute(told)} if ids else {}
 
 
 def _names(session: Session, people: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
@@ -597,6 +607,7 @@ def _next(r: Request, around: _Around) -> NextAction:
             approvals_needed=r.approvals_needed,
             plan_seen=(r.id, r.plan_fingerprint) in around.seen,
             alone=around.alone,
+            erasure_waits=around.waits.get(r.id, ""),
         )
     )
 

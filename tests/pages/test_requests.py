@@ -533,6 +533,7 @@ def test_an_erasure_that_waits_for_hands_leads_to_the_steps(monkeypatch: pytest.
     erasures.work(now() - timedelta(hours=1))
     app = request("omar", filed)
     assert "Do the steps by hand" in words(app)
+    assert "Do the steps by hand" in words(opened("omar", "requests")), "so says the queue"
     assert app.button(key="see_to_it").label == "Manual steps"
     assert "manual (" not in words(app), "no id of a step among the evidence"
 
