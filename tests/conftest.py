@@ -81,12 +81,13 @@ def templates(cluster: embedded.Cluster, run_folder: Path) -> dict[str, str]:
             if not admin.execute("select 1 from pg_database where datname = %s and datistemplate", [name]).fetchone():
                 admin.execute(f"drop database if exists {name}")
                 admin.execute(f"create database {name} template {parent}")
-                _fill(cluster, name, home)
+                fill(cluster, name, home)
                 admin.execute(f"alter database {name} is_template true")
     return {"empty": "tpl_empty", "cast": "tpl_cast"}
 
 
-def _fill(cluster: embedded.Cluster, name: str, home: Path) -> None:
+def fill(cluster: embedded.Cluster, name: str, home: Path) -> None:
+    """Roles, migrations and policy in an empty database; in one that is called tpl_cast the cast plays, too."""
     with pytest.MonkeyPatch.context() as patch:
         point_at(patch, cluster, name, home)
         keys.create_missing()

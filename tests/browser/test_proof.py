@@ -4,13 +4,32 @@ import json
 import re
 from pathlib import Path
 
+import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Dashboard, sign_in
+from core import embedded
+from tests.browser.conftest import Dashboard, sign_in, wait_for
 from tests.core.privacy.test_certificates import script
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+def waits_by_hand(home: Path) -> str:
+    """The erasure of the seed that the worker has begun and people have to go on with; "" until it has."""
+    asked = "select request_id from privacy.erasure where waits_for = 'by hand' limit 1"
+    with embedded.attach(home) as client, psycopg.connect(client.cluster.conninfo("resocode")) as connection:
+        row = connection.execute(asked).fetchone()
+    return str(row[0]) if row else ""
+
+
+def test_a_stuck_erasure_says_what_it_waits_for_and_leads_there(page: Page, dashboard: Dashboard) -> None:
+    wait_for(lambda: bool(waits_by_hand(dashboard.home)))
+    sign_in(page, dashboard, "omar", f"/request?id={waits_by_hand(dashboard.home)}")
+    expect(page.get_by_role("heading", name="Do the steps by hand")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Waits for people who do it by hand at a processor").first).to_be_visible()
+    page.get_by_role("button", name="Manual steps").click()
+    expect(page.get_by_role("heading", name="Manual steps")).to_be_visible(timeout=20_000)
 
 
 def test_from_an_erased_request_to_a_certificate_that_stands_by_itself(

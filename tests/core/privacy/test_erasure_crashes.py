@@ -3,14 +3,18 @@
 ``make test-full`` plays every boundary with every wire; here each boundary has one wire, so that all of both occur.
 """
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -22,12 +26,15 @@ from core.processors import registry
 from core.processors.local import Local
 from core.processors.protocol import Order, Outcome
 from core.settings import ROOT
+from core.worker import Worker
 from tests.cast import id_of
+from tests.conftest import FAST, fill, point_at
 from tests.core.privacy.crashes import BOUNDARIES, WIRES, Fate, FileStore, Wire, eraser, naive, play, problems
 from tests.core.privacy.house_of_erasures import (
     DUE,
     ERASURES,
     TWO,
+    Clock,
     Store,
     crowd,
     erased,
@@ -74,6 +81,29 @@ def test_the_same_harness_catches_a_naive_eraser(
     assert f"{TWO[0]} still has them" in found, "it says that it is erased, and it is not"
 
 
+def test_a_server_that_restarts_in_mid_transaction_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGQUIT, as by `pg_ctl -m immediate`, in the middle of three parts: what had not committed is done again, once."""
+    parts: list[str] = []
+    with embedded.attach(folder / "pg", settings=FAST | {"synchronous_commit": "on"}) as client:
+        house_of_ones_own(client.cluster, folder, monkeypatch)
+        filed, ben = waiting(), fingerprint("ben")
+
+        def falling(session: Session, key: str, now: datetime) -> Mapping[str, int]:
+            done = eraser(session, key, now)
+            parts.append(key)
+            if len(parts) in (1, 4, 9):
+                fall_down(client.cluster)
+            return done
+
+        job = dataclasses.replace(ERASURES[0], run=falling)
+        for turn in range(1, 40):
+            Worker(Clock(DUE + 3 * turn * MINUTE), (job,), name="AB"[turn % 2]).catch_up()
+            send_letters(DUE + 3 * turn * MINUTE)
+        assert len(parts) > 9, "it has to fall three times"
+        assert problems(filed.request_id, ben) == []
+        db.release()
+
+
 def test_a_worker_that_is_stopped_in_the_middle_is_let_go_of_by_the_server(
     house: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +135,32 @@ def test_a_worker_that_wakes_after_its_lease_changes_nothing(house: str) -> None
         rows("select * from privacy.erasure_step order by id"),
         rows("select * from privacy.erasure_evidence order by id"),
     ) == before
+
+
+def house_of_ones_own(cluster: embedded.Cluster, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """The cast in a cluster that nobody else uses."""
+    with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
+        admin.execute("create database tpl_cast")
+    fill(cluster, "tpl_cast", folder / "home")
+    point_at(patch, cluster, "tpl_cast", folder / "home")
+
+
+def fall_down(cluster: embedded.Cluster) -> None:
+    """End the server at once, and wait until its guardian has started it anew."""
+    pid = int((cluster.data_directory / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGQUIT)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with psycopg.connect(cluster.conninfo()) as connection:
+                started = connection.execute("select pg_postmaster_start_time()").fetchone()
+            if started and int((cluster.data_directory / "postmaster.pid").read_text().split()[0]) != pid:
+                break
+        except (psycopg.OperationalError, FileNotFoundError, IndexError):
+            assert time.monotonic() < deadline, "the guardian does not start it again"
+        time.sleep(0.05)
+    for role in ("worker", "app"):
+        db.engine(role).dispose()
 
 
 def claim(now: datetime) -> leases.Lease:
