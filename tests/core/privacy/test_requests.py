@@ -200,6 +200,7 @@ EVERY_VERB: dict[str, dict[str, Any]] = {
     "ask_early": {"words": "now"},
     "reactivate_account": {"reason": "closed by mistake"},
     "send_back": {"reason": "approved by mistake"},
+    "return_plan": {"reason": "not the right person", "note": "x"},
 }
 OTHER_VERBS: dict[str, dict[str, Any]] = {
     "add_note": {"request_id": True, "form_key": uuid.uuid4(), "note": "x"},
