@@ -145,7 +145,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
+# The package's, not the session's: Playwright keeps an event loop in this thread, and the servers take time from what comes after.
+@pytest.fixture(scope="package")
 def dashboard() -> Iterator[Dashboard]:
     """One dashboard with demo accounts and the seed, for all tests that leave it as it is."""
     folder = open_folder()
@@ -154,7 +155,7 @@ def dashboard() -> Iterator[Dashboard]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     path = (

@@ -129,6 +129,7 @@ def tab_of(browser: Browser, scheme: str, width: int) -> Page:
 
 def shoot(tab: Page, name: str) -> None:
     """Take one picture once the page has come to rest: tables and charts are drawn, and nothing moves any more."""
+    tab.mouse.move(0, 0)  # a table under the pointer shows its toolbar
     tab.wait_for_load_state("networkidle")
     tab.wait_for_function(DRAWN)
     before, now = b"", tab.screenshot()

@@ -71,6 +71,7 @@ def test_invite_approve_redeem_set_up_codes_and_sign_in(browser: Browser, page: 
         "request", lambda r: strangers.append(r.url) if not r.url.startswith((house.url, "data:", "blob:")) else None
     )
     new.get_by_role("button", name="I have an invitation").click()
+    new.get_by_role("button", name="Go on").wait_for()  # the sign-in has an e-mail and a code, too
     new.get_by_label("E-mail").fill(NINA)
     new.get_by_label("Code").fill(code.lower())
     new.get_by_role("button", name="Go on").click()
