@@ -329,7 +329,7 @@ def staff_add(
 ) -> None:
     """Make an account; the password is read from standard input."""
     password = _password()
-    with worker() as session:
+    with owned() as session:
         privacy_actions.add_staff(session, email=email, name=name, role=role, password=password, now=_now())
     out.print(f"{email} can sign in as {role}.")
 
@@ -345,7 +345,7 @@ def staff_disable(email: str) -> None:
 @staff_app.command("enable")
 def staff_enable(email: str) -> None:
     """Open a disabled account again."""
-    with worker() as session:
+    with owned() as session:
         privacy_actions.enable_staff(session, email=email, now=_now())
     out.print(f"{email} can sign in again.")
 
@@ -353,7 +353,7 @@ def staff_enable(email: str) -> None:
 @staff_app.command("role")
 def staff_role(email: str, role: str) -> None:
     """Give an account another role; its sessions end at once."""
-    with worker() as session:
+    with owned() as session:
         privacy_actions.change_role(session, email=email, role=role, now=_now())
     out.print(f"{email} is {role} now and has to sign in again.")
 
@@ -367,7 +367,7 @@ def staff_assign(
 ) -> None:
     """Open the learning data of a cohort to an instructor or mentor."""
     first, last = (start or _now()).date(), end.date() if end else None
-    with worker() as session:
+    with owned() as session:
         privacy_actions.assign(session, email=email, cohort=cohort, starts_on=first, ends_on=last, now=_now())
     out.print(f"{email} sees {cohort} from {first}" + (f" to {last}." if last else "."))
 
@@ -377,7 +377,7 @@ def staff_single_officer(state: Annotated[str, typer.Argument(help="on or off.")
     """Declare that one privacy officer decides alone: no second person approves deletions. Shown as a risk."""
     if state not in ("on", "off"):
         raise BadInput("Say on or off.")
-    with worker() as session:
+    with owned() as session:
         changed = privacy_actions.declare_single_officer(session, on=state == "on", now=_now())
     what = "decides alone while one account of that role is enabled" if state == "on" else "never decides alone"
     out.print(f"A privacy officer {what}." if changed else "That was so already.")
@@ -433,6 +433,13 @@ def _rescue(yes: bool, consequence: str) -> Iterator[Session]:
     """The worker's transaction, for whoever says --yes and holds the database owner's secret."""
     if not yes:
         raise BadInput(f"{consequence} It is recorded in the audit. Nothing was done: add --yes.")
+    with owned() as session:
+        yield session
+
+
+@contextmanager
+def owned() -> Iterator[Session]:
+    """The worker's transaction, for whoever holds the database owner's secret: without it no right is given from here."""
     with worker() as session, db.engine("owner").connect() as owner:
         owner.execute(select(1))
         yield session

@@ -238,6 +238,25 @@ def test_the_single_admin_mode_is_for_a_company_with_one(house: str, owner: Conn
 @pytest.mark.parametrize(
     "words",
     [
+        ("add", "new@staff.example", "--role", "admin", "--name", "New"),
+        ("enable", email_of("dora")),
+        ("role", email_of("ines"), "admin"),
+        ("assign", email_of("ines"), "CLOUD-26"),
+        ("single-officer", "on"),
+    ],
+)
+def test_no_right_is_given_without_the_owner_of_the_database(
+    house: str, owner: Connection, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OWNER_DATABASE_URL")
+    with pytest.raises(AdminError, match="Set OWNER_DATABASE_URL"):
+        run("staff", *words, typed="seven green kettles sing\n")
+    assert owner.execute(text("select count(*) from privacy.audit_event")).scalar_one() == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ("reset", email_of("ada"), "--reason", "device lost"),
         ("invite", "new@staff.example", "--role", "admin", "--name", "New", "--reason", "locked out"),
         ("single-admin", "on", "--reason", "alone"),
