@@ -184,7 +184,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
 @app.command()
 def seed() -> None:
     """Write the synthetic records of data/seed (again: nothing changes)."""
-    with worker() as session:
+    with importing() as session:
         _seed(session)
 
 
@@ -202,7 +202,7 @@ def generate(
 ) -> None:
     """Make up realistic records of any size (a million students take some minutes). Again with the same numbers: nothing."""
     sizes = Sizes(students, seed, visitors, projects, usage, mails)
-    with worker() as session:
+    with importing() as session:
         new = made_up.prepare(session, sizes, now=_now(), beside_real_records=beside_real_records)
     if not new:
         out.print("These records are there already: nothing was added.")

@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 
 from core import cli, db, privacy_actions
 from core.errors import AdminError
+from core.privacy import ledger, restore
 from tests.admins import add_bea
-from tests.cast import email_of, id_of
+from tests.cast import NOW, email_of, id_of
 from tests.conftest import sign_in
+from tests.core.privacy.house_of_requests import waiting
 from ui.clock import now
 
 
@@ -272,3 +274,12 @@ def test_a_rescue_needs_a_yes_and_the_owner_of_the_database(
         run("staff", *words, "--yes")
     assert rescue_lines(owner) == []
     assert owner.execute(text("select count(*) from staff.invitation")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("words", [("seed",), ("generate", "--students", "10", "--beside-real-records")])
+def test_nobody_is_brought_in_while_the_database_is_behind_its_ledger(house: str, words: tuple[str, ...]) -> None:
+    ledger.cancel(request_id=waiting().request_id, now=NOW)
+    with pytest.raises(restore.Behind, match="restore-check"):
+        run(*words)
+    with db.transaction("worker") as session:
+        assert session.scalar(text("select count(*) from platform.student")) == 3
