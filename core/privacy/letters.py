@@ -82,8 +82,11 @@ SHIPPED: dict[str, tuple[str, str]] = {
         "Dear {name},\n\nwhat you asked for on {received} ({kind}) is done: {reason}.\n\n{words}\n\n" + _COURT,
     ),
     "completion": (
-        "Your data is erased ({number})",
-        "Dear {name},\n\nwhat we held about you is erased. We told: {recipients}.\n\n{words}\n\n" + _COURT,
+        "Our last letter: your data is being erased ({number})",
+        "Dear {name},\n\nas you asked, what we hold about you is erased now. These held a part of it and were told: {recipients}. Our own"
+        " records follow as soon as this letter is out; after that we do not know your address any more.\n\nFor a time there remain"
+        " copies in backups, payments as the law demands, and a keyed mark of your address that keeps old records from coming"
+        " back.\n\n{words}\n\n" + _COURT,
     ),
 }
 KINDS = tuple(SHIPPED)
