@@ -47,6 +47,13 @@ def guardians(home: Path) -> list[psutil.Process]:
     return [p for p in _all() if "guard" in p.info["cmdline"] and str(home / "guardian.json") in p.info["cmdline"]]
 
 
+def kill_guardian(home: Path) -> None:
+    """Kill the guardian, and wait until it is a zombie: a dying process loses its command line before it loses its locks."""
+    [victim] = guardians(home)
+    victim.kill()
+    wait_for(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)
+
+
 def postmasters(home: Path) -> list[psutil.Process]:
     """Those who were told a data folder of this home, and run: not the short life of `postgres --version`."""
     return [
@@ -199,8 +206,7 @@ def test_a_killed_client_is_not_counted(home: Path) -> None:
 
 def test_a_killed_guardian_is_replaced_and_the_server_stopped_in_the_end(home: Path) -> None:
     process = client_process(home)
-    guardians(home)[0].kill()
-    wait_for(lambda: not guardians(home))
+    kill_guardian(home)
     before = postmasters(home)[0].pid
     with embedded.attach(home) as client:
         assert ask(client, "select 1") == 1
@@ -215,8 +221,7 @@ def test_a_server_that_was_taken_over_stays_when_it_is_too_busy_to_answer(
 ) -> None:
     """A guardian that cannot connect must neither start a second server on the data, nor forget to stop the first."""
     process = client_process(home)
-    guardians(home)[0].kill()
-    wait_for(lambda: not guardians(home))
+    kill_guardian(home)
     before = postmasters(home)[0].pid
     plan = embedded._recorded_plan(home)
     assert plan
