@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
+import psutil
 import psycopg
 import pytest
 import streamlit as st
@@ -31,9 +32,21 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 VARIABLES = {"app": "DATABASE_URL", "owner": "OWNER_DATABASE_URL", "worker": "WORKER_DATABASE_URL"}
 
 
+MEMORY, ENOUGH = Path("/dev/shm"), 4 * 2**30
+
+
+def roomy_memory() -> Path | None:
+    """Where files live in memory, if this machine has such a place with room. A clone is some 900 files: copying them
+    there takes 20 ms, on a disk up to 200, which is half of the time of most tests. ``TMPDIR`` goes first."""
+    usable = MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK) and "TMPDIR" not in os.environ
+    return (
+        MEMORY if usable and min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > ENOUGH else None
+    )
+
+
 def open_folder() -> Path:
     """A new folder that the server's user can reach, unlike pytest's own (0700) when root runs the tests."""
-    folder = Path(tempfile.mkdtemp(prefix="resocode-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="resocode-test-", dir=roomy_memory()))
     folder.chmod(0o755)
     return folder
 
