@@ -21,7 +21,7 @@ from pathlib import Path
 from core.errors import SettingsError
 from core.settings import settings
 
-PURPOSES = ("passwords", "persons", "files", "audit", "codes", "traces")
+PURPOSES = ("passwords", "persons", "files", "audit", "codes", "traces", "artifacts")
 KEY_BYTES = 32
 
 

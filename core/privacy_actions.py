@@ -24,7 +24,7 @@ Plans      plan_for, holds_on
 Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step, reveal_step_person
 Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, reveal_visitors, record_visitor_view
-Files      open_file, file_exists, drop_expired_files
+Files      open_file, file_part, file_exists, drop_expired_files
 Figures    take_group_figures
 Policy     publish_first_version
 Learning   mark_handled, put_back, set_help_limits, take_review, give_review_back, record_cohort_view
@@ -38,6 +38,8 @@ from core.certified import is_genuine
 from core.models.proof import VERDICTS
 from core.privacy.access_reviews import REMOVE_REASONS, decide_right, settle_access_reviews, start_access_review
 from core.privacy.acting import Receipt
+from core.privacy.artifacts import Opened as OpenedArtifact
+from core.privacy.artifacts import part as file_part
 from core.privacy.assigning import add_assignment, end_assignment
 from core.privacy.audit import Action
 from core.privacy.audit import check as check_audit
@@ -228,6 +230,7 @@ __all__ = [
     "Letter",
     "LetterReceipt",
     "OneTimeCode",
+    "OpenedArtifact",
     "Plan",
     "PlanRow",
     "PlanShown",
@@ -283,6 +286,7 @@ __all__ = [
     "export_report",
     "extend_answer",
     "file_exists",
+    "file_part",
     "file_request",
     "give_review_back",
     "holds_on",

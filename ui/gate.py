@@ -7,6 +7,7 @@ row-level security opens to the session that asked for it, once.
 """
 
 import json
+from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from urllib.parse import urlsplit
 
@@ -14,12 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import db, privacy_actions
-from core.privacy_actions import Staff
+from core.errors import NotFound
+from core.privacy_actions import OpenedArtifact, Staff
 from core.settings import settings
 from ui import closed
 from ui.clock import now
@@ -148,11 +150,25 @@ def _file_answer(request: Request) -> Response:
     with db.transaction(staff_id=staff.id, session_id=staff.session_id) as session:
         if request.method == "HEAD":
             return Response(status_code=200 if privacy_actions.file_exists(session, token=secret, now=now()) else 410)
-        opened = privacy_actions.open_file(session, token=secret, now=now())
+        try:
+            opened = privacy_actions.open_file(session, token=secret, now=now())
+        except NotFound as gone:
+            return PlainTextResponse(f"{gone.sentence}\n", status_code=410)
     if opened is None:
         return PlainTextResponse("This link was used, is too old, or belongs to another session.\n", status_code=410)
-    disposition = f'attachment; filename="{opened.name}"'
-    return Response(opened.content, media_type=opened.media_type, headers={"content-disposition": disposition})
+    headers = {"content-disposition": f'attachment; filename="{opened.name}"'}
+    if opened.artifact is None:
+        return Response(opened.content, media_type=opened.media_type, headers=headers)
+    headers["content-length"] = str(opened.artifact.size)
+    return StreamingResponse(_parts(staff, opened.artifact), media_type=opened.media_type, headers=headers)
+
+
+def _parts(staff: Staff, opened: OpenedArtifact) -> Iterator[bytes]:
+    """A short transaction for each part: a slow download holds none open. What fails breaks the download off."""
+    for number in range(opened.parts):
+        with db.transaction(staff_id=staff.id, session_id=staff.session_id) as session:
+            content = privacy_actions.file_part(session, opened=opened, number=number)
+        yield content
 
 
 def _without_cookie() -> Response:

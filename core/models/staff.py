@@ -240,16 +240,28 @@ class AccessReviewItem(Base):
 
 
 class FileLink(Base):
-    """A file that waits to be fetched once, by the session that asked for it. ``content`` is encrypted."""
+    """A file that waits to be fetched once, by the session that asked for it. ``content`` is encrypted.
+
+    Instead of a content it may lead to an artifact (core.models.artifacts); with ``password``, encrypted too, that leaves as
+    a ZIP which only the password opens.
+    """
 
     __tablename__ = "file_link"
-    __table_args__ = ({"schema": SCHEMA, "info": _SHORT},)
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(content, artifact_id) = 1", name="one_content"),
+        CheckConstraint("password is null or artifact_id is not null", name="password_for_artifact"),
+        {"schema": SCHEMA, "info": _SHORT},
+    )
 
     token_hash: Mapped[bytes] = mapped_column(primary_key=True, info=technical())
     session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.session.id"), index=True, info=technical())
     name: Mapped[str] = mapped_column(info=technical())
     media_type: Mapped[str] = mapped_column(info=technical())
-    content: Mapped[bytes] = mapped_column(info=technical())
+    content: Mapped[bytes | None] = mapped_column(info=technical())
+    artifact_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("privacy.artifact.id"), index=True, info=technical()
+    )
+    password: Mapped[bytes | None] = mapped_column(info=technical())
     created_at: Mapped[datetime] = mapped_column(info=technical())
     expires_at: Mapped[datetime] = mapped_column(index=True, info=technical())
     opened_at: Mapped[datetime | None] = mapped_column(info=technical())

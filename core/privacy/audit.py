@@ -86,6 +86,12 @@ class Action(StrEnum):
     REVIEW_GIVEN_BACK = "review given back", "Somebody gave the review of a submission back."
     LIST_EXPORTED = "list exported", "A list was made into a file with a one-time link.", "what", "rows"
     FILE_OPENED = "file opened", "A one-time link was opened for the first time.", "file"
+    FILE_DESTROYED = (
+        "file destroyed",
+        "A file that was kept (an export, evidence of a consent) was destroyed: its key, then its bytes.",
+        "kind",
+        "why",
+    )
     STAFF_ADDED = "staff added", "An account was made.", "role"
     STAFF_DISABLED = "staff disabled", "An account was closed; its sessions ended.", "reason"
     STAFF_ENABLED = "staff enabled", "A closed account was opened again."

@@ -45,7 +45,7 @@ OPEN = {
         reveal_step_person open_quarantined reveal_contacts reveal_visitors record_view record_visitor_view record_request_view record_cohort_view
         record_search""",
     "it reads, and changes nothing": """assignments staff_id staff_list needs_second_admin file_exists releases_due""",
-    "the file was made by a guarded verb; its one link is opened or dropped": "open_file drop_expired_files",
+    "the file was made by a guarded verb; its one link is opened or dropped": "open_file file_part drop_expired_files",
     "figures of groups, nobody's rows": "export_report take_group_figures",
     "daily work that anybody assigned can undo": """mark_handled put_back set_help_limits take_review give_review_back
         assign_visitor set_next_contact set_visitor_status note_contact""",

@@ -17,7 +17,7 @@ from core import db, keys, privacy_actions, timekeeping
 from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
-from core.privacy import audit, brakes, grace, ledger, outbox, restore, suppression, unknown_people
+from core.privacy import artifacts, audit, brakes, grace, ledger, outbox, restore, suppression, unknown_people
 from core.privacy.audit import Action
 from core.privacy.erasure import note_failure
 from core.privacy.releases import publish_release
@@ -78,6 +78,15 @@ def open_a_file(scene: Scene) -> None:
     for _ in range(2):
         with db.transaction(staff_id=by.id, session_id=by.session_id) as session:
             assert privacy_actions.open_file(session, token=str(secret), now=now())
+
+
+def destroy_a_file(_scene: Scene) -> None:
+    owner_id = uuid.uuid4()
+    with db.transaction("worker") as session:
+        kept = artifacts.keep(session, kind="export", owner_id=owner_id, name="e.zip", media_type="application/zip",
+                              chunks=[b"x"], expires_at=NOW + timedelta(days=7), now=NOW)  # fmt: skip
+    for _ in range(2):
+        as_worker(artifacts.destroy, artifact_id=kept, why="expired")
 
 
 def publish(scene: Scene) -> None:
@@ -614,6 +623,7 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
         privacy_actions.export_list, scene.staff("paula"), what="enrollments", name="e.csv", content=b"x", rows=1
     ),
     Action.FILE_OPENED: open_a_file,
+    Action.FILE_DESTROYED: destroy_a_file,
     Action.STAFF_ADDED: lambda _scene: as_worker(
         privacy_actions.add_staff, email="new@staff.example", name="New One", role="mentor", password=PASSWORD
     ),
