@@ -4,7 +4,7 @@
 releases about nobody. The labels are read through :func:`core.models.data_map.data_map`.
 """
 
-from core.models import anon, artifacts, erasure, erasures, platform, privacy, proof, requests, staff
+from core.models import anon, artifacts, erasure, erasures, platform, privacy, proof, requests, staff, standing
 from core.models.base import Base
 
-__all__ = ["Base", "anon", "artifacts", "erasure", "erasures", "platform", "privacy", "proof", "requests", "staff"]
+__all__ = ["Base", "anon", "artifacts", "erasure", "erasures", "platform", "privacy", "proof", "requests", "staff", "standing"]

@@ -192,6 +192,12 @@ class Action(StrEnum):
     REQUEST_REFUSED = "request refused", "A request was refused, with reasons.", "reason"
     REQUEST_WITHDRAWN = "request withdrawn", "A request is not wanted any more.", "reason"
     REQUEST_ANSWERED = "request answered", "A request was answered by hand, with evidence.", "outcome"
+    RESTRICTED = (
+        "person restricted",
+        "A person's data is kept and not used from now on; the basis says why.",
+        "basis",
+    )
+    RESTRICTION_LIFTED = "restriction lifted", "A person's data is used again.", "basis", "reason"
     WORDS_ERASED = (
         "words of unknown people erased",
         "What was written for closed requests of people whom nobody found was erased after its period.",

@@ -49,6 +49,7 @@ IDENTITY_METHODS = (
     "document shown, not kept",
     "known in person",
 )
+COMPELLING_GROUNDS = "compelling grounds"  # for an objection only (GDPR 21(1)); never against marketing mail
 REFUSALS = (
     "identity not confirmed",
     "not theirs to ask",
@@ -56,6 +57,7 @@ REFUSALS = (
     "repeated without change",
     "rights of others",
     "the law keeps the data",
+    COMPELLING_GROUNDS,
 )
 WITHDRAWALS = ("by the person", "filed by mistake", "filed twice")
 ANSWERS = ("done by hand", "sent by hand", "nothing is held")

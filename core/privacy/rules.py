@@ -4,6 +4,8 @@ The functions of migration 0011 (and later ones) raise a sentence for staff with
 written once, holds for whoever reaches the database, and still speaks to the person who met it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import text
@@ -17,8 +19,15 @@ MEANINGS: dict[str, type[AdminError]] = {"RS001": Refused, "RS002": BadInput, "R
 
 def ask(session: Session, call: str, **values: object) -> Any:
     """Run ``select <call>`` and return its single value. Raises what the database refused with."""
-    try:
+    with in_words():
         return session.scalar(text(f"select {call}"), values)
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn a refusal of the database into the error that it means, with its sentence; anything else goes on as it is."""
+    try:
+        yield
     except DBAPIError as error:
         meaning = MEANINGS.get(getattr(error.orig, "sqlstate", None) or "")
         if meaning is None:

@@ -81,6 +81,9 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.brake": {},
     "privacy.artifact": {},
     "privacy.artifact_part": {},
+    "privacy.restriction": {},
+    "privacy.objection": {},
+    "privacy.opt_out": {},
     "privacy.suppression": {},
     "privacy.quarantine": {},
     "privacy.erasure_finding": {},
@@ -211,6 +214,7 @@ def test_the_app_role_changes_nothing_directly(table: str) -> None:
         "privacy.manual_step": {"insert"},
         "privacy.artifact": {"insert"},  # evidence, for privacy officers: test_artifacts.py
         "privacy.artifact_part": {"insert"},
+        **{f"privacy.{table}": {"insert"} for table in ("restriction", "objection", "opt_out")},  # test_standing.py
         "privacy.audit_seal": {"insert"},  # a break that the newest check found, in one's own name: test_audit_seals.py
     }  # fmt: skip
     statements = {

@@ -17,7 +17,7 @@ from core import db, keys, privacy_actions, timekeeping
 from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
-from core.privacy import artifacts, audit, brakes, grace, ledger, outbox, restore, suppression, unknown_people
+from core.privacy import artifacts, audit, brakes, grace, ledger, outbox, restore, standing, suppression, unknown_people
 from core.privacy.audit import Action
 from core.privacy.erasure import note_failure
 from core.privacy.releases import publish_release
@@ -683,7 +683,16 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.BREAK_PROPOSED: lambda scene: seal(scene, confirmed=False),
     Action.BREAK_ACKNOWLEDGED: lambda scene: seal(scene, confirmed=True),
     **ERASURE_VERBS,
+    Action.RESTRICTED: lambda _scene: restrict(),
+    Action.RESTRICTION_LIFTED: lambda _scene: [
+        restrict(),
+        as_worker(standing.lift_restriction, student_id=id_of("cleo"), basis="consent missing", by=None),
+    ],
 }
+
+
+def restrict() -> None:
+    as_worker(standing.restrict, student_id=id_of("cleo"), basis="consent missing", by=None)
 
 
 def test_every_kind_of_line_has_a_verb_here() -> None:
