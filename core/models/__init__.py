@@ -7,4 +7,16 @@ releases about nobody. The labels are read through :func:`core.models.data_map.d
 from core.models import anon, artifacts, erasure, erasures, platform, privacy, proof, requests, staff, standing
 from core.models.base import Base
 
-__all__ = ["Base", "anon", "artifacts", "erasure", "erasures", "platform", "privacy", "proof", "requests", "staff", "standing"]
+__all__ = [
+    "Base",
+    "anon",
+    "artifacts",
+    "erasure",
+    "erasures",
+    "platform",
+    "privacy",
+    "proof",
+    "requests",
+    "staff",
+    "standing",
+]

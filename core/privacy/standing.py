@@ -2,8 +2,8 @@
 
 Danger: a wish that waits for a batch, or that the next import undoes. Principle: a decision is in force when its row is committed,
 for every record of the person (by the keyed hash of their address); screens and letters ask the database, not a copy. Mechanism:
-``privacy.restriction``, ``objection`` and ``opt_out``. Objections and opt-outs begin with their request (a trigger, migration
-0024), a restriction with :func:`restrict`. Whoever asked for a restriction is told before it ends: the trigger asks for the letter.
+``privacy.restriction``, ``objection`` and ``opt_out``. Objections and opt-outs begin with their request (a trigger), a
+restriction with :func:`restrict`. Whoever asked for a restriction is told before it ends: the trigger asks for the letter.
 """
 
 import uuid
