@@ -26,6 +26,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from core import backup as backups
 from core import companion, db, demo, drill, keys, leases, privacy_actions, queries, roles
 from core.anon.method import draft
 from core.errors import AdminError, BadInput, Refused, SettingsError
@@ -174,11 +175,20 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     out.print(f"Database    PostgreSQL {found.server}, {'embedded' if settings().embedded else 'server'}")
     out.print(f"Migrations  {state.current} ({'up to date' if state.up_to_date else f'newest is {state.newest}'})")
     out.print(f"Worker      {_worker_line(found.worker)}")
+    out.print(f"Backups     {_backup_line()}", markup=False)
     for dead in found.worker.dead:
         out.print(
             f"  failed    {dead.kind} {dead.key}: {dead.attempts} attempts, {dead.error} at {dead.failed_at:%F %H:%M} UTC"
         )
     out.print(_counts_table(found))
+
+
+def _backup_line() -> str:
+    found = backups.found()
+    newest = found.newest()
+    told = f"newest of {newest.made_at:%Y-%m-%d %H:%M} UTC, {len(found.backups)} kept" if newest else "none"
+    told += ", older than 26 hours" if newest and found.is_stale(_now()) else ""
+    return told + (f", {len(found.unreadable)} without a note of ours" if found.unreadable else "")
 
 
 @app.command()
@@ -299,6 +309,51 @@ def restore_check(
         if sound
         else "The dashboard is open; the audit does not verify: docs/runbook.md."
     )
+
+
+@app.command("backup")
+def backup_command() -> None:
+    """Write an encrypted backup of the whole database into RESOCODE_BACKUPS, and remove those whose days are over.
+
+    On a server it needs ADMIN_DATABASE_URL (a role that reads every row) and pg_dump of the server's version.
+    """
+    db.prepare()
+    if settings().embedded and backups.create_identity():
+        out.print(f"A key for backups was made: keep a copy of {settings().backup_identity} elsewhere.", markup=False)
+    made = backups.make(now=_now())
+    with db.transaction("worker") as session:
+        removed = backups.remove_expired(session, now=_now())
+        backups.record(session, now=_now())
+    out.print(f"{backups.folder() / made.name}", markup=False)
+    out.print(f"{made.size / 2**20:,.1f} MB, encrypted. It may be kept until {made.expires_at:%Y-%m-%d}.")
+    if removed:
+        out.print(f"{removed} older backups were removed.")
+
+
+@app.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(help="The backup; its note (.json) lies beside it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Really put it in the place of the database.")] = False,
+    drop_before: Annotated[
+        bool, typer.Option("--drop-before", help="Drop the database that stood there, once the backup is in its place.")
+    ] = False,
+) -> None:
+    """Put a backup in the place of the database. The dashboard stays closed until `restore-check` has run.
+
+    Stop the dashboard and the workers first. Without --yes the backup is only checked.
+    """
+    known = backups.check(file, now=_now())
+    out.print(f"A backup of {known.made_at:%Y-%m-%d %H:%M} UTC, to be gone by {known.expires_at:%Y-%m-%d}; it is whole.")
+    if not yes:
+        raise AdminError("Nothing was changed. Give --yes to put it in the place of the database.")
+    before = backups.restore(file, now=_now())
+    out.print("The backup stands in the place of the database.")
+    if drop_before:
+        backups.drop_before(before)
+    else:
+        out.print(f"The database before is still there, with everybody in it: drop {before} when you do not need it any more.")
+    db.prepare(migrate_if_behind=True)
+    out.print("The dashboard stays closed until the erasure ledger was replayed. Run: python -m core restore-check")
 
 
 def _print_replayed(done: restore.Replayed) -> None:
@@ -606,7 +661,8 @@ def audit_checkpoint() -> None:
 @keys_app.command("create")
 def keys_create() -> None:
     """Make a key file for each purpose that has none."""
-    out.print(f"New keys: {', '.join(keys.create_missing()) or 'none'}.")
+    made = [*keys.create_missing(), *(["backups"] if backups.create_identity() else [])]
+    out.print(f"New keys: {', '.join(made) or 'none'}.")
 
 
 @policy_app.command("load")

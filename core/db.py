@@ -203,6 +203,18 @@ def cluster() -> embedded.Cluster:
         return _client(str(settings().home)).cluster
 
 
+def known_migrations() -> frozenset[str]:
+    """Return every migration that this code knows."""
+    return frozenset(each.revision for each in ScriptDirectory(str(ROOT / "migrations")).walk_revisions())
+
+
+def release_pools() -> None:
+    """Close every pool and stay with the embedded cluster, for whoever exchanges the database under them."""
+    with _engines_lock:
+        while _engines:
+            _engines.popitem()[1].dispose()
+
+
 def release() -> None:
     """Close every pool and let go of the embedded cluster; the last one to do so stops it."""
     with _lock:

@@ -190,6 +190,13 @@ def find_binaries() -> Path:
     )
 
 
+def all_binaries() -> Iterator[Path]:
+    """Every folder of this machine that may hold PostgreSQL's programs, the chosen one (``RESOCODE_PG_BIN``) first."""
+    if chosen := os.environ.get("RESOCODE_PG_BIN"):
+        yield Path(chosen)
+    yield from _candidates()
+
+
 def _has_server(folder: Path) -> bool:
     return (folder / "postgres").exists() and (folder / "initdb").exists()
 

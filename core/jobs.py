@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import privacy_actions
+from core import backup, privacy_actions
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
 from core.privacy import (
@@ -192,6 +192,14 @@ def _erase_words(session: Session, _key: str, now: datetime) -> dict[str, int]:
     return {"erased": unknown_people.erase_words(session, now=now)}
 
 
+def _backups_changed(session: Session, now: datetime) -> list[str]:
+    return ["folder of backups"] if backup.differs(session, now=now) else []
+
+
+def _settle_backups(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return {"removed": backup.remove_expired(session, now=now), "recorded": backup.record(session, now=now)}
+
+
 JOBS: tuple[Job, ...] = (
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
@@ -214,6 +222,7 @@ JOBS: tuple[Job, ...] = (
     Job("words of unknown people", unknown_people.words_due, _erase_words, every=timedelta(hours=1)),
     Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),
     Job("canceled deletions", restore.unwritten_cancellations, _note_cancellation),
+    Job("backups", _backups_changed, _settle_backups, every=timedelta(minutes=15)),
     Job("letters by mail", outbox.letters_due, _send, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),

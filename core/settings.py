@@ -19,6 +19,7 @@ FALSE = {"", "0", "false", "no", "off"}
 NAMES = (
     "RESOCODE_HOME", "RESOCODE_LEDGER", "DATABASE_URL", "OWNER_DATABASE_URL", "WORKER_DATABASE_URL", "READ_DATABASE_URL", "RESOCODE_DEMO",
     "RESOCODE_HTTPS", "RESOCODE_HOST", "RESOCODE_PORT", "RESOCODE_PLATFORM_URL", "RESOCODE_SMTP_URL", "RESOCODE_MAIL_FROM",
+    "RESOCODE_BACKUPS", "RESOCODE_BACKUP_RECIPIENT", "RESOCODE_BACKUP_IDENTITY",
 )  # fmt: skip
 PLACEHOLDERS = ("kind", "id")
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -34,6 +35,8 @@ class Settings:
 
     ``database_url``, ``owner_url`` and ``worker_url`` are None with the embedded PostgreSQL, which keeps them itself.
     ``ledger`` is the folder of the erasure ledger, outside the database and its backups (core.privacy.ledger).
+    ``backups`` is the folder of backups; ``backup_recipient`` the public key they are encrypted to, None: that of the file
+    ``backup_identity``, which restoring needs (core.backup).
     ``platform_url`` is the template of the platform's own pages (core.links), or None: then no page links there.
     """
 
@@ -50,6 +53,9 @@ class Settings:
     platform_url: str | None
     smtp_url: str | None
     mail_from: str | None
+    backups: Path
+    backup_recipient: str | None
+    backup_identity: Path
 
     @property
     def embedded(self) -> bool:
@@ -83,6 +89,9 @@ def _settings(values: tuple[str | None, ...]) -> Settings:
         platform_url=_platform_url(given, "RESOCODE_PLATFORM_URL"),
         smtp_url=_mail_server(given, "RESOCODE_SMTP_URL"),
         mail_from=given.get("RESOCODE_MAIL_FROM"),
+        backups=Path(given.get("RESOCODE_BACKUPS") or home / "backups").absolute(),
+        backup_recipient=given.get("RESOCODE_BACKUP_RECIPIENT"),
+        backup_identity=Path(given.get("RESOCODE_BACKUP_IDENTITY") or home / "keys" / "backups.age").absolute(),
     )
     if found.demo and not found.embedded:
         raise SettingsError("Demo mode works on the embedded database only. Unset RESOCODE_DEMO or DATABASE_URL.")

@@ -25,6 +25,7 @@ VERDICTS = ("removed", "somebody else", "stays in another record")
 _RECORD = about(
     reaches="", erasure=Erasure.KEEP, reason="proof that promises were kept", until="3 years after the event"
 )
+_NOBODY = about(reaches="", erasure=Erasure.NONE)
 _AWAY = "decides whether an old record of an erased person came back"
 
 
@@ -142,3 +143,24 @@ class ErasureCertificate(Base):
     sha256: Mapped[str] = mapped_column(info=technical())
     public_key: Mapped[str] = mapped_column(info=technical())
     signature: Mapped[str] = mapped_column(info=technical())
+
+
+class Backup(Base):
+    """A backup file, as its signed note tells it (core.backup): the folder is the truth, this is what checks look at.
+
+    ``removed_at``: when it was found to be gone. ``expires_at`` is the day that certificates of erasure name."""
+
+    __tablename__ = "backup"
+    __table_args__ = (
+        CheckConstraint("expires_at > made_at", name="expires_later"),
+        Index("ix_backup_kept", "expires_at", postgresql_where=text("removed_at is null")),
+        {"schema": SCHEMA, "info": _NOBODY},
+    )
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(info=technical())
+    made_at: Mapped[datetime] = mapped_column(info=technical())
+    expires_at: Mapped[datetime] = mapped_column(info=technical())
+    size: Mapped[int] = mapped_column(BigInteger, info=technical())
+    sha256: Mapped[str] = mapped_column(unique=True, info=technical())
+    removed_at: Mapped[datetime | None] = mapped_column(info=technical())

@@ -316,6 +316,7 @@ class Action(StrEnum):
         "reason",
     )
     AUDIT_SOUND = "audit found sound", "A check found the audit sound after it had been broken; guarded actions open."
+    BACKUPS_REMOVED = "backups removed", "Backups whose last day was over were removed.", "backups"
     AUDIT_RESTORED = (
         "audit restored",
         "The database was restored from a backup: lines that had been signed are lost, and the log goes on from here.",
