@@ -29,7 +29,7 @@ from typing import IO, Any
 import psycopg
 import pyrage
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -163,7 +163,9 @@ def check(file: Path, *, now: datetime) -> Backup:
     if _sha256(file) != note.sha256:
         raise AdminError(f"{file.name} is not as it was written (SHA-256). Take another copy, or an older backup.")
     if note.migration not in db.known_migrations():
-        raise AdminError(f"{file.name} was made by a newer program (migration {note.migration}). Update this one first.")
+        raise AdminError(
+            f"{file.name} was made by a newer program (migration {note.migration}). Update this one first."
+        )
     return note
 
 
@@ -182,7 +184,7 @@ def restore(file: Path, *, now: datetime) -> str:
         _demand_alone(admin, target)
         admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(fresh)))
         try:
-            _fill(file, place | {"dbname": fresh})
+            _fill(file, {**place, "dbname": fresh})
             _demand_alone(admin, target)
         except BaseException:
             admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(fresh)))
@@ -213,7 +215,7 @@ def _dump(draft: Path) -> tuple[int, str, int]:
     place, recipient = _place(), _recipient()
     with _maintenance(place) as admin:
         server = admin.info.server_version // 10000
-    with tempfile.TemporaryFile() as complaints, draft.open("wb", opener=_private) as out:
+    with tempfile.TemporaryFile() as complaints, open(draft, "wb", opener=_private) as out:
         counted = _Counted(out)
         command = [str(_tool("pg_dump", server)), "--format=custom", "--no-password"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, env=_libpq(place)) as dump:
@@ -226,7 +228,7 @@ def _dump(draft: Path) -> tuple[int, str, int]:
 
 def _fill(file: Path, place: Mapping[str, str]) -> None:
     """Restore into an empty database, as whoever may do everything there."""
-    with psycopg.connect(**_connection(place)) as admin:
+    with psycopg.connect(make_conninfo(**place)) as admin:
         server = admin.info.server_version // 10000
         roles.create_roles(admin, passwords={})
         for schema in roles.SCHEMAS:  # the backup brings them, with their rights
@@ -234,10 +236,12 @@ def _fill(file: Path, place: Mapping[str, str]) -> None:
         admin.execute("drop extension pg_trgm")
     command = [str(_tool("pg_restore", server)), "--exit-on-error", "--no-password", f"--dbname={place['dbname']}"]
     with tempfile.TemporaryFile() as complaints, file.open("rb") as source:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=complaints, stderr=complaints, env=_libpq(place)) as work:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=complaints, stderr=complaints, env=_libpq(place)
+        ) as work:
             _decrypt_into(source, work)
         _demand_success("pg_restore", work.returncode, complaints)
-    with psycopg.connect(**_connection(place)) as admin:
+    with psycopg.connect(make_conninfo(**place)) as admin:
         roles.create_roles(admin, passwords={})
         admin.execute("analyze")
 
@@ -278,18 +282,16 @@ def _place() -> dict[str, str]:
         return {key: str(value) for key, value in conninfo_to_dict(db.cluster().conninfo(db.DATABASE)).items() if value}
     address = os.environ.get("ADMIN_DATABASE_URL")
     if not address:
-        raise SettingsError("Set ADMIN_DATABASE_URL: backups need a role that reads every row (superuser or BYPASSRLS).")
+        raise SettingsError(
+            "Set ADMIN_DATABASE_URL: backups need a role that reads every row (superuser or BYPASSRLS)."
+        )
     asked = conninfo_to_dict(address.replace("postgresql+psycopg://", "postgresql://", 1))
     return {key: str(value) for key, value in asked.items() if value} | {"dbname": str(db.url("app").database)}
 
 
-def _connection(place: Mapping[str, str]) -> dict[str, Any]:
-    return dict(place)
-
-
 @contextmanager
 def _maintenance(place: Mapping[str, str]) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(**_connection(place | {"dbname": "postgres"}), autocommit=True) as admin:
+    with psycopg.connect(make_conninfo(**{**place, "dbname": "postgres"}), autocommit=True) as admin:
         yield admin
 
 
@@ -306,7 +308,9 @@ def _tool(name: str, server: int) -> Path:
     for binaries in embedded.all_binaries():
         if (binaries / name).exists() and _major(binaries / name) == server:
             return binaries / name
-    raise AdminError(f"{name} of PostgreSQL {server} is not on this machine. Install its client, or set RESOCODE_PG_BIN.")
+    raise AdminError(
+        f"{name} of PostgreSQL {server} is not on this machine. Install its client, or set RESOCODE_PG_BIN."
+    )
 
 
 def _major(program: Path) -> int:

@@ -343,7 +343,9 @@ def restore_command(
     Stop the dashboard and the workers first. Without --yes the backup is only checked.
     """
     known = backups.check(file, now=_now())
-    out.print(f"A backup of {known.made_at:%Y-%m-%d %H:%M} UTC, to be gone by {known.expires_at:%Y-%m-%d}; it is whole.")
+    out.print(
+        f"A backup of {known.made_at:%Y-%m-%d %H:%M} UTC, to be gone by {known.expires_at:%Y-%m-%d}; it is whole."
+    )
     if not yes:
         raise AdminError("Nothing was changed. Give --yes to put it in the place of the database.")
     before = backups.restore(file, now=_now())
@@ -351,9 +353,11 @@ def restore_command(
     if drop_before:
         backups.drop_before(before)
     else:
-        out.print(f"The database before is still there, with everybody in it: drop {before} when you do not need it any more.")
+        out.print(
+            f"The database before is still there, with everybody in it: drop {before} when you do not need it any more."
+        )
     db.prepare(migrate_if_behind=True)
-    out.print("The dashboard stays closed until the erasure ledger was replayed. Run: python -m core restore-check")
+    out.print("Run `python -m core restore-check` now: the dashboard opens once erasure ledger and database agree.")
 
 
 def _print_replayed(done: restore.Replayed) -> None:

@@ -88,6 +88,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.quarantine": {},
     "privacy.erasure_finding": {},
     "privacy.erasure_certificate": {},
+    "privacy.backup": {},
     "privacy.transition": dict.fromkeys(EVERYONE, TRANSITIONS),
     "privacy.policy_version": dict.fromkeys(EVERYONE, 1),
     "privacy.audit_event": {},

@@ -4,11 +4,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
-import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from core import backup as backups
 from core import db, embedded, privacy_actions
 from core.errors import AdminError
 from core.privacy import audit, brakes, ledger, restore
@@ -35,19 +36,25 @@ def replayed() -> restore.Replayed:
 
 
 @pytest.fixture
-def backup(house: str, cluster: embedded.Cluster) -> Iterator[Callable[[str], None]]:
-    """Copy the database ("take"), and put the copy in its place ("restore"), whole, as a restore does."""
+def backup(
+    house: str, cluster: embedded.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """Make an encrypted backup ("take"), and put it in the place of the database ("restore"), as an operator does."""
+    monkeypatch.setenv("ADMIN_DATABASE_URL", cluster.conninfo())
+    monkeypatch.setenv("RESOCODE_BACKUPS", str(tmp_path / "backups"))
+    monkeypatch.setenv("RESOCODE_BACKUP_IDENTITY", str(tmp_path / "backups.age"))
+    backups.create_identity()
 
     def call(what: str) -> None:
-        db.release()
-        with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
-            source, target = (house, f"{house}_backup") if what == "take" else (f"{house}_backup", house)
-            admin.execute(f"drop database if exists {target} with (force)")
-            admin.execute(f"create database {target} template {source}")
+        db.release_pools()
+        if what == "take":
+            backups.make(now=AFTER)
+        else:
+            newest = backups.found().newest()
+            assert newest
+            backups.drop_before(backups.restore(backups.folder() / newest.name, now=AFTER))
 
     yield call
-    with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
-        admin.execute(f"drop database if exists {house}_backup with (force)")
 
 
 def cleo_is_there() -> bool:
