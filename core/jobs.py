@@ -29,6 +29,7 @@ from core.privacy import (
     housekeeping,
     ledger,
     outbox,
+    propagating,
     restore,
     snapshots,
     suppression,
@@ -188,6 +189,10 @@ def _send(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {outbox.send_letter(session, letter_id=uuid.UUID(key), now=now): 1}
 
 
+def _pass_on(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return propagating.pass_on(session, propagation_id=uuid.UUID(key), now=now)
+
+
 def _erase_words(session: Session, _key: str, now: datetime) -> dict[str, int]:
     return {"erased": unknown_people.erase_words(session, now=now)}
 
@@ -219,6 +224,7 @@ JOBS: tuple[Job, ...] = (
     Job("approved plans", grace.plans_due, _recheck, every=timedelta(minutes=15)),
     Job("acknowledgements", grace.acknowledgements_due, _acknowledge),
     Job("erasures", erasure.erasures_due, _erase, again=NOW, failed=erasure.note_failure),
+    Job("propagations", propagating.propagations_due, _pass_on, again=NOW, failed=propagating.note_trouble),
     Job("words of unknown people", unknown_people.words_due, _erase_words, every=timedelta(hours=1)),
     Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),
     Job("canceled deletions", restore.unwritten_cancellations, _note_cancellation),

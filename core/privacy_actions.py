@@ -19,7 +19,7 @@ Erasures   answer_brake, retry_erasure_step, judge_finding
 Quarantine open_quarantined, let_in, discard
 Proof      export_certificate, is_genuine
 Restore    compare_with_ledger
-Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, confirm_step
+Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter
 Plans      plan_for, holds_on
 Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step, reveal_step_person
@@ -117,7 +117,7 @@ from core.privacy.manual_steps import (
     reveal_step_person,
     take_manual_step,
 )
-from core.privacy.outbox import LetterReceipt, cancel_letter, confirm_step, mark_sent_by_hand
+from core.privacy.outbox import LetterReceipt, cancel_letter, mark_sent_by_hand
 from core.privacy.plans import Plan, PlanRow, plan_for
 from core.privacy.publication import publish_first_version
 from core.privacy.quarantine import DISCARD_REASONS, LET_IN_REASONS, discard, judge_finding, let_in, open_quarantined
@@ -264,7 +264,6 @@ __all__ = [
     "confirm_identity",
     "confirm_manual_step",
     "confirm_seal",
-    "confirm_step",
     "decide_proposal",
     "decide_right",
     "declare_single_admin",

@@ -12,7 +12,7 @@ from core.privacy_actions import FoundPerson
 from core.queries import ErasureRead, Hold, LetterRow, RequestPage, Step
 from core.settings import ROOT
 from core.words import isolated
-from ui import by_hand, confirm, desk, erasing, guards, holding, plans, request_dialogs, states
+from ui import confirm, desk, elsewhere, erasing, guards, holding, plans, request_dialogs, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -442,7 +442,6 @@ def steps(found: RequestPage, moment: datetime) -> None:
             st.button(f"Try again now: {literal(step.place)}", key=f"retry_{step.id}", icon=":material/refresh:", on_click=try_again,
                       args=(step.id,), help="It is tried once an hour anyway. From now on you see to it.")  # fmt: skip
         proof(found)
-    follow_up(found)
 
 
 def proof(found: RequestPage) -> None:
@@ -453,23 +452,6 @@ def proof(found: RequestPage) -> None:
         st.switch_page(QUARANTINE, query_params={"view": "findings"})
     if found.row.state == "erased" and st.button("Open the certificate", icon=":material/workspace_premium:"):
         st.switch_page(CERTIFICATES, query_params={"number": found.row.number})
-
-
-def by_hand_steps(found: RequestPage, rows: tuple[Step, ...], moment: datetime) -> None:
-    """Draw what people do at processors that are not connected; each step with its checklist, evidence and second person."""
-    if not rows:
-        return
-    left = sum(step.state != "confirmed" for step in rows)
-    st.subheader(
-        f"By hand: {left} of {len(rows)} left" if left else "By hand",
-        anchor=False,
-        help="What a person does at a processor that is not connected, and another one confirms.",
-    )
-    for step in rows:
-        word, _, icon = by_hand.state_of(step, moment)
-        with st.expander(f"{literal(step.title)} :gray[:small[{word} · due {day(step.due_on)}]]", icon=f":material/{icon}:",
-                         expanded=step.state == "attested" and not step.mine):  # fmt: skip
-            by_hand.card(step, moment, alone=found.single_officer, of_request=True)
 
 
 def try_again(step_id: uuid.UUID) -> None:
@@ -537,30 +519,6 @@ def stamp(at: datetime | None, by: str | None) -> str:
     """When, and by whom."""
     when = f"{at.day} {at:%b, %H:%M}" if at else ""
     return " · ".join(part for part in (when, literal(by) if by else "") if part)
-
-
-def follow_up(found: RequestPage) -> None:
-    """Draw what has to follow elsewhere; a person confirms what no machine does yet."""
-    open_ones = [step for step in found.steps if step.state != "canceled"]
-    if not open_ones:
-        return
-    st.subheader(
-        "Elsewhere", anchor=False, help="What processors have to do. Until a connection does it, a person confirms it."
-    )
-    with st.container(border=True):
-        for step in open_ones:
-            with st.container(horizontal=True, vertical_alignment="center"):
-                done = step.state == "done"
-                icon = ":green[:material/check_circle:]" if done else ":gray[:material/hourglass_top:]"
-                detail = stamp(step.done_at, step.by) if done else f"planned {day(step.planned_at)}"
-                st.markdown(f"{icon} {step.what} · {step.processor}  \n:gray[:small[{detail}]]", width="stretch")
-                if not done and found.row.closed_at is None and not found.own_record:
-                    st.button("Confirm", key=f"step_{step.id}", type="tertiary", on_click=confirm_step, args=(step.id,))
-
-
-def confirm_step(step_id: uuid.UUID) -> None:
-    """Record that a step elsewhere was done."""
-    desk.decide(privacy_actions.confirm_step, done="Recorded as done.", step_id=step_id)
 
 
 def holds_of(found: RequestPage) -> tuple[Hold, ...]:
@@ -780,13 +738,13 @@ def page(moment: datetime) -> None:
     with grid.cell(column_span=2):
         decided = found.row.state in ("waiting", "erasing") or found.row.closed_at is not None
         if decided:  # what waits for people and what is done; before that, what is to be decided on
-            by_hand_steps(found, hands, moment)
+            elsewhere.draw(found.steps, hands, moment, alone=found.single_officer)
             steps(found, moment)
         holds(found, held)
         plan(found, moment)
         if not decided:
             steps(found, moment)
-            by_hand_steps(found, hands, moment)
+            elsewhere.draw(found.steps, hands, moment, alone=found.single_officer)
     with grid.cell():
         timeline(found)
         person(found)

@@ -21,7 +21,7 @@ from ui.tables import day, literal
 CONFIRM = "confirm step"
 # state → word, color, icon
 STATES = {"open": ("to do", "blue", "bolt"), "attested": ("to confirm", "violet", "group"),
-          "confirmed": ("done", "green", "check_circle")}  # fmt: skip
+          "confirmed": ("done", "green", "check_circle"), "canceled": ("not needed any more", "gray", "block")}  # fmt: skip
 
 
 def state_of(step: Step, moment: datetime) -> tuple[str, str, str]:

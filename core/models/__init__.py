@@ -4,17 +4,32 @@
 releases about nobody. The labels are read through :func:`core.models.data_map.data_map`.
 """
 
-from core.models import anon, artifacts, erasure, erasures, platform, privacy, proof, requests, staff, standing
+from core.models import (
+    anon,
+    artifacts,
+    audit_filter,
+    erasure,
+    erasures,
+    platform,
+    privacy,
+    processors,
+    proof,
+    requests,
+    staff,
+    standing,
+)
 from core.models.base import Base
 
 __all__ = [
     "Base",
     "anon",
     "artifacts",
+    "audit_filter",
     "erasure",
     "erasures",
     "platform",
     "privacy",
+    "processors",
     "proof",
     "requests",
     "staff",

@@ -15,7 +15,7 @@ SCHEMA = "privacy"
 HOLD_BASES = ("court proceedings", "claim of ours", "claim of theirs", "order of an authority", "tax audit")
 RELEASE_REASONS = ("proceedings ended", "claim settled", "order lifted", "placed by mistake")
 STEP_KINDS = ("erase", "export", "pass on")
-STEP_STATES = ("open", "attested", "confirmed")
+STEP_STATES = ("open", "attested", "confirmed", "canceled")
 RETURN_REASONS = ("evidence missing", "evidence is of somebody else", "not complete")
 LONGEST_NOTE = 2000
 _HOLD = "keeps what the law needs (Art. 17(3) GDPR)"
@@ -82,7 +82,8 @@ class LegalHold(Base):
 
 class ManualStep(Base):
     """Something that a person does at a processor which this dashboard cannot reach: done and attested by one person with
-    evidence, confirmed by another. ``key`` is the order it belongs to, so that it is asked for once.
+    evidence, confirmed by another. ``key`` is the order it belongs to, so that it is asked for once. "canceled": nobody needs it any
+    more, because the processor did it after all, or what it followed from was taken back.
 
     ``evidence`` is what the first one wrote; it may name the person and goes with them, its SHA-256 stays.
     """
@@ -93,7 +94,8 @@ class ManualStep(Base):
         one_of("state", STEP_STATES),
         CheckConstraint("num_nonnulls(student_id, visitor_id) <= 1", name="one_subject"),
         CheckConstraint(
-            "(state = 'open') = (attested_at is null) and num_nulls(attested_at, attested_by, evidence_sha256) in (0, 3)",
+            "case state when 'open' then attested_at is null when 'canceled' then true else attested_at is not null end"
+            " and num_nulls(attested_at, attested_by, evidence_sha256) in (0, 3)",
             name="attested_whole",
         ),
         CheckConstraint(
@@ -101,7 +103,7 @@ class ManualStep(Base):
             name="confirmed_whole",
         ),
         CheckConstraint("char_length(evidence) between 1 and 20000", name="evidence_length"),
-        Index("ix_manual_step_open", "due_on", "id", postgresql_where=text("state <> 'confirmed'")),
+        Index("ix_manual_step_open", "due_on", "id", postgresql_where=text("state in ('open', 'attested')")),
         {
             "schema": SCHEMA,
             "info": about(

@@ -18,6 +18,7 @@ from core.models.labels import Category, Erasure, about, label, outside, technic
 from core.models.platform import one_of
 
 SCHEMA = "privacy"
+PROPAGATION_STATES = ("planned", "called", "waiting", "done", "canceled")
 REQUEST_KINDS = ("access", "export", "correct", "delete", "restrict", "opt_out", "object")
 CHANNELS = ("e-mail", "form", "phone", "letter", "in person", "platform")
 REQUESTERS = ("subject", "parent", "agent")
@@ -267,14 +268,23 @@ class Approval(Base):
 
 
 class Propagation(Base):
-    """What has to follow elsewhere from a decision here, such as "sign-in off"; planned until somebody or something did it."""
+    """What has to follow elsewhere from a decision here, such as "sign-in off": carried out by the worker, or by hand.
+
+    "called": a call left, and its outcome is not known until it is written down. "waiting": for a person (``error`` "manual") or for
+    the processor; ``next_at`` says when it is looked at again. ``since``: the first time that it did not go through.
+    ``proof`` of what is done: "answered" by the processor, "by hand" with a confirmed manual step, or "recorded" by an officer.
+    ``key`` is the one of its manual step and the same in every attempt.
+    """
 
     __tablename__ = "propagation"
     __table_args__ = (
         UniqueConstraint("request_id", "what", "processor", "planned_at"),
-        CheckConstraint("state in ('planned', 'done', 'canceled')", name="state_known"),
+        one_of("state", PROPAGATION_STATES),
+        one_of("proof", ("", "answered", "by hand", "recorded")),
         CheckConstraint("(state = 'done') = (done_at is not null)", name="done_has_date"),
-        Index("ix_propagation_planned", "planned_at", postgresql_where=text("state = 'planned'")),
+        CheckConstraint("(state = 'done') = (proof <> '')", name="done_has_proof"),
+        Index("ix_propagation_open", "planned_at", postgresql_where=text("state in ('planned', 'called', 'waiting')")),
+        Index("ix_propagation_done", "processor", "done_at", postgresql_where=text("state = 'done'")),
         {"schema": SCHEMA, "info": _RECORD},
     )
 
@@ -284,8 +294,19 @@ class Propagation(Base):
     processor: Mapped[str] = mapped_column(info=technical())
     state: Mapped[str] = mapped_column(server_default="planned", info=technical())
     planned_at: Mapped[datetime] = mapped_column(info=technical())
+    attempts: Mapped[int] = mapped_column(server_default="0", info=technical())
+    next_at: Mapped[datetime | None] = mapped_column(info=technical())
+    since: Mapped[datetime | None] = mapped_column(info=technical())
+    error: Mapped[str] = mapped_column(server_default="", info=technical())
+    proof: Mapped[str] = mapped_column(server_default="", info=technical())
+    reference: Mapped[str] = mapped_column(server_default="", info=technical())
     done_at: Mapped[datetime | None] = mapped_column(info=technical())
     done_by: Mapped[uuid.UUID | None] = _staff()
+
+    @property
+    def key(self) -> str:
+        """The key of the manual step that belongs to it."""
+        return f"propagation {self.id} {self.processor} {self.what}"
 
 
 class LetterTemplate(Base):

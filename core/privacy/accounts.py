@@ -14,6 +14,7 @@ from core.models.labels import Processor
 from core.models.platform import Student
 from core.models.requests import Propagation
 from core.privacy.acting import Case
+from core.privacy.propagating import cancel_propagations
 
 AFTER_CLOSING = (
     ("sign-in off", Processor.MONGODB),
@@ -36,8 +37,7 @@ def reopen_account(session: Session, case: Case, *, now: datetime) -> None:
     student = session.get(Student, case.request.student_id, populate_existing=True)
     if student is not None and student.account_status == "closed":
         _set_account(session, student, "open", None)
-    undone = update(Propagation).where(Propagation.request_id == case.request.id, Propagation.state == "planned")
-    session.execute(undone.values(state="canceled"))
+    cancel_propagations(session, request_id=case.request.id)
     plan_steps(session, case, AFTER_OPENING, now)
 
 

@@ -281,7 +281,13 @@ class Action(StrEnum):
     LETTER_FAILED = "letter failed", "The mail server did not take a letter; somebody sends it by hand.", "kind", "code"
     LETTER_CANCELED = "letter canceled", "A letter that waited was taken out of the outbox.", "kind"
     WORDING_CHANGED = "wording changed", "A letter's wording got a new version.", "kind", "version"
-    STEP_CONFIRMED = "step elsewhere confirmed", "Somebody said that a step at a processor was done.", "step"
+    STEP_CONFIRMED = (
+        "step elsewhere confirmed",
+        "What had to follow at a processor was done: it answered so, or two persons did it by hand.",
+        "step",
+        "processor",
+        "how",
+    )
     HOLD_PLACED = "hold placed", "A legal hold was placed on a person's data.", "hold", "basis", "scope"
     HOLD_REVIEWED = "hold reviewed", "A legal hold was found to be needed still, and got another day of review.", "hold"
     HOLD_RELEASED = "hold released", "A legal hold was released; what it held goes on.", "hold", "reason"

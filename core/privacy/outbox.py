@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound
-from core.models.requests import Outbox, Propagation
+from core.models.requests import Outbox
 from core.privacy.acting import hold_officer
 from core.privacy.audit import Action, append
 from core.privacy.sessions import Staff
@@ -70,22 +70,6 @@ def cancel_letter(session: Session, *, letter_id: uuid.UUID, by: Staff, now: dat
     session.flush()
     append(session, Action.LETTER_CANCELED, now=now, subject_kind="letter", subject_id=letter.id, kind=letter.kind)
     return LetterReceipt(letter.id, "canceled", "Canceled.")
-
-
-def confirm_step(session: Session, *, step_id: uuid.UUID, by: Staff, now: datetime) -> None:
-    """Record that a planned step elsewhere ("sign-in off" at a processor) was done by hand. Again: nothing happens."""
-    hold_officer(session, by)
-    step = session.get(Propagation, step_id, with_for_update=True)
-    if step is None:
-        raise NotFound("There is no such step, or it is not open to you.", step_id=step_id)
-    if step.state == "canceled":
-        raise BadInput("This step is not needed any more.")
-    if step.state == "planned":
-        step.state, step.done_at, step.done_by = "done", now, by.id
-        session.flush()
-        append(
-            session, Action.STEP_CONFIRMED, now=now, subject_kind="request", subject_id=step.request_id, step=step.what
-        )
 
 
 def letters_due(session: Session, now: datetime) -> Sequence[str]:

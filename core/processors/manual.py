@@ -50,7 +50,7 @@ class Manual:
 
     def propagate(self, session: Session, person: Person, change: Change, *, now: datetime) -> Outcome:
         """Ask for the change to be made there."""
-        key = f"{person.request_id or person.id} {self.name} {change.what}"
+        key = change.key or f"{person.request_id or person.id} {self.name} {change.what}"
         return self._asked(session, person, key, "pass on", now)
 
     def _asked(self, session: Session, person: Person, key: str, what: str, now: datetime) -> Outcome:
@@ -64,6 +64,13 @@ class Manual:
             return Outcome(Became.DONE, {"confirmed": 1}, reference=str(step.id))
         until = datetime.combine(step.due_on, time.min, UTC)
         return Outcome(Became.WAITING, until=until, error=MANUAL, reference=str(step.id))
+
+
+def by_hand(
+    name: str, session: Session, person: Person, change: Change, *, now: datetime
+) -> Outcome:  # fmt: skip
+    """Ask a person for a change that a configured processor cannot make by itself."""
+    return Manual(name).propagate(session, person, change, now=now)
 
 
 def _step(session: Session, key: str) -> ManualStep | None:

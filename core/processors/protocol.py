@@ -133,10 +133,15 @@ class Proof:
 
 @dataclass(frozen=True)
 class Change:
-    """Something to pass on, such as "sign-in off"; ``fields`` are part of the processor's declared payload."""
+    """Something to pass on, such as "sign-in off"; ``fields`` are part of the processor's declared payload, as they are now.
+
+    ``key`` is the same in every attempt. Making it twice is harmless, there as here. A processor that does not know such a change
+    answers :func:`core.processors.manual.by_hand`, and a person makes it.
+    """
 
     what: str
     fields: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ STEP_VIEWS = ("to do", "to confirm", "done")
 class Step:
     """A manual step at a processor, without its person (privacy_actions.reveal_step_person).
 
-    ``state``: open, attested, confirmed. ``change`` is what is passed on, "" otherwise; ``lines`` is the checklist. ``mine``: whoever
+    ``state``: open, attested, confirmed, canceled (nobody needs it any more). ``change`` is what is passed on, "" otherwise; ``lines`` is the checklist. ``mine``: whoever
     looks attested it; ``own_record``: it is about whoever looks.
     """
 
@@ -56,7 +56,7 @@ class Step:
 
     def overdue(self, today: date) -> bool:
         """True when its day is past and it is not confirmed."""
-        return self.state != "confirmed" and self.due_on < today
+        return self.state in ("open", "attested") and self.due_on < today
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def step_counts(session: Session, *, now: datetime) -> StepCounts:
     """Return how many manual steps there are, as far as whoever asks may see them."""
     opened, attested = ManualStep.state == "open", ManualStep.state == "attested"
     others = (ManualStep.attested_by != func.staff.my_id()) | func.privacy.single_officer()
-    late = (ManualStep.state != "confirmed") & (ManualStep.due_on < now.astimezone(UTC).date())
+    late = ManualStep.state.in_(("open", "attested")) & (ManualStep.due_on < now.astimezone(UTC).date())
     wanted = (opened, attested, attested & others, late, ManualStep.state == "confirmed")
     counted = select(*(func.count().filter(each) for each in wanted)).select_from(ManualStep)
     return StepCounts(*tuple(session.execute(counted).one()))
@@ -114,7 +114,7 @@ def manual_step(session: Session, step_id: uuid.UUID) -> Step | None:
 def manual_steps(session: Session, *, request_id: uuid.UUID | None = None, waiting: bool = True) -> tuple[Step, ...]:
     """Return manual steps, due first: those that wait (at most 200), or all of one request."""
     listed = _listed(*([ManualStep.request_id == request_id] if request_id else []),
-                     *([ManualStep.state != "confirmed"] if waiting else []))  # fmt: skip
+                     *([ManualStep.state.in_(("open", "attested"))] if waiting else []))  # fmt: skip
     return _steps(session, listed.order_by(ManualStep.due_on, ManualStep.id).limit(200))
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
+from core.models.erasure import ManualStep
 from core.models.erasures import PersonErasure
 from core.models.platform import Student, Visitor
 from core.models.requests import (
@@ -169,13 +170,18 @@ class LetterRow:
 
 @dataclass(frozen=True)
 class StepRow:
-    """What has to follow elsewhere, and whether it did."""
+    """What has to follow elsewhere, and whether it did. ``hand`` is its manual step; the rest as in core.models.requests.Propagation."""
 
     id: uuid.UUID
     what: str
     processor: str
     state: str
     planned_at: datetime
+    attempts: int
+    next_at: datetime | None
+    error: str
+    proof: str
+    hand: uuid.UUID | None
     done_at: datetime | None
     by: str | None
 
@@ -666,10 +672,13 @@ def _steps(session: Session, r: Request) -> tuple[StepRow, ...]:
         select(Propagation).where(Propagation.request_id == r.id).order_by(Propagation.planned_at, Propagation.what)
     ).all()
     names = _names(session, [row.done_by for row in rows if row.done_by])
+    asked = select(ManualStep.key, ManualStep.id).where(ManualStep.key.in_([row.key for row in rows]))
+    hands = {row.key: row.id for row in session.execute(asked)}
     return tuple(
-        StepRow(row.id, row.what, row.processor, row.state, row.planned_at, row.done_at, _name(names, row.done_by))
+        StepRow(row.id, row.what, row.processor, row.state, row.planned_at, row.attempts, row.next_at, row.error, row.proof,
+                hands.get(row.key), row.done_at, _name(names, row.done_by))
         for row in rows
-    )
+    )  # fmt: skip
 
 
 CLOCK_WORDS = {

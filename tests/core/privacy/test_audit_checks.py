@@ -39,7 +39,7 @@ OPEN = {
         record_refusal record_command_refusal record_closed""",
     "people have a right to an answer within a month, whatever our log does": """file_request take_request link_subject
         ask_identity record_identity pause_clock resume_clock extend_answer add_note refuse_request withdraw_request answer_request
-        wording edit_wording draft_letter write_letter mark_sent_by_hand cancel_letter confirm_step""",
+        wording edit_wording draft_letter write_letter mark_sent_by_hand cancel_letter""",
     "it takes something dangerous back": "reactivate_account send_back return_plan take_manual_step review_hold",
     "it looks, and the view is recorded": """preview_deletion open_plan plan_for holds_on person_to_hold records_to_hold reveal_held
         reveal_step_person open_quarantined reveal_contacts reveal_visitors record_view record_visitor_view record_request_view record_cohort_view

@@ -17,7 +17,19 @@ from core import db, keys, privacy_actions, timekeeping
 from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
-from core.privacy import artifacts, audit, brakes, grace, ledger, outbox, restore, standing, suppression, unknown_people
+from core.privacy import (
+    artifacts,
+    audit,
+    brakes,
+    grace,
+    ledger,
+    outbox,
+    propagating,
+    restore,
+    standing,
+    suppression,
+    unknown_people,
+)
 from core.privacy.audit import Action
 from core.privacy.erasure import note_failure
 from core.privacy.releases import publish_release
@@ -201,7 +213,12 @@ def confirm_a_step(_scene: Scene) -> None:
     requests.closed()
     step = requests.rows("select id from privacy.propagation where what = 'sign-in off'")[0][0]
     for _ in range(2):
-        requests.act("confirm_step", "omar", step_id=step)
+        as_worker(propagating.pass_on, propagation_id=step)
+    hand = requests.rows("select id from privacy.manual_step")[0][0]
+    requests.act("attest_manual_step", "omar", step_id=hand, evidence="Done there.")
+    requests.act("confirm_manual_step", "olga", step_id=hand)
+    for _ in range(2):
+        as_worker(propagating.pass_on, propagation_id=step)
 
 
 def single_officer(_scene: Scene) -> None:

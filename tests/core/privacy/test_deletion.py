@@ -445,22 +445,6 @@ def test_more_than_twenty_at_once_need_one_more_person() -> None:
     assert len(done.done) == 21
 
 
-def test_a_step_elsewhere_is_planned_until_somebody_says_that_it_was_done() -> None:
-    filed = closed()
-    assert {each for (each,) in rows("select state from privacy.propagation")} == {"planned"}
-    step = rows("select id from privacy.propagation where what = 'sign-in off'")[0][0]
-    with pytest.raises(NotFound):
-        act("confirm_step", "omar", step_id=uuid.uuid4())
-    act("confirm_step", "omar", step_id=step)
-    assert rows("select state, done_by, done_at from privacy.propagation where id = :id", id=step) == [
-        ("done", id_of("omar"), NOW)
-    ]
-    act("reactivate_account", "omar", reason="closed by mistake", **on(filed))
-    other = rows("select id from privacy.propagation where what = 'tokens revoked'")[0][0]
-    with pytest.raises(BadInput, match="not needed"):
-        act("confirm_step", "omar", step_id=other)
-
-
 def test_a_bystander_is_untouched(owner: Connection) -> None:
     before = cast.snapshot(owner, "ben")
     owner.rollback()

@@ -211,7 +211,6 @@ OTHER_VERBS: dict[str, dict[str, Any]] = {
     "edit_wording": {"kind": "refusal", "subject": "s", "body": "b"},
     "mark_sent_by_hand": {"letter_id": uuid.uuid4()},
     "cancel_letter": {"letter_id": uuid.uuid4()},
-    "confirm_step": {"step_id": uuid.uuid4()},
     "approve_deletions": {"items": [], "confirmation": "0", "reason": "plan is right"},
 }
 

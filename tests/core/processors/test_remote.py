@@ -1,0 +1,154 @@
+"""The guard around calls that leave the machine: codes without words, one attempt, and a circuit that all workers share."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import requests.exceptions as theirs
+import urllib3.exceptions as lib3
+from sqlalchemy import text
+
+from core import db
+from core.processors.protocol import Became
+from core.processors.remote import Answered, Trouble, guarded_call, trouble_of, wait_until
+from tests.cast import NOW
+from tests.core.privacy.house_of_requests import rows
+
+SECRET = "sk_live_abc cleo@example.org"
+MINUTE = timedelta(minutes=1)
+
+
+def call(function: Any, now: datetime = NOW, **more: Any) -> Any:
+    with db.transaction("worker") as session:
+        return guarded_call(session, "Cloudinary", function, now=now, **more)
+
+
+def trouble(function: Any, now: datetime = NOW, **more: Any) -> Trouble:
+    with pytest.raises(Trouble) as caught:
+        call(function, now, **more)
+    return caught.value
+
+
+def failing(error: Exception) -> Any:
+    def function() -> None:
+        raise error
+
+    return function
+
+
+def nested(outer: Exception, inner: Exception) -> Exception:
+    """As libraries do: an error raised while another one was handled, with its words."""
+    try:
+        try:
+            raise inner
+        except Exception as error:
+            raise outer from error
+    except Exception as error:  # noqa: BLE001 - it is built, not handled
+        return error
+
+
+HTTP = lib3.HTTPError(SECRET)
+WRONG: list[tuple[Exception, str, bool]] = [
+    (ConnectionRefusedError(SECRET), "no connection", False),
+    (nested(Exception(SECRET), lib3.NewConnectionError(None, SECRET)), "no connection", False),  # type: ignore[arg-type]
+    (theirs.ConnectionError(lib3.MaxRetryError(None, "/" + SECRET, lib3.NewConnectionError(None, SECRET))), "no connection", False),  # type: ignore[arg-type]
+    (theirs.ConnectTimeout(SECRET), "no connection", False),
+    (nested(Exception(SECRET), lib3.ReadTimeoutError(None, "/" + SECRET, SECRET)), "no answer", True),  # type: ignore[arg-type]
+    (TimeoutError(SECRET), "no answer", True),
+    (ConnectionResetError(SECRET), "answer lost", True),
+    (nested(Exception(SECRET), lib3.ProtocolError(SECRET)), "answer lost", True),
+    (nested(Exception(SECRET), json.JSONDecodeError(SECRET, SECRET, 0)), "not understood", True),
+    (nested(Exception(SECRET), theirs.SSLError(SECRET)), "not secure", False),
+    (Answered(500), "server error 500", True),
+    (Answered(401), "not allowed", False),
+    (Answered(400), "refused 400", False),
+    (KeyError(SECRET), "unexpected KeyError", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "code", "unclear"), WRONG, ids=[f"{each[1]} {at}" for at, each in enumerate(WRONG)])
+def test_every_error_becomes_a_code_without_anybodys_words(error: Exception, code: str, unclear: bool) -> None:
+    found = trouble_of(error, NOW, changes=True)
+    assert (found.code, found.unclear) == (code, unclear)
+    assert trouble_of(error, NOW, changes=False).unclear is False, "a lost answer to a question is no matter"
+    assert found.outcome().became is (Became.UNCLEAR if unclear else Became.FAILED)
+    assert "cleo" not in str(found) and found.proof().absent is None
+
+
+def test_nothing_of_the_librarys_words_hangs_on_what_is_raised(house: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    found = trouble(failing(nested(ValueError(SECRET), KeyError(SECRET))), changes=True)
+    assert found.__cause__ is None and found.__suppress_context__
+    assert "cleo" not in caplog.text and "sk_live" not in caplog.text
+    assert rows("select error from privacy.processor_health") == [("unexpected ValueError",)]
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [("30", 30, 33), ("0", 1, 2), ("Thu, 01 Oct 2026 00:10:00 GMT", None, None), ("9999999", 86400, 95040)],
+)
+def test_a_retry_after_is_honored_in_both_its_forms_and_never_longer_than_a_day(
+    header: str, least: int | None, most: int | None
+) -> None:
+    now = datetime.fromisoformat("2026-10-01T00:00:00+00:00")
+    until = wait_until(header, now)
+    assert until is not None
+    waits = (until - now).total_seconds()
+    assert (least or 600) <= waits <= (most or 660)
+
+
+def test_nonsense_in_retry_after_is_no_time(house: str) -> None:
+    assert [wait_until(each, NOW) for each in (None, "", "soon", "-5", "12.5", "1e9")] == [None] * 6
+    found = trouble(failing(Answered(429, "soon")))
+    assert found.until == NOW + MINUTE and found.outcome().became is Became.WAITING
+
+
+def test_after_five_failures_nothing_leaves_until_one_call_has_tried(house: str) -> None:
+    tried: list[datetime] = []
+
+    def down(now: datetime) -> Any:
+        def function() -> None:
+            tried.append(now)
+            raise ConnectionRefusedError
+
+        return function
+
+    for _ in range(5):
+        assert trouble(down(NOW)).code == "no connection"
+    found = trouble(down(NOW), NOW + MINUTE)
+    assert (found.code, found.until, len(tried)) == ("circuit open", NOW + 2 * MINUTE, 5)
+    assert found.outcome().became is Became.WAITING
+    assert trouble(down(NOW), NOW + 2 * MINUTE).code == "no connection", "one call may try"
+    assert trouble(down(NOW), NOW + 3 * MINUTE).code == "circuit open"
+    assert call(lambda: 7, NOW + 4 * MINUTE) == 7
+    assert rows("select circuit, failures, opens_at, error from privacy.processor_health") == [
+        ("closed", 0, None, "no connection")
+    ]
+    assert trouble(down(NOW), NOW + 5 * MINUTE).code == "no connection", "and it is closed again"
+
+
+def test_too_many_requests_stop_everybody_for_as_long_as_was_asked(house: str) -> None:
+    found = trouble(failing(Answered(429, "600")))
+    assert found.until is not None and found.until >= NOW + 10 * MINUTE
+    assert trouble(lambda: 7, NOW + 9 * MINUTE).until == found.until
+    assert call(lambda: 7, NOW + 12 * MINUTE) == 7
+
+
+def test_what_is_wrong_with_our_request_says_nothing_about_their_health(house: str) -> None:
+    for _ in range(9):
+        assert trouble(failing(Answered(400))).code == "refused 400"
+    assert rows("select circuit, worked_at, error from privacy.processor_health") == [("closed", NOW, "refused 400")]
+
+
+def test_health_is_written_whatever_becomes_of_the_callers_transaction(house: str) -> None:
+    with pytest.raises(RuntimeError), db.transaction("worker") as session:
+        with pytest.raises(Trouble):
+            guarded_call(session, "Vercel", failing(ConnectionRefusedError()), now=NOW)
+        raise RuntimeError
+    assert rows("select name, failures from privacy.processor_health") == [("Vercel", 1)]
+
+
+def test_nobody_writes_health_but_the_worker(house: str) -> None:
+    with pytest.raises(Exception, match="permission denied"), db.transaction() as session:
+        session.execute(text("update privacy.processor_health set circuit = 'closed'"))
