@@ -4,8 +4,9 @@ Every name stands in ``docs/runbook.md``; a test compares. Nothing here reads th
 """
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from string import Formatter
@@ -20,6 +21,8 @@ NAMES = (
     "RESOCODE_HOME", "RESOCODE_LEDGER", "DATABASE_URL", "OWNER_DATABASE_URL", "WORKER_DATABASE_URL", "READ_DATABASE_URL", "RESOCODE_DEMO",
     "RESOCODE_HTTPS", "RESOCODE_HOST", "RESOCODE_PORT", "RESOCODE_PLATFORM_URL", "RESOCODE_SMTP_URL", "RESOCODE_MAIL_FROM",
     "RESOCODE_BACKUPS", "RESOCODE_BACKUP_RECIPIENT", "RESOCODE_BACKUP_IDENTITY",
+    "RESOCODE_CLOUDINARY_URL", "RESOCODE_CLOUDINARY_URL_FILE", "RESOCODE_CLOUDINARY_FOLDERS", "RESOCODE_CLOUDINARY_DELIVERY",
+    "RESOCODE_STRIPE_KEY", "RESOCODE_STRIPE_KEY_FILE", "RESOCODE_STRIPE_API", "RESOCODE_STRIPE_REDACTION",
 )  # fmt: skip
 PLACEHOLDERS = ("kind", "id")
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -27,6 +30,30 @@ TEMPLATE_RULE = (
     "It must begin with https:// (http:// on this machine only) and hold {kind} and {id} behind the host and no other "
     "placeholder, like https://platform.example/{kind}/{id}."
 )
+
+
+@dataclass(frozen=True)
+class Cloudinary:
+    """The media library: its account, the folders in which a student's files lie, and where files are delivered from.
+
+    ``folders`` are beginnings of public ids that hold ``{id}``, the platform's own id of a student, between slashes.
+    """
+
+    cloud: str
+    key: str
+    secret: str = field(repr=False)
+    api: str
+    delivery: str
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """The payment gateway: a secret or restricted key, the API's address, and whether Stripe redacts for this account."""
+
+    key: str = field(repr=False)
+    api: str
+    redaction: bool
 
 
 @dataclass(frozen=True)
@@ -53,6 +80,8 @@ class Settings:
     platform_url: str | None
     smtp_url: str | None
     mail_from: str | None
+    cloudinary: "Cloudinary | None"
+    stripe: "Stripe | None"
     backups: Path
     backup_recipient: str | None
     backup_identity: Path
@@ -89,6 +118,8 @@ def _settings(values: tuple[str | None, ...]) -> Settings:
         platform_url=_platform_url(given, "RESOCODE_PLATFORM_URL"),
         smtp_url=_mail_server(given, "RESOCODE_SMTP_URL"),
         mail_from=given.get("RESOCODE_MAIL_FROM"),
+        cloudinary=_cloudinary(given),
+        stripe=_stripe(given),
         backups=Path(given.get("RESOCODE_BACKUPS") or home / "backups").absolute(),
         backup_recipient=given.get("RESOCODE_BACKUP_RECIPIENT"),
         backup_identity=Path(given.get("RESOCODE_BACKUP_IDENTITY") or home / "keys" / "backups.age").absolute(),
@@ -137,6 +168,64 @@ def _mail_server(given: Mapping[str, str], name: str) -> str | None:
     if value and not value.startswith(("smtp://", "smtps://")):
         raise SettingsError(f"{name} must begin with smtp:// (STARTTLS) or smtps://.", name=name)
     return value or None
+
+
+def secret(given: Mapping[str, str], name: str) -> str | None:
+    """Return a secret from its variable, or from the file that ``<name>_FILE`` names, which nobody else may read.
+
+    Raises SettingsError, which never holds the secret itself.
+    """
+    if value := given.get(name):
+        return value
+    if not (place := given.get(f"{name}_FILE")):
+        return None
+    file = Path(place)
+    try:
+        if file.stat().st_mode & 0o077:
+            raise SettingsError(f"Others can read the file of {name}_FILE. Run `chmod 600` on it.", name=name)
+        return file.read_text().strip() or None
+    except OSError as error:
+        raise SettingsError(f"The file of {name}_FILE cannot be read.", name=name) from error
+
+
+def _cloudinary(given: Mapping[str, str]) -> Cloudinary | None:
+    name = "RESOCODE_CLOUDINARY_URL"
+    if not (value := secret(given, name)):
+        return None
+    parts = urlsplit(value)
+    if parts.scheme != "cloudinary" or not (parts.username and parts.password and parts.hostname):
+        raise SettingsError(f"{name} must be like cloudinary://key:secret@cloud.", name=name)
+    cloud = parts.netloc.rpartition("@")[2]  # hostname would be in lower case
+    folders = tuple(each.strip() for each in (given.get("RESOCODE_CLOUDINARY_FOLDERS") or "students/{id}/").split(","))
+    if not all(re.fullmatch(r"([\w.-]+/)*\{id\}/", each) for each in folders):
+        raise SettingsError(
+            "Each folder of RESOCODE_CLOUDINARY_FOLDERS must end with {id}/, like students/{id}/: without the slash, the files of "
+            "student 12 and of student 123 begin alike.", name="RESOCODE_CLOUDINARY_FOLDERS",
+        )  # fmt: skip
+    api = dict(each.split("=", 1) for each in parts.query.split("&") if "=" in each).get("upload_prefix", "")
+    return Cloudinary(
+        cloud, parts.username, parts.password, _https(name, api or "https://api.cloudinary.com"),
+        _https("RESOCODE_CLOUDINARY_DELIVERY", given.get("RESOCODE_CLOUDINARY_DELIVERY") or f"https://res.cloudinary.com/{cloud}"),
+        folders,
+    )  # fmt: skip
+
+
+def _stripe(given: Mapping[str, str]) -> Stripe | None:
+    name = "RESOCODE_STRIPE_KEY"
+    if not (value := secret(given, name)):
+        return None
+    if not re.fullmatch(r"(sk|rk)_[A-Za-z0-9_]+", value):
+        raise SettingsError(f"{name} must be a secret or a restricted key (sk_…, rk_…).", name=name)
+    api = _https("RESOCODE_STRIPE_API", given.get("RESOCODE_STRIPE_API") or "https://api.stripe.com")
+    return Stripe(value, api, _switch(given, "RESOCODE_STRIPE_REDACTION"))
+
+
+def _https(name: str, value: str) -> str:
+    """An address that secrets are sent to: encrypted, or on this machine."""
+    parts = urlsplit(value)
+    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)):
+        raise SettingsError(f"{name} must name an https:// address (http:// on this machine only).", name=name)
+    return value.rstrip("/")
 
 
 def _switch(given: Mapping[str, str], name: str) -> bool:
