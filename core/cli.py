@@ -37,7 +37,7 @@ from core.importers.seed import seed as load_seed
 from core.importers.spreadsheets import import_sheet
 from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
-from core.privacy import audit, audit_export, ledger, restore
+from core.privacy import audit, audit_export, bounces, ledger, restore
 from core.settings import ROOT, settings
 from core.worker import Outcome, Worker, dry_run
 
@@ -49,6 +49,7 @@ import_app = typer.Typer(help="Bring records in.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit: verify it, export it, sign its present end.", no_args_is_help=True)
 keys_app = typer.Typer(help="Secret keys.", no_args_is_help=True)
 policy_app = typer.Typer(help="The privacy policy as data.", no_args_is_help=True)
+mail_app = typer.Typer(help="Mail that was sent.", no_args_is_help=True)
 analytics_app = typer.Typer(help="Anonymized releases: publish, check, configure.", no_args_is_help=True)
 for name, sub in (
     ("staff", staff_app),
@@ -56,6 +57,7 @@ for name, sub in (
     ("audit", audit_app),
     ("keys", keys_app),
     ("policy", policy_app),
+    ("mail", mail_app),
     ("analytics", analytics_app),
 ):
     app.add_typer(sub, name=name)
@@ -378,6 +380,22 @@ def snapshot() -> None:
     with worker() as session:
         refresh_statuses(session, _now())
         out.print(f"{privacy_actions.take_group_figures(session, now=_now())} figures written.")
+
+
+@mail_app.command("bounces")
+def mail_bounces(
+    path: Annotated[
+        Path, typer.Argument(help="A file, an mbox or a maildir with what came back to the sender's address.")
+    ],
+) -> None:
+    """Read reports of the mail system (RFC 3464): which letters came back. Again: nothing changes."""
+    db.prepare()
+    with worker() as session:
+        found = bounces.record_bounces(session, bounces.reports_in(path), now=_now())
+    out.print(
+        f"{found.bounced} letters came back; {found.known} were known; {found.unknown} reports name no letter of ours;"
+        f" {found.delayed} tell of delays; {found.other} are other mail."
+    )
 
 
 @staff_app.command("add")

@@ -24,13 +24,15 @@ from core.privacy import (
     access_reviews,
     audit,
     audit_seals,
+    campaigns,
     erasure,
     grace,
     housekeeping,
     ledger,
-    outbox,
+    mail_by_rule,
     propagating,
     restore,
+    sending,
     snapshots,
     suppression,
     unknown_people,
@@ -185,8 +187,20 @@ def _note_cancellation(session: Session, key: str, now: datetime) -> dict[str, i
     return {"lines": 1}
 
 
-def _send(session: Session, key: str, now: datetime) -> dict[str, int]:
-    return {outbox.send_letter(session, letter_id=uuid.UUID(key), now=now): 1}
+def _send(_session: Session, key: str, now: datetime) -> dict[str, int]:
+    return dict(sending.send_lane(lane=int(key), now=now))
+
+
+def _queue_mail(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return mail_by_rule.queue_mail(session, kind=key, now=now)
+
+
+def _go_on_telling(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return campaigns.go_on(session, campaign_id=uuid.UUID(key), now=now)
+
+
+def _reduce_notices(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return campaigns.reduce(session, campaign_id=uuid.UUID(key), now=now)
 
 
 def _pass_on(session: Session, key: str, now: datetime) -> dict[str, int]:
@@ -229,7 +243,10 @@ JOBS: tuple[Job, ...] = (
     Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),
     Job("canceled deletions", restore.unwritten_cancellations, _note_cancellation),
     Job("backups", _backups_changed, _settle_backups, every=timedelta(minutes=15)),
-    Job("letters by mail", outbox.letters_due, _send, again=NOW),
+    Job("mail by rule", mail_by_rule.mail_due, _queue_mail, every=timedelta(minutes=5)),
+    Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW),
+    Job("notices over", campaigns.reductions_due, _reduce_notices, every=timedelta(hours=1), again=NOW),
+    Job("letters by mail", sending.lanes_due, _send, every=NOW, lease=timedelta(minutes=3), again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),
 )

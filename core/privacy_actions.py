@@ -19,7 +19,9 @@ Erasures   answer_brake, retry_erasure_step, judge_finding
 Quarantine open_quarantined, let_in, discard
 Proof      export_certificate, is_genuine
 Restore    compare_with_ledger
-Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter
+Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, retry_letter
+Notices    begin_campaign, pause_campaign, resume_campaign, cancel_campaign, attest_shown,
+           follow_up_campaign
 Plans      plan_for, holds_on
 Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step, reveal_step_person
@@ -48,6 +50,16 @@ from core.privacy.audit_export import record_audit_export
 from core.privacy.audit_seals import confirm_seal, propose_seal
 from core.privacy.brakes import REASONS as BRAKE_REASONS
 from core.privacy.brakes import answer_brake
+from core.privacy.campaigns import (
+    AUDIENCES,
+    CampaignReceipt,
+    attest_shown,
+    begin_campaign,
+    cancel_campaign,
+    follow_up_campaign,
+    pause_campaign,
+    resume_campaign,
+)
 from core.privacy.codes import address, new_secret
 from core.privacy.contacts import (
     export_audit,
@@ -109,7 +121,8 @@ from core.privacy.learning import (
     take_review,
 )
 from core.privacy.letters import KINDS as LETTER_KINDS
-from core.privacy.letters import PLACEHOLDERS, Letter, Wording, draft_letter, edit_wording, wording, write_letter
+from core.privacy.letters import WORDINGS, Letter, Wording, draft_letter, edit_wording, fillable, wording, write_letter
+from core.privacy.mail_kinds import NOTICES
 from core.privacy.manual_steps import (
     attest_manual_step,
     confirm_manual_step,
@@ -117,7 +130,7 @@ from core.privacy.manual_steps import (
     reveal_step_person,
     take_manual_step,
 )
-from core.privacy.outbox import LetterReceipt, cancel_letter, mark_sent_by_hand
+from core.privacy.outbox import LetterReceipt, cancel_letter, mark_sent_by_hand, retry_letter
 from core.privacy.plans import Plan, PlanRow, plan_for
 from core.privacy.publication import publish_first_version
 from core.privacy.quarantine import DISCARD_REASONS, LET_IN_REASONS, discard, judge_finding, let_in, open_quarantined
@@ -202,6 +215,7 @@ from core.privacy.visitors import (
 __all__ = [
     "ANSWERS",
     "APPROVALS",
+    "AUDIENCES",
     "BRAKE_REASONS",
     "DISABLE_REASONS",
     "DISCARD_REASONS",
@@ -210,8 +224,8 @@ __all__ = [
     "LETTER_KINDS",
     "LET_IN_REASONS",
     "LONGEST_NOTE",
+    "NOTICES",
     "PAUSES",
-    "PLACEHOLDERS",
     "REACTIVATIONS",
     "REFUSALS",
     "REMOVE_REASONS",
@@ -221,8 +235,10 @@ __all__ = [
     "SEND_BACKS",
     "VERDICTS",
     "WITHDRAWALS",
+    "WORDINGS",
     "Action",
     "BulkReceipt",
+    "CampaignReceipt",
     "Filed",
     "FoundPerson",
     "HoldableRecord",
@@ -254,6 +270,9 @@ __all__ = [
     "assign_visitor",
     "assignments",
     "attest_manual_step",
+    "attest_shown",
+    "begin_campaign",
+    "cancel_campaign",
     "cancel_letter",
     "change_password",
     "change_role",
@@ -287,6 +306,8 @@ __all__ = [
     "file_exists",
     "file_part",
     "file_request",
+    "fillable",
+    "follow_up_campaign",
     "give_review_back",
     "holds_on",
     "invite_staff",
@@ -304,6 +325,7 @@ __all__ = [
     "open_file",
     "open_plan",
     "open_quarantined",
+    "pause_campaign",
     "pause_clock",
     "person_to_hold",
     "place_hold",
@@ -340,8 +362,10 @@ __all__ = [
     "rescue_reset",
     "rescue_single_admin",
     "reset_sign_in",
+    "resume_campaign",
     "resume_clock",
     "retry_erasure_step",
+    "retry_letter",
     "return_manual_step",
     "return_plan",
     "reveal_contacts",

@@ -7,6 +7,7 @@ Search        search
 Overview      program_day, promise_counts, house
 Requests      request_queue, request_page, desk_counts, answer_days, decides_alone, handed_on, year_report,
               outbox_page, wording_versions
+Mail          mail_server, mail_figures, letters_back, campaign_list, campaign, campaign_recipients
 Erasures      erasure_of, brakes_on, stuck_erasures
 Operations    status, worker_state
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
@@ -120,6 +121,19 @@ from core.reads.holds import (
     table_words,
 )
 from core.reads.listing import PAGE_SIZE, SHORTEST_SEARCH, Cursor, Total
+from core.reads.mail import (
+    CampaignRow,
+    LetterBack,
+    MailFigures,
+    MailServer,
+    RecipientRow,
+    campaign,
+    campaign_list,
+    campaign_recipients,
+    letters_back,
+    mail_figures,
+    mail_server,
+)
 from core.reads.manual_steps import (
     STEP_VIEWS,
     Step,
@@ -264,6 +278,7 @@ __all__ = [
     "AuditTotal",
     "BrakeRow",
     "Break",
+    "CampaignRow",
     "Catalog",
     "Cell",
     "Certificate",
@@ -307,9 +322,12 @@ __all__ = [
     "KnownStudent",
     "LaterEnrollment",
     "LearningRecord",
+    "LetterBack",
     "LetterRow",
     "LiveSession",
     "Look",
+    "MailFigures",
+    "MailServer",
     "Matrix",
     "MatrixRow",
     "ModuleStand",
@@ -329,6 +347,7 @@ __all__ = [
     "QueuePage",
     "QueueRow",
     "Reason",
+    "RecipientRow",
     "RecordPage",
     "ReleaseLine",
     "ReleasedFigure",
@@ -375,6 +394,9 @@ __all__ = [
     "audit_state",
     "audit_total",
     "brakes_on",
+    "campaign",
+    "campaign_list",
+    "campaign_recipients",
     "catalog",
     "certificate_page",
     "certificates_due",
@@ -399,6 +421,9 @@ __all__ = [
     "holds_of",
     "house",
     "latest_changes",
+    "letters_back",
+    "mail_figures",
+    "mail_server",
     "manual_step",
     "manual_steps",
     "monthly_trend",

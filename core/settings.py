@@ -23,6 +23,7 @@ NAMES = (
     "RESOCODE_BACKUPS", "RESOCODE_BACKUP_RECIPIENT", "RESOCODE_BACKUP_IDENTITY",
     "RESOCODE_CLOUDINARY_URL", "RESOCODE_CLOUDINARY_URL_FILE", "RESOCODE_CLOUDINARY_FOLDERS", "RESOCODE_CLOUDINARY_DELIVERY",
     "RESOCODE_STRIPE_KEY", "RESOCODE_STRIPE_KEY_FILE", "RESOCODE_STRIPE_API", "RESOCODE_STRIPE_REDACTION",
+    "RESOCODE_MAIL_RATE",
 )  # fmt: skip
 PLACEHOLDERS = ("kind", "id")
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -65,6 +66,7 @@ class Settings:
     ``backups`` is the folder of backups; ``backup_recipient`` the public key they are encrypted to, None: that of the file
     ``backup_identity``, which restoring needs (core.backup).
     ``platform_url`` is the template of the platform's own pages (core.links), or None: then no page links there.
+    ``mail_rate``: letters a minute, of all workers together.
     """
 
     home: Path
@@ -85,6 +87,7 @@ class Settings:
     backups: Path
     backup_recipient: str | None
     backup_identity: Path
+    mail_rate: int
 
     @property
     def embedded(self) -> bool:
@@ -123,6 +126,7 @@ def _settings(values: tuple[str | None, ...]) -> Settings:
         backups=Path(given.get("RESOCODE_BACKUPS") or home / "backups").absolute(),
         backup_recipient=given.get("RESOCODE_BACKUP_RECIPIENT"),
         backup_identity=Path(given.get("RESOCODE_BACKUP_IDENTITY") or home / "keys" / "backups.age").absolute(),
+        mail_rate=_rate(given, "RESOCODE_MAIL_RATE", 600),
     )
     if found.demo and not found.embedded:
         raise SettingsError("Demo mode works on the embedded database only. Unset RESOCODE_DEMO or DATABASE_URL.")
@@ -226,6 +230,11 @@ def _https(name: str, value: str) -> str:
     if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)):
         raise SettingsError(f"{name} must name an https:// address (http:// on this machine only).", name=name)
     return value.rstrip("/")
+def _rate(given: Mapping[str, str], name: str, default: int) -> int:
+    value = given.get(name) or str(default)
+    if not value.isdigit() or not 6 <= int(value) <= 600_000:
+        raise SettingsError(f"{name} must be letters a minute, between 6 and 600000, not {value!r}.", name=name)
+    return int(value)
 
 
 def _switch(given: Mapping[str, str], name: str) -> bool:

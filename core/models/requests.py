@@ -28,7 +28,8 @@ IDENTITY = ("not checked", "asked", "confirmed", "failed")
 CLOCK_EVENTS = ("start", "pause", "resume", "extend", "stop", "restart")
 TEXTS = ("words", "contact", "note", "reason", "evidence")
 LONGEST_TEXT = 20_000
-OUTBOX_STATES = ("waiting", "sent", "failed", "canceled")
+OUTBOX_STATES = ("waiting", "sending", "sent", "failed", "canceled")
+LETTERS, BY_RULE, CAMPAIGN = 0, 1, 2  # which of them leave first
 
 _RIGHT = "answers a right of clause 7"
 _PROOF = {"reason": "proof that promises were kept", "until": "3 years after the event"}
@@ -326,7 +327,9 @@ class LetterTemplate(Base):
 class Outbox(Base):
     """One letter: to be sent not before an instant, once for each ``dedupe_key``. The address is blanked once it was sent.
 
-    ``sent_how`` is "mail" or "by hand"; ``error`` is a code of the last attempt.
+    ``sent_how`` is "mail" or "by hand"; ``error`` is a code of the last attempt. ``priority``: letters that people wrote (0), mail
+    by rule about ``about_id`` (1), campaigns (2); only the first are kept as text, the others are written when they leave.
+    ``claim`` is the ticket of whoever is sending it, on ``lane``; ``unclear``: it may have arrived twice. ``bounced_at``: it came back.
     """
 
     __tablename__ = "outbox"
@@ -334,7 +337,8 @@ class Outbox(Base):
         one_of("state", OUTBOX_STATES),
         CheckConstraint("(state = 'sent') = (sent_at is not null)", name="sent_has_date"),
         CheckConstraint("state <> 'sent' or address is null", name="sent_has_no_address"),
-        Index("ix_outbox_waiting", "not_before", "id", postgresql_where=text("state = 'waiting'")),
+        Index("ix_outbox_waiting", "priority", "not_before", "id", postgresql_where=text("state = 'waiting'")),
+        Index("ix_outbox_sending", "lane", postgresql_where=text("state = 'sending'")),
         {"schema": SCHEMA, "info": about(reaches="student_id", erasure=Erasure.ROW)},
     )
 
@@ -349,13 +353,23 @@ class Outbox(Base):
     )
     kind: Mapped[str] = mapped_column(info=outside(_RIGHT, "kind of letter"))
     template_version: Mapped[int] = mapped_column(info=technical())
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="0", info=technical())
+    campaign_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.campaign.id"), index=True, info=technical()
+    )
+    about_id: Mapped[uuid.UUID | None] = mapped_column(info=technical())
     address: Mapped[str | None] = mapped_column(info=outside(_RIGHT, "sent to"))
-    subject: Mapped[str] = mapped_column(info=outside(_RIGHT, "subject"))
-    body: Mapped[str] = mapped_column(info=outside(_RIGHT, "letter"))
+    subject: Mapped[str] = mapped_column(server_default="", info=outside(_RIGHT, "subject"))
+    body: Mapped[str] = mapped_column(server_default="", info=outside(_RIGHT, "letter"))
     state: Mapped[str] = mapped_column(server_default="waiting", info=outside(_RIGHT, "delivery"))
     not_before: Mapped[datetime] = mapped_column(info=technical())
     attempts: Mapped[int] = mapped_column(server_default="0", info=technical())
     error: Mapped[str | None] = mapped_column(info=technical())
+    lane: Mapped[int | None] = mapped_column(SmallInteger, info=technical())
+    claim: Mapped[uuid.UUID | None] = mapped_column(info=technical())
+    tried_at: Mapped[datetime | None] = mapped_column(info=technical())
+    unclear: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), info=technical())
+    bounced_at: Mapped[datetime | None] = mapped_column(info=outside(_RIGHT, "letter came back"))
     written_at: Mapped[datetime] = mapped_column(info=outside(_RIGHT, "letter written"))
     written_by: Mapped[uuid.UUID | None] = _staff()
     sent_at: Mapped[datetime | None] = mapped_column(info=outside(_RIGHT, "letter sent"))

@@ -280,6 +280,37 @@ class Action(StrEnum):
     LETTER_SENT = "letter sent", "A letter left, by mail or by hand; its address is forgotten.", "kind", "how"
     LETTER_FAILED = "letter failed", "The mail server did not take a letter; somebody sends it by hand.", "kind", "code"
     LETTER_CANCELED = "letter canceled", "A letter that waited was taken out of the outbox.", "kind"
+    LETTER_RETRIED = (
+        "letter tried again",
+        "Somebody let the mail server try a letter again that it had not taken.",
+        "kind",
+    )
+    BOUNCES_READ = (
+        "bounces read",
+        "Reports of the mail system about letters that came back were read.",
+        "bounced",
+        "unknown",
+    )
+    CAMPAIGN_BEGUN = (
+        "notices begun",
+        "A notice to many people was begun.",
+        "kind",
+        "channel",
+        "audience",
+        "about",
+    )
+    CAMPAIGN_CHANGED = "notices changed", "A notice to many was paused, goes on, or was canceled.", "what"
+    CAMPAIGN_SHOWN = "notices shown", "Somebody attested that a notice is shown on the platform.", "people"
+    CAMPAIGN_ENDED = (
+        "notices ended",
+        "A notice was sent to everybody it could reach.",
+        "people",
+        "sent",
+        "bounced",
+        "not_reached",
+        "unclear",
+    )
+    CAMPAIGN_REDUCED = "notices reduced", "Who got a notice was erased after its period; the counts stay.", "people"
     WORDING_CHANGED = "wording changed", "A letter's wording got a new version.", "kind", "version"
     STEP_CONFIRMED = (
         "step elsewhere confirmed",

@@ -20,6 +20,7 @@ from core.models.requests import LONGEST_TEXT, LetterTemplate, Outbox, Request
 from core.policy.machine import KIND_WORDS, number
 from core.privacy.acting import MISSING, Case, Receipt, clock, hold_officer, subject
 from core.privacy.audit import Action, append
+from core.privacy.mail_kinds import NOTICES
 from core.privacy.sessions import Staff
 from core.words import clean, clean_text
 
@@ -90,6 +91,7 @@ SHIPPED: dict[str, tuple[str, str]] = {
     ),
 }
 KINDS = tuple(SHIPPED)
+WORDINGS = (*SHIPPED, *NOTICES)
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_0-9]*)\}")
 
 
@@ -116,11 +118,20 @@ class Letter:
 
 def wording(session: Session, kind: str) -> Wording:
     """Return the wording of a kind of letter that counts now. Raises BadInput for a kind that is not there."""
-    if kind not in SHIPPED:
-        raise BadInput(f"There is no letter {kind!r}. Choose one of: {', '.join(KINDS)}.", kind=kind)
+    if kind not in WORDINGS:
+        raise BadInput(f"There is no letter {kind!r}. Choose one of: {', '.join(WORDINGS)}.", kind=kind)
     newest = select(LetterTemplate).where(LetterTemplate.kind == kind).order_by(LetterTemplate.version.desc()).limit(1)
     row = session.scalars(newest).first()
-    return Wording(kind, row.version, row.subject, row.body) if row else Wording(kind, 0, *SHIPPED[kind])
+    return Wording(kind, row.version, row.subject, row.body) if row else Wording(kind, 0, *_shipped(kind))
+
+
+def fillable(kind: str) -> dict[str, str]:
+    """Return what may be filled into the wording of a kind, with what it stands for."""
+    return NOTICES[kind].placeholders if kind in NOTICES else PLACEHOLDERS
+
+
+def _shipped(kind: str) -> tuple[str, str]:
+    return SHIPPED[kind] if kind in SHIPPED else (NOTICES[kind].subject, NOTICES[kind].body)
 
 
 def edit_wording(session: Session, *, kind: str, subject: str, body: str, by: Staff, now: datetime) -> Wording:
@@ -133,9 +144,10 @@ def edit_wording(session: Session, *, kind: str, subject: str, body: str, by: St
     subject, body = clean(subject, what="The subject"), clean_text(body, what="The letter", longest=LONGEST_TEXT)
     if not subject or not body:
         raise BadInput("A letter needs a subject and a text.")
-    unknown = sorted({f"{{{name}}}" for name in _PLACEHOLDER.findall(subject + body) if name not in PLACEHOLDERS})
+    known = fillable(kind)
+    unknown = sorted({f"{{{name}}}" for name in _PLACEHOLDER.findall(subject + body) if name not in known})
     if unknown:
-        possible = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        possible = ", ".join(f"{{{name}}}" for name in known)
         raise BadInput(f"{', '.join(unknown)} cannot be filled in. Possible are {possible}.", unknown=unknown)
     if (subject, body) == (before.subject, before.body):
         return before
@@ -153,6 +165,8 @@ def draft_letter(
 ) -> Letter:
     """Return a letter of an open request filled in, to look at or to copy; nothing is written or sent."""
     hold_officer(session, by)
+    if kind not in SHIPPED:
+        raise BadInput(f"There is no letter {kind!r} about a request.", kind=kind)
     request = session.get(Request, request_id)
     if request is None:
         raise NotFound(MISSING, request_id=request_id)

@@ -1,28 +1,61 @@
-"""Mail over SMTP: one letter, handed to the company's own server. What the server said is the answer, never a guess.
+"""Mail over SMTP: letters handed to the company's own server, one after the other over one connection. What the server said is
+the answer, never a guess.
 
-Danger: a letter sent twice, or with a header that somebody typed. Principle: a server that took it gives "taken"; one that refused
-it for good gives "refused"; everything else is "later". Mechanism: EmailMessage refuses line breaks in headers; the
-``Message-ID`` is made of the letter's own id, so that a second copy after a crash is recognized as one.
+Danger: a letter sent twice, a header or a second recipient that somebody typed, an address in a log. Principle: a server that took
+a letter gives "taken"; one that refused it for good, "refused"; one that cannot now, "later"; one that fell silent after it had
+the text, "unclear": it may have arrived. Mechanism: the steps of SMTP are taken one by one, so that it is known how far a
+broken connection had come; addresses are checked before they are written anywhere; ``Message-ID`` is made of the letter's own id,
+so that a second copy is recognized as one. Answers hold codes, never what the server wrote: it likes to repeat the address.
 """
 
+import re
 import smtplib
 import ssl
-from dataclasses import dataclass
+import unicodedata
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.headerregistry import Address
 from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime, getaddresses
+from types import TracebackType
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from core.errors import SettingsError
-from core.settings import settings
+from core.settings import LOCAL, settings
 
-SECONDS = 10.0
+SECONDS = 20.0
+HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")  # fmt: skip
+PAYLOAD = ("mail address used", "subject", "letter")
+WIRE = SMTP.clone(cte_type="7bit")
+_LOCAL_PART = re.compile(r"[^\s@<>()\[\]\\,;:\"]{1,64}")
+_DOMAIN = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+_LONE_DOT = re.compile(rb"(?m)^\.")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What is handed over. ``id`` becomes the Message-ID; ``at`` the date of the letter."""
+
+    id: uuid.UUID
+    address: str
+    subject: str
+    body: str
+    at: datetime
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What the server answered: "taken", "refused" or "later", with its code ("550", "no connection")."""
+    """What became of a letter: "taken", "refused", "later" or "unclear", with a code ("550", "no connection").
+
+    ``server`` is True when the server itself is the reason: the next letter would fare no better, and this one is not to blame.
+    """
 
     outcome: str
     code: str
+    server: bool = False
 
 
 def configured() -> bool:
@@ -30,37 +63,158 @@ def configured() -> bool:
     return settings().smtp_url is not None
 
 
-def deliver(*, letter_id: str, address: str, subject: str, body: str) -> Delivery:
-    """Hand one letter to the server of RESOCODE_SMTP_URL. Raises SettingsError when none is set."""
-    known = settings()
-    if known.smtp_url is None or known.mail_from is None:
-        raise SettingsError("Set RESOCODE_SMTP_URL and RESOCODE_MAIL_FROM to send letters by mail.")
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = known.mail_from, address, subject
-    message["Message-ID"] = f"<{letter_id}@{known.mail_from.rpartition('@')[2].strip('>')}>"
-    message.set_content(body)
+def message_id(letter_id: uuid.UUID) -> str:
+    """Return the Message-ID of a letter: the same at every attempt."""
+    return f"<{letter_id}@{sender().domain}>"
+
+
+def envelope(address: str) -> str | None:
+    """Return an address as it stands on the wire, or None when it is not exactly one address that mail can be sent to.
+
+    The domain is written in ASCII (IDNA); a local part that is not, needs a server with SMTPUTF8.
+    """
+    local, at, domain = address.rpartition("@")
+    if not at or not _LOCAL_PART.fullmatch(local) or local.strip(".") != local or ".." in local:
+        return None
+    if any(unicodedata.category(char)[0] in "CZ" for char in address):
+        return None
     try:
-        with _connected(known.smtp_url) as server:
-            server.send_message(message)
-    except smtplib.SMTPRecipientsRefused as error:
-        code = next(iter(error.recipients.values()))[0]
+        ascii_domain = domain.encode("idna").decode("ascii") if not domain.isascii() else domain
+    except UnicodeError:
+        return None
+    return f"{local}@{ascii_domain}" if _DOMAIN.fullmatch(ascii_domain) and len(address) <= 254 else None
+
+
+def written(letter: Letter, to: str) -> bytes:
+    """Return a letter as bytes for the wire. Raises ValueError for a header with a line break, before anything is sent."""
+    message = EmailMessage(policy=WIRE if to.isascii() else SMTPUTF8)
+    local, _, domain = to.rpartition("@")
+    message["From"], message["To"] = sender(), Address(username=local, domain=domain)
+    message["Subject"], message["Date"] = letter.subject, format_datetime(letter.at)
+    message["Message-ID"], message["Auto-Submitted"] = message_id(letter.id), "auto-generated"
+    message.set_content(letter.body)
+    return message.as_bytes()
+
+
+@dataclass
+class Line:
+    """One connection for many letters: opened when it is needed, anew after it broke, closed in the end."""
+
+    _server: smtplib.SMTP | None = field(default=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def send(self, letter: Letter) -> Delivery:
+        """Hand one letter over. Raises SettingsError when no server is set."""
+        to = envelope(letter.address)
+        if to is None:
+            return Delivery("refused", "not an address")
+        try:
+            data = written(letter, to)
+        except ValueError:  # a line break in a header, half a surrogate pair
+            return Delivery("refused", "cannot be written")
+        try:
+            server = self._connected()
+        except _CannotSend as error:
+            return self._broken(Delivery("later", str(error), server=True))
+        except smtplib.SMTPResponseException as error:
+            return self._broken(Delivery("later", str(error.smtp_code), server=True))
+        except (OSError, smtplib.SMTPException):
+            return self._broken(Delivery("later", "no connection", server=True))
+        if not to.isascii() and not server.has_extn("smtputf8"):
+            return Delivery("refused", "needs SMTPUTF8")
+        return self._spoken(server, to, data, letter.id)
+
+    def _spoken(self, server: smtplib.SMTP, to: str, data: bytes, letter_id: uuid.UUID) -> Delivery:
+        given = False
+        try:
+            wide = ["SMTPUTF8", "BODY=8BITMIME"] if not to.isascii() else []
+            wide += [f"ENVID={letter_id}", "RET=HDRS"] if server.has_extn("dsn") else []
+            code, _ = server.mail(sender().addr_spec, wide)
+            if code >= 400:
+                return self._answered(server, code, about_us=True)
+            code, _ = server.rcpt(to, ["NOTIFY=FAILURE"] if server.has_extn("dsn") else [])
+            if code >= 400:
+                return self._answered(server, code)
+            code, _ = server.docmd("DATA")
+            if code != 354:
+                return self._answered(server, code)
+            given = True
+            server.send(_LONE_DOT.sub(b"..", data) + (b"" if data.endswith(b"\r\n") else b"\r\n") + b".\r\n")
+            code, _ = server.getreply()
+        except (OSError, smtplib.SMTPException):
+            return self._broken(
+                Delivery("unclear" if given else "later", "no answer" if given else "no connection", True)
+            )
+        return Delivery("taken", str(code)) if code < 400 else self._answered(server, code)
+
+    def _answered(self, server: smtplib.SMTP, code: int, *, about_us: bool = False) -> Delivery:
+        """What a refusal means. 421 closes the line; what is said to our own address is not this letter's fault."""
+        if code == 421 or about_us:
+            return self._broken(Delivery("later", str(code), server=True))
+        try:
+            server.rset()
+        except (OSError, smtplib.SMTPException):
+            self._leave()
         return Delivery("refused" if code >= 500 else "later", str(code))
-    except smtplib.SMTPResponseException as error:
-        return Delivery("refused" if error.smtp_code >= 500 else "later", str(error.smtp_code))
-    except (OSError, smtplib.SMTPException):
-        return Delivery("later", "no connection")
-    return Delivery("taken", "250")
+
+    def _connected(self) -> smtplib.SMTP:
+        if self._server is None:
+            self._server = _connect()
+        return self._server
+
+    def _broken(self, delivery: Delivery) -> Delivery:
+        self._leave()
+        return delivery
+
+    def _leave(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            try:
+                server.quit()
+            except (OSError, smtplib.SMTPException):
+                server.close()
 
 
-def _connected(address: str) -> smtplib.SMTP:
+class _CannotSend(Exception):
+    """The server does not offer what we send by."""
+
+
+def _connect() -> smtplib.SMTP:
+    """Connect, encrypted unless the server is this machine, and sign in."""
+    address = settings().smtp_url
+    if address is None:
+        raise SettingsError("Set RESOCODE_SMTP_URL and RESOCODE_MAIL_FROM to send letters by mail.")
     parts = urlsplit(address)
     host, context = parts.hostname or "", ssl.create_default_context()
     if parts.scheme == "smtps":
         server: smtplib.SMTP = smtplib.SMTP_SSL(host, parts.port or 465, timeout=SECONDS, context=context)
     else:
         server = smtplib.SMTP(host, parts.port or 587, timeout=SECONDS)
-        if host not in ("localhost", "127.0.0.1", "::1"):
+    try:
+        server.ehlo_or_helo_if_needed()
+        if parts.scheme != "smtps" and host not in LOCAL:
+            if not server.has_extn("starttls"):
+                raise _CannotSend("no encryption")
             server.starttls(context=context)
-    if parts.username:
-        server.login(unquote(parts.username), unquote(parts.password or ""))
+            server.ehlo()
+        if parts.username:
+            server.login(unquote(parts.username), unquote(parts.password or ""))
+    except BaseException:
+        server.close()
+        raise
     return server
+
+
+def sender() -> Address:
+    """Return who letters come from. Raises SettingsError when RESOCODE_MAIL_FROM is no address."""
+    [(name, address), *more] = getaddresses([settings().mail_from or ""]) or [("", "")]
+    if more or envelope(address) is None:
+        raise SettingsError("Set RESOCODE_MAIL_FROM to the address that letters come from, like privacy@example.org.")
+    return Address(display_name=name, addr_spec=address)

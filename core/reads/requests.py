@@ -415,7 +415,7 @@ def year_report(session: Session, year: int, *, now: datetime) -> YearReport:
 
 def outbox_page(session: Session, *, now: datetime, size: int = PAGE_SIZE) -> list[LetterRow]:
     """Return the letters that wait to be sent, those whose day has come first."""
-    waiting = Outbox.state.in_(("waiting", "failed"))
+    waiting = Outbox.state.in_(("waiting", "sending", "failed"))
     listed = select(Outbox, Request.number).outerjoin(Request, Request.id == Outbox.request_id).where(waiting)
     rows = session.execute(listed.order_by(Outbox.not_before, Outbox.id).limit(size))
     return [_letter(row, of, now) for row, of in rows]

@@ -40,6 +40,8 @@ PATHS = {
     "quarantine": ("omar", "/quarantine"),
     "certificates": ("aiko", "/certificates"),
     "letters": ("omar", "/letters"),
+    "letters-delivery": ("omar", "/letters?show=Delivery"),
+    "notices": ("omar", "/notices"),
     "letters-wordings": ("omar", "/letters?show=Wordings"),
     "report": ("aiko", "/report"),
     "visitors": ("paula", "/visitors"),

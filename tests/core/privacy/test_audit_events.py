@@ -23,7 +23,6 @@ from core.privacy import (
     brakes,
     grace,
     ledger,
-    outbox,
     propagating,
     restore,
     standing,
@@ -41,6 +40,7 @@ from tests.cast import NOW, PASSWORD, email_of, id_of
 from tests.conftest import sign_in
 from tests.core.privacy import house_of_erasures as erasures
 from tests.core.privacy import house_of_requests as requests
+from tests.core.privacy.scenes_of_mail import NOTICE_VERBS
 from ui.clock import now
 
 pytestmark = pytest.mark.usefixtures("house")
@@ -243,18 +243,6 @@ def sign_of_life(_scene: Scene) -> None:
         as_worker(grace.heed_sign_of_life, request_id=filed.request_id)
 
 
-def fail_to_mail(scene: Scene) -> None:
-    requests.closed()
-    scene.owner.execute(text("update privacy.outbox set attempts = 4"))
-    scene.owner.commit()
-    [(letter_id,)] = requests.rows("select id from privacy.outbox where kind = 'closing'")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RESOCODE_SMTP_URL", "smtp://127.0.0.1:1")
-        patch.setenv("RESOCODE_MAIL_FROM", "privacy@resocode.example")
-        for _ in range(2):
-            as_worker(outbox.send_letter, letter_id=letter_id)
-
-
 def on_request(verb: str, filed: Callable[[], Filed], **given: object) -> Callable[[Scene], object]:
     """A verb on a request, clicked twice."""
 
@@ -307,7 +295,6 @@ REQUEST_VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.SINGLE_OFFICER: single_officer,
     Action.CLOSING_FOUND: find_a_closing,
     Action.SIGN_OF_LIFE: sign_of_life,
-    Action.LETTER_FAILED: fail_to_mail,
 }
 
 
@@ -695,6 +682,7 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.AUDIT_SOUND: mend_the_log,
     Action.AUDIT_RESTORED: restore_the_log,
     **REQUEST_VERBS,
+    **NOTICE_VERBS,
     **HOLD_VERBS,
     Action.WORDS_ERASED: erase_words,
     Action.BREAK_PROPOSED: lambda scene: seal(scene, confirmed=False),

@@ -1,26 +1,24 @@
 """Letters: wordings with versions, filled in safely; the outbox, by hand and over a real SMTP server."""
 
-import socket
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
-from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
 from core import db
 from core.errors import BadInput, NotFound
-from core.privacy import outbox
+from core.privacy import sending
 from core.privacy.letters import PLACEHOLDERS, SHIPPED, fill
 from tests.cast import NOW, id_of
 from tests.core.privacy.house_of_requests import DAY, act, closed, file, lines, on, row, rows
+from tests.mail_server import Server, server
 
 pytestmark = pytest.mark.usefixtures("house")
+__all__ = ["server"]
 
 
 def test_every_wording_that_is_shipped_can_be_filled_in() -> None:
@@ -116,47 +114,11 @@ def test_a_reminder_is_not_sent_before_its_day() -> None:
     act("mark_sent_by_hand", "omar", now=NOW + 23 * DAY, letter_id=letter_id)
 
 
-class Server:
-    """A real SMTP server that says what a test wants."""
-
-    def __init__(self) -> None:
-        self.answer, self.got = "250 OK", []
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
-        if self.answer.startswith("2"):
-            self.got.append(message_from_bytes(envelope.content, policy=policy.default))
-        return self.answer
-
-    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
-        if self.answer.startswith("550"):
-            return self.answer
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    made = Server()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(made, hostname="127.0.0.1", port=port)
-    controller.start()
-    monkeypatch.setenv("RESOCODE_SMTP_URL", f"smtp://127.0.0.1:{port}")
-    monkeypatch.setenv("RESOCODE_MAIL_FROM", "privacy@resocode.example")
-    yield made
-    controller.stop()
-
-
 def send(now: Any = NOW) -> list[str]:
-    """Send what is due, as the worker's job does."""
+    """Send what is due, as the worker's job does; what became of each letter."""
     with db.transaction("worker") as session:
-        due = list(outbox.letters_due(session, now))
-    done = []
-    for key in due:
-        with db.transaction("worker") as session:
-            done.append(outbox.send_letter(session, letter_id=uuid.UUID(key), now=now))
-    return done
+        due = sending.lanes_due(session, now)
+    return [word for lane in due for word in sending.send_lane(lane=int(lane), now=now).elements()]
 
 
 def test_without_a_mail_server_letters_wait_for_a_hand() -> None:

@@ -1,0 +1,277 @@
+"""From the outbox to the server: each letter once, what is unclear is said, and never faster than allowed."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
+
+from core import db
+from core.privacy import mail_by_rule, sending, standing
+from tests.cast import NOW, id_of, snapshot
+from tests.core.privacy.house_of_requests import act, closed, lines, rows
+from tests.core.privacy.test_letters import send
+from tests.mail_server import Server, server
+
+pytestmark = pytest.mark.usefixtures("house")
+__all__ = ["server"]
+WRITE = """
+    insert into privacy.outbox (id, dedupe_key, student_id, kind, template_version, address, subject, body, not_before, written_at)
+    select gen_random_uuid(), 'test ' || n, :ben, 'answer', 0, 'person' || n || '@students.example', 'Subject', 'Body', :now, :now
+    from generate_series(1, :many) n
+"""
+
+
+def write(many: int, now: Any = NOW) -> None:
+    """Put letters into the outbox, as if they had been written."""
+    with db.transaction("worker") as session:
+        session.execute(text(WRITE), {"many": many, "now": now, "ben": id_of("ben")})
+
+
+def states() -> dict[str, int]:
+    """How many letters are in which state."""
+    return dict(rows("select state, count(*) from privacy.outbox group by 1"))
+
+
+def test_each_letter_once_over_few_connections(server: Server) -> None:
+    write(60)
+    told = [sending.send_lane(lane=lane, now=NOW) for lane in (1, 2)]
+    assert sum(each["taken"] for each in told) == 60 == len(set(server.ids))
+    assert server.connections == 1, "the second lane found nothing and opened no line"
+    assert rows(
+        "select count(*), count(distinct id) from platform.email_log where outcome = 'sent' and sent_at = :now", now=NOW
+    ) == [(60, 60)]
+    assert states() == {"sent": 60} and rows("select count(*) from privacy.outbox where address is not null") == [(0,)]
+
+
+def test_a_server_in_trouble_costs_no_attempt_and_is_left_alone_longer_each_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(30)
+    there = __import__("os").environ["RESOCODE_SMTP_URL"]
+    monkeypatch.setenv("RESOCODE_SMTP_URL", "smtp://127.0.0.1:1")
+    now, rests = NOW, []
+    while now < NOW + timedelta(days=3):
+        assert set(send(now)) == {"later"}
+        assert send(now) == [], "the line is closed"
+        [(until, since, code)] = rows("select closed_until, closed_since, code from privacy.mail_pace")
+        assert (since, code) == (NOW, "no connection")
+        rests.append(until - now)
+        now = until
+    assert rests[:6] == [timedelta(minutes=m) for m in (1, 2, 4, 8, 16, 30)]
+    assert rows("select distinct state, attempts, error from privacy.outbox where error is not null") == [
+        ("waiting", 0, "no connection")
+    ]
+    monkeypatch.setenv("RESOCODE_SMTP_URL", there)
+    assert len(send(now)) == 30 and states() == {"sent": 30}
+    assert rows("select closed_until, failures, code from privacy.mail_pace") == [(None, 0, "")]
+
+
+def test_a_letter_under_way_when_a_worker_dies_is_the_only_one_that_can_arrive_twice(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(5)
+    real = sending._settle
+    calls = iter(range(99))
+
+    def dies(*given: Any, **named: Any) -> Any:
+        if next(calls) == 2:
+            raise KeyboardInterrupt  # the server has the letter, we have not written it down
+        return real(*given, **named)
+
+    monkeypatch.setattr(sending, "_settle", dies)
+    with pytest.raises(KeyboardInterrupt):
+        sending.send_lane(lane=1, now=NOW)
+    assert states() == {"sending": 1, "sent": 2, "waiting": 2}
+    assert len(send()) == 3
+    assert states() == {"sent": 5}
+    twice = [each for each in set(server.ids) if server.ids.count(each) == 2]
+    assert len(server.ids) == 6 and len(twice) == 1
+    assert rows("select id::text from privacy.outbox where unclear") == [(twice[0],)]
+
+
+def test_a_letter_that_was_claimed_and_never_began_is_not_unclear(server: Server) -> None:
+    write(1)
+    with db.transaction("worker") as session:
+        assert sending._claim(session, 1, NOW)
+    assert states() == {"sending": 1}
+    assert send() == ["taken"]
+    assert rows("select unclear, attempts from privacy.outbox") == [(False, 1)]
+
+
+def test_a_worker_that_wakes_too_late_writes_nothing(server: Server) -> None:
+    write(1)
+    with db.transaction("worker") as session:
+        late = sending._claim(session, 1, NOW)
+    assert late is not None
+    sending._unbegun.clear()
+    assert send() == ["taken"]
+    before = rows("select * from privacy.outbox") + rows(
+        "select * from platform.email_log where sent_at = :now", now=NOW
+    )
+    with db.transaction("worker") as session:
+        sending._settle(session, late, sending.mail.Delivery("refused", "550"), 1, NOW, last=True)
+    assert before == rows("select * from privacy.outbox") + rows(
+        "select * from platform.email_log where sent_at = :now", now=NOW
+    )
+
+
+def test_a_server_that_falls_silent_after_the_text_is_unclear_and_not_asked_for_ever(server: Server) -> None:
+    write(1)
+    server.drop_after_data = True
+    now = NOW
+    for attempt in range(1, 6):
+        assert send(now) == ["unclear"]
+        [(state, unclear, attempts, before)] = rows("select state, unclear, attempts, not_before from privacy.outbox")
+        assert (unclear, attempts) == (True, attempt)
+        now = max(before, now) + timedelta(hours=1)
+    assert state == "failed"
+    assert len({envelope.content.partition(b"Message-ID")[2][:60] for envelope in server.envelopes}) == 1
+
+
+def test_all_workers_together_keep_the_pace(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESOCODE_MAIL_RATE", "60")
+    write(40)
+    lanes = [threading.Thread(target=sending.send_lane, kwargs={"lane": lane, "now": NOW}) for lane in (1, 2, 3)]
+    for each in lanes:
+        each.start()
+    for each in lanes:
+        each.join()
+    assert len(server.ids) == 10, "60 a minute are 10 in ten seconds, however many send"
+    assert send(NOW + timedelta(seconds=9)) == []
+    assert len(send(NOW + timedelta(seconds=10))) == 10
+    assert len(set(server.ids)) == 20
+
+
+def test_letters_of_people_go_before_mail_by_rule(server: Server) -> None:
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.enrollment set confirmed_at = null, enrolled_at = :at where id = :id"),
+                        {"at": NOW - timedelta(days=1), "id": id_of("asha enrollment")})  # fmt: skip
+        assert (
+            mail_by_rule.queue_mail(session, kind="enrollment confirmation", now=NOW - timedelta(hours=1))["queued"]
+            == 1
+        )
+    write(2)
+    assert len(send()) == 3
+    assert [str(message["Subject"]) for message in server.got] == ["Subject", "Subject", "You are enrolled: Python"]
+
+
+def test_an_enrollment_is_confirmed_by_mail_once_and_nobody_else_is_touched(server: Server, owner: Connection) -> None:
+    before = snapshot(owner, "ben")
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.enrollment set confirmed_at = null, enrolled_at = :at where student_id = :id"),
+                        {"at": NOW - timedelta(days=1), "id": id_of("asha")})  # fmt: skip
+        assert mail_by_rule.mail_due(session, NOW) == ["enrollment confirmation", "certificate notice"]
+        for _ in range(2):
+            told = [mail_by_rule.queue_mail(session, kind="enrollment confirmation", now=NOW)["queued"]]
+    assert told == [0]
+    assert send() == ["taken"]
+    [message] = server.got
+    assert (message["To"], message["Subject"]) == ("asha@students.example", "You are enrolled: Python")
+    assert "Dear Asha Example" in message.get_content() and "Python 26" in message.get_content()
+    assert rows("select confirmed_at from platform.enrollment where id = :id", id=id_of("asha enrollment")) == [(NOW,)]
+    assert rows("select kind, outcome, address from platform.email_log where sent_at = :now", now=NOW) == [
+        ("enrollment confirmation", "sent", "asha@students.example")
+    ]
+    assert rows("select state, subject, body, address from privacy.outbox") == [("sent", "", "", None)]
+    with db.transaction("worker") as session:
+        assert mail_by_rule.mail_due(session, NOW) == ["certificate notice"]
+    owner.rollback()
+    assert snapshot(owner, "ben") == before
+    assert "letter sent" not in lines(), "mail by rule stands in the mail log"
+
+
+def test_certificates_are_told_and_old_records_are_not(server: Server) -> None:
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.certificate set issued_at = :old where id = :id"),
+                        {"old": NOW - timedelta(days=31), "id": id_of("ben certificate")})  # fmt: skip
+        assert mail_by_rule.queue_mail(session, kind="certificate notice", now=NOW)["queued"] == 2
+    assert send() == ["taken", "taken"]
+    assert {str(message["To"]) for message in server.got} == {"asha@students.example", "cleo@students.example"}
+
+
+def begins_soon() -> None:
+    """Every cohort begins in five days; whoever is asked to be told about that waits in the outbox."""
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.cohort set starts_on = :on"), {"on": NOW.date() + timedelta(days=5)})
+        assert mail_by_rule.queue_mail(session, kind="program start", now=NOW)["queued"] == 3
+
+
+def opt_out(session: Session) -> None:
+    """Asha wants no mail, by the platform's own flag."""
+    flag = text("update platform.student_profile set opted_out_at = :now where student_id = :id")
+    session.execute(flag, {"now": NOW, "id": id_of("asha")})
+
+
+def restrict(session: Session) -> None:
+    """Asha's data is restricted."""
+    standing.restrict(session, student_id=id_of("asha"), basis="asked", by=None, now=NOW)
+
+
+@pytest.mark.parametrize("decide", [opt_out, restrict])
+def test_who_opted_out_or_is_restricted_gets_what_is_important_and_no_more(
+    decide: Callable[[Session], None], server: Server
+) -> None:
+    begins_soon()
+    with db.transaction("worker") as session:
+        decide(session)
+        mail_by_rule.queue_mail(session, kind="certificate notice", now=NOW)
+    send()
+    got = [(str(message["To"]), str(message["Subject"]).split()[0]) for message in server.got]
+    assert sorted(got) == [("asha@students.example", "Your"), ("ben@students.example", "Cloud"), ("ben@students.example", "Your"),
+                           ("cleo@students.example", "Java"), ("cleo@students.example", "Your")]  # fmt: skip
+    assert rows("select error from privacy.outbox where state = 'canceled'") == [(sending.DECLINED,)]
+
+
+def test_a_reason_that_is_gone_by_then_sends_nothing(server: Server) -> None:
+    begins_soon()
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.student set account_status = 'closed', closed_at = :now where id = :id"),
+                        {"now": NOW, "id": id_of("asha")})  # fmt: skip
+    send()
+    assert "asha@students.example" not in {str(message["To"]) for message in server.got}
+    assert rows("select error from privacy.outbox where state = 'canceled'") == [(sending.CLOSED,)]
+
+
+def test_an_officer_lets_the_server_try_again(server: Server) -> None:
+    closed()
+    server.answer = "550 5.1.1 no"
+    assert send() == ["refused"]
+    [(letter_id,)] = rows("select id from privacy.outbox where state = 'failed'")
+    assert rows("select outcome from platform.email_log where id = :id", id=letter_id) == [("bounced",)]
+    server.answer = "250 OK"
+    replies = [act("retry_letter", "omar", letter_id=letter_id) for _ in range(2)]
+    assert [each.again for each in replies] == [False, True]
+    assert send() == ["taken"]
+    assert lines().count("letter tried again") == 1
+    assert rows("select outcome from platform.email_log where id = :id order by sent_at", id=letter_id) == [("sent",)]
+
+
+def test_what_is_on_its_way_cannot_be_touched(server: Server) -> None:
+    closed()
+    with db.transaction("worker") as session:
+        ready = sending._claim(session, 1, NOW)
+    assert ready is not None
+    for verb in ("mark_sent_by_hand", "cancel_letter"):
+        with pytest.raises(sending.mail.SettingsError.__mro__[1], match="on its way"):
+            act(verb, "omar", letter_id=ready.letter.id)
+
+
+def test_officers_do_not_read_mail_by_rule_and_nobody_makes_campaign_mail() -> None:
+    begins_soon()
+    with db.transaction(staff_id=id_of("omar")) as session:
+        assert session.execute(text("select * from privacy.outbox")).all() == []
+    for priority in (1, 2):
+        with (
+            pytest.raises(ProgrammingError, match="row-level security"),
+            db.transaction(staff_id=id_of("omar")) as session,
+        ):
+            session.execute(text(
+                "insert into privacy.outbox (id, dedupe_key, kind, template_version, priority, not_before, written_at, written_by)"
+                " values (:id, 'x', 'newsletter', 0, :priority, now(), now(), :me)"),
+                {"id": uuid.uuid4(), "priority": priority, "me": id_of("omar")})  # fmt: skip
