@@ -19,7 +19,7 @@ Erasures   answer_brake, retry_erasure_step, judge_finding
 Quarantine open_quarantined, let_in, discard
 Proof      export_certificate, is_genuine
 Restore    compare_with_ledger
-Letters    wording, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, retry_letter
+Letters    wording, fillable, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, retry_letter
 Notices    begin_campaign, pause_campaign, resume_campaign, cancel_campaign, attest_shown,
            follow_up_campaign
 Plans      plan_for, holds_on
