@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 staff_app = typer.Typer(help="Staff accounts, roles and assignments.", no_args_is_help=True)
 import_app = typer.Typer(help="Bring records in.", no_args_is_help=True)
+sync_app = typer.Typer(help="Bring in what changed on the platform.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit: verify it, export it, sign its present end.", no_args_is_help=True)
 keys_app = typer.Typer(help="Secret keys.", no_args_is_help=True)
 policy_app = typer.Typer(help="The privacy policy as data.", no_args_is_help=True)
@@ -54,6 +55,7 @@ analytics_app = typer.Typer(help="Anonymized releases: publish, check, configure
 for name, sub in (
     ("staff", staff_app),
     ("import", import_app),
+    ("sync", sync_app),
     ("audit", audit_app),
     ("keys", keys_app),
     ("policy", policy_app),
@@ -579,6 +581,45 @@ def import_csv_command(
     if found.problems:
         raise BadInput(upshot)
     out.print(upshot)
+
+
+@sync_app.command("mongodb")
+def sync_mongodb(
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Compare all ids, too: what was deleted there, what never came.")
+    ] = False,
+    accept_deletions: Annotated[
+        bool, typer.Option("--accept-deletions", help="With --sweep: let it take away many at once.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Judge the mapping and the connection; read and write nothing.")
+    ] = False,
+) -> None:
+    """Bring in what changed in the platform's database since the last time; goes on where it was stopped. See docs/mongodb.md.
+
+    Exit status 1 when the database could not be read. What does not fit is set aside, and told.
+    """
+    from core.importers import mongodb  # its library is loaded by whoever needs it
+
+    known = mongodb.source()
+    if check:
+        for line in mongodb.checked(known):
+            out.print(line, markup=False)
+        return
+    began, total = _now(), mongodb.Done(more=True)
+    while total.more:
+        with importing() as session:
+            done = mongodb.step(session, known, since=began, now=_now(), sweep=sweep, accept=accept_deletions)
+        total += done
+        if done.error:
+            out.print(f"{done.collection}: {done.error}", markup=False)
+    with importing() as session:
+        for line in mongodb.upshot(session, total):
+            out.print(line, markup=False)
+    if total.error:
+        raise AdminError(
+            f"The platform's database could not be read: {total.error}. What was read is kept; run it again."
+        )
 
 
 @audit_app.command("verify")

@@ -37,6 +37,7 @@ from core.privacy import (
     suppression,
     unknown_people,
 )
+from core.settings import settings
 
 MORE = "more"
 NOW = timedelta(0)
@@ -207,6 +208,20 @@ def _pass_on(session: Session, key: str, now: datetime) -> dict[str, int]:
     return propagating.pass_on(session, propagation_id=uuid.UUID(key), now=now)
 
 
+def _sync_due(session: Session, now: datetime) -> Sequence[str]:
+    if settings().mongodb_uri is None:
+        return []
+    from core.importers import mongodb  # its library is loaded by whoever has such a database
+
+    return mongodb.sync_due(session, now)
+
+
+def _sync(session: Session, key: str, now: datetime) -> dict[str, int]:
+    from core.importers import mongodb
+
+    return mongodb.sync_part(session, key, now)
+
+
 def _erase_words(session: Session, _key: str, now: datetime) -> dict[str, int]:
     return {"erased": unknown_people.erase_words(session, now=now)}
 
@@ -231,6 +246,7 @@ JOBS: tuple[Job, ...] = (
         lease=timedelta(minutes=5),
         again=NOW,
     ),
+    Job("sync of the platform", _sync_due, _sync, lease=timedelta(minutes=5), longest=timedelta(hours=12), again=NOW),
     Job("tidying", _leftovers_due, _tidy),
     Job("access review", _rights_gone, _settle_reviews, every=timedelta(minutes=15)),
     Job("accounts closed by students", grace.closings_due, _adopt, every=timedelta(minutes=5)),

@@ -24,6 +24,7 @@ NAMES = (
     "RESOCODE_CLOUDINARY_URL", "RESOCODE_CLOUDINARY_URL_FILE", "RESOCODE_CLOUDINARY_FOLDERS", "RESOCODE_CLOUDINARY_DELIVERY",
     "RESOCODE_STRIPE_KEY", "RESOCODE_STRIPE_KEY_FILE", "RESOCODE_STRIPE_API", "RESOCODE_STRIPE_REDACTION",
     "RESOCODE_MAIL_RATE",
+    "RESOCODE_MONGODB_URI", "RESOCODE_MONGODB_URI_FILE", "RESOCODE_MONGODB_DATABASE", "RESOCODE_MONGODB_MAPPING",
 )  # fmt: skip
 PLACEHOLDERS = ("kind", "id")
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -88,6 +89,9 @@ class Settings:
     backup_recipient: str | None
     backup_identity: Path
     mail_rate: int
+    mongodb_uri: str | None = field(repr=False)
+    mongodb_database: str | None
+    mongodb_mapping: Path | None
 
     @property
     def embedded(self) -> bool:
@@ -127,6 +131,11 @@ def _settings(values: tuple[str | None, ...]) -> Settings:
         backup_recipient=given.get("RESOCODE_BACKUP_RECIPIENT"),
         backup_identity=Path(given.get("RESOCODE_BACKUP_IDENTITY") or home / "keys" / "backups.age").absolute(),
         mail_rate=_rate(given, "RESOCODE_MAIL_RATE", 600),
+        mongodb_uri=_mongodb(given, "RESOCODE_MONGODB_URI"),
+        mongodb_database=given.get("RESOCODE_MONGODB_DATABASE"),
+        mongodb_mapping=Path(given["RESOCODE_MONGODB_MAPPING"]).absolute()
+        if given.get("RESOCODE_MONGODB_MAPPING")
+        else None,
     )
     if found.demo and not found.embedded:
         raise SettingsError("Demo mode works on the embedded database only. Unset RESOCODE_DEMO or DATABASE_URL.")
@@ -172,6 +181,30 @@ def _mail_server(given: Mapping[str, str], name: str) -> str | None:
     if value and not value.startswith(("smtp://", "smtps://")):
         raise SettingsError(f"{name} must begin with smtp:// (STARTTLS) or smtps://.", name=name)
     return value or None
+
+
+def _mongodb(given: Mapping[str, str], name: str) -> str | None:
+    """The address of the platform's database, from the variable or from the file that ``<name>_FILE`` names.
+
+    Outside this machine only with TLS, which ``mongodb+srv`` implies.
+    """
+    value = secret(given, name)
+    if value is None:
+        return None
+    scheme, found, rest = value.partition("://")
+    if not found or scheme not in ("mongodb", "mongodb+srv"):
+        raise SettingsError(f"{name} must begin with mongodb+srv:// or mongodb://.", name=name)
+    place, _, options = rest.partition("?")
+    hosts = [each.rpartition(":")[0] or each for each in place.partition("/")[0].rpartition("@")[2].split(",")]
+    asked = {pair.partition("=")[0].lower(): pair.partition("=")[2].lower() for pair in options.split("&")}
+    wanted = asked.get("tls", asked.get("ssl", "true" if scheme == "mongodb+srv" else "false"))
+    if wanted != "true" and not set(hosts) <= {*LOCAL, "[::1]"}:
+        raise SettingsError(
+            f"{name} leads to another machine without TLS. Add tls=true, or use mongodb+srv://.", name=name
+        )
+    if any(each in asked for each in ("tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames")):
+        raise SettingsError(f"{name} must not switch the check of certificates off.", name=name)
+    return value
 
 
 def secret(given: Mapping[str, str], name: str) -> str | None:
@@ -230,6 +263,8 @@ def _https(name: str, value: str) -> str:
     if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)):
         raise SettingsError(f"{name} must name an https:// address (http:// on this machine only).", name=name)
     return value.rstrip("/")
+
+
 def _rate(given: Mapping[str, str], name: str, default: int) -> int:
     value = given.get(name) or str(default)
     if not value.isdigit() or not 6 <= int(value) <= 600_000:

@@ -18,6 +18,7 @@ from core.models import (
     requests,
     staff,
     standing,
+    syncing,
 )
 from core.models.base import Base
 
@@ -36,4 +37,5 @@ __all__ = [
     "requests",
     "staff",
     "standing",
+    "syncing",
 ]

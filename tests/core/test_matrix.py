@@ -94,6 +94,9 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.erasure_finding": {},
     "privacy.erasure_certificate": {},
     "privacy.backup": {},
+    "privacy.sync_collection": {},
+    "privacy.sync_misfit": {},
+    "privacy.sync_gap": {},
     "privacy.transition": dict.fromkeys(EVERYONE, TRANSITIONS),
     "privacy.policy_version": dict.fromkeys(EVERYONE, 1),
     "privacy.audit_event": {},
@@ -119,7 +122,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
 KEY = {"privacy.artifact_part": "artifact_id", "platform.help_limit": "cohort_id", "platform.review_claim": "submission_id", "platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
        "privacy.audit_event": "seq", "privacy.audit_check": "checked_at", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
        "platform.student_profile": "student_id", "platform.visitor_device": "visitor_id", "privacy.transition": "kind",
-       "privacy.letter_template": "kind", "privacy.processor_health": "name",
+       "privacy.letter_template": "kind", "privacy.processor_health": "name", "privacy.sync_collection": "collection", "privacy.sync_gap": "collection",
        "platform.analytics_contribution": "student_id", "anon.method": "version", "anon.cell": "release_id", "anon.ledger": "seq"}  # fmt: skip
 
 
