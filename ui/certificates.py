@@ -22,6 +22,7 @@ def places(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 def remains(document: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What stays: what, why, until when; first what the law keeps, then what lies elsewhere."""
     kept = [(_data(each["table"]), each["why"], each["until"]) for each in document["kept"]]
+    kept += [(f"Records at {each['place']}", each["why"], each["until"]) for each in document.get("kept_elsewhere", [])]
     return kept + [(capitalized(each["what"]), each["why"], each["until"]) for each in document["remains"]]
 
 

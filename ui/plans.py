@@ -76,7 +76,10 @@ def table(document: dict[str, Any]) -> None:
 
 def lines_of(document: dict[str, Any]) -> list[Line]:
     """The plan in words: what goes, then what processors do, then what is held or stays, then what no erasure reaches."""
-    lines = [*_tables(document), *map(_processor, document.get("processors", []))]
+    processors = document.get("processors", [])
+    lines = [*_tables(document), *map(_processor, processors)]
+    lines += [Line(f"Records at {row['place']}", "keep", row["until"], row["place"], row["reason"])
+              for row in processors if row.get("reason") and not row.get("held")]  # fmt: skip
     lines.sort(key=lambda line: (line.action in ("keep", "hold"), line.data.startswith("Copies")))
     return lines + [
         Line(_begun(each["what"]), "keep", each["until"], "–", each["why"]) for each in document.get("remains", [])

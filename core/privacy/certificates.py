@@ -66,6 +66,7 @@ def _document(session: Session, erasure_id: uuid.UUID, number: str, now: datetim
         "erasure": {"id": str(erasure_id), "person": found.kind, "begun_at": _at(found.begun_at)},
         "places": [_place(step) for step in steps if step.what in ("database", "processor", "letter")],
         "kept": list(_kept(plan.document["rows"])),
+        "kept_elsewhere": list(_kept_elsewhere(plan.document["processors"])),
         "residue": _residue(session, steps, erasure_id),
         "remains": list(_remains(session, request, plan.document["remains"], erasure_id, now)),
         "audit": {"lines": lines, "head": head.hex()},
@@ -95,6 +96,13 @@ def _kept(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for row in rows:
         if row["action"] in ("keep", "blank") and row["reason"]:
             yield {"table": row["table"], "why": row["reason"], "until": row["until"], "emptied": list(row["columns"])}
+
+
+def _kept_elsewhere(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The processors that keep something because the law does: why, and until when."""
+    for row in rows:
+        if row["reason"]:
+            yield {"place": row["place"], "why": row["reason"], "until": row["until"]}
 
 
 def _residue(session: Session, steps: Sequence[ErasureStep], erasure_id: uuid.UUID) -> dict[str, Any]:

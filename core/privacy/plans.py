@@ -203,17 +203,20 @@ def _keeps(hold: StandingHold, fate: Fate) -> str:
 
 
 def _remote_row(processor: Processor, fate_of: tuple[Fate, ...], holds: tuple[StandingHold, ...]) -> PlanRow:
-    """A processor keeps the copies of what a hold keeps here; the rest of its part waits with them."""
+    """A processor keeps the copies of what a hold or the law keeps here, for as long; the rest of its part goes, or waits with them."""
     receives = [fate for fate in fate_of if processor.name in fate.processors]
     tables = {fate.table for fate in receives}
     held = tuple(sorted({hold.number for hold in holds if hold.table is None or hold.table in tables}))
     able = Capability.ERASE in processor.capabilities
+    kept = [fate for fate in receives if fate.action is Erasure.KEEP and fate.table.startswith("platform.")]
     return PlanRow(
         place=processor.name,
         table="",
         action=HELD if held else AUTOMATIC if able else BY_HAND,
         columns=tuple(sorted(processor.payload)),
         categories=tuple(sorted({category for fate in receives for category in fate.categories})),
+        reason=", ".join(dict.fromkeys(fate.reason for fate in kept)),
+        until=", ".join(dict.fromkeys(fate.until for fate in kept)),
         held=held,
     )
 

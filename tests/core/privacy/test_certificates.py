@@ -53,6 +53,8 @@ def test_what_is_certified_follows_from_the_steps_and_names_nobody(
         *((name, "proven") for name in ("Cloudinary", "MongoDB Atlas", "SMTP", "Vercel", "payment gateway")),
         ("last letter", "proven"), ("this database", "proven")]  # fmt: skip
     assert {each["table"] for each in told["kept"]} >= {"platform.payment"}
+    assert told["kept_elsewhere"] == [{"place": "payment gateway", "why": "commercial and tax law",
+                                       "until": "10 years after the end of the year of payment"}]  # fmt: skip
     assert told["residue"]["columns"] > 150
     until = {each["what"]: each["until"] for each in told["remains"]}
     assert until["copies in backups"] == (made.issued_at + timedelta(days=35)).date().isoformat()

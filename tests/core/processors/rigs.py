@@ -4,18 +4,21 @@ A new processor gets a rig here, and with it every test of test_contract.py. ``h
 no code with the processor.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import atexit
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import pytest
 from sqlalchemy import text
 
 from core import db
-from core.processors import cloudinary
+from core.processors import cloudinary, payments
 from core.processors.protocol import Processor
-from tests.cast import id_of
+from tests.cast import email_of, id_of
+from tests.doubles import stripe_gateway
 from tests.doubles.cloudinary_server import CLOUD, KEY, SECRET, Library
 from tests.doubles.wire import FAULTS, Wire, listening
 
@@ -123,4 +126,76 @@ def delivered_from(address: str) -> None:
             session.execute(text(moved), {"old": f"https://res.cloudinary.com/{CLOUD}", "new": address})
 
 
-RIGS = {"Cloudinary": cloudinary_rig}
+@dataclass
+class StripeRig:
+    """Stripe's library, a wire, and localstripe."""
+
+    wire: Wire
+    gateway: stripe_gateway.Gateway
+    name: str = "payment gateway"
+    faults: tuple[str, ...] = FAULTS
+    sent: frozenset[str] = payments.SENT
+    secret: str = stripe_gateway.KEY
+
+    def processor(self) -> Processor:
+        made = payments.made()
+        assert made
+        return made
+
+    def put(self, who: str) -> None:
+        self.pays(who, email_of(who))
+
+    def pays(self, who: str, email: str) -> str:
+        """A customer of this address, whose payment is in our records. Its id."""
+        customer = self.gateway.post("/v1/customers", email=email, name=who.title())["id"]
+        card = {"type": "card", "card[number]": "4242424242424242", "card[exp_month]": "12", "card[exp_year]": "2030", "card[cvc]": "123"}  # fmt: skip
+        method = self.gateway.post("/v1/payment_methods", **card)["id"]
+        self.gateway.post(f"/v1/payment_methods/{method}/attach", customer=customer)
+        paid = self.gateway.post("/v1/payment_intents", amount=900, currency="eur", customer=customer, payment_method=method, confirm="true")  # fmt: skip
+        with db.transaction("worker") as session:
+            session.execute(text("update platform.payment set gateway_ref = :ref where student_id = :id"),
+                            {"ref": paid["id"], "id": id_of(who)})  # fmt: skip
+        return str(customer)
+
+    def holds(self, who: str) -> bool:
+        return any(each["email"] == email_of(who) for each in self.gateway.customers())
+
+    def breaks(self, *faults: str, reading: bool = False) -> None:
+        if "refused" in faults:
+            self.wire.down()
+            return
+        self.wire.faults, self.wire.changes_only = list(faults), not reading
+
+    def mend(self) -> None:
+        self.wire.faults = []
+        if self.wire._server is None:
+            self.wire.up()
+
+    def left(self) -> tuple[set[str], str]:
+        return self.wire.sent(), self.wire.everything()
+
+
+@cache
+def gateway_address() -> str:
+    """One localstripe for all tests of this process; emptied before each."""
+    return exits.enter_context(stripe_gateway.localstripe())
+
+
+exits = ExitStack()
+atexit.register(exits.close)
+
+
+@contextmanager
+def stripe_rig(patch: pytest.MonkeyPatch) -> Iterator[StripeRig]:
+    gateway = stripe_gateway.Gateway(gateway_address())
+    stripe_gateway.empty(gateway.address)
+    with listening(gateway.wire()) as wire:
+        patch.setenv("RESOCODE_STRIPE_KEY", stripe_gateway.KEY)
+        patch.setenv("RESOCODE_STRIPE_API", wire.address)
+        yield StripeRig(wire, gateway)
+
+
+RIGS: dict[str, Callable[[pytest.MonkeyPatch], AbstractContextManager[Rig]]] = {
+    "Cloudinary": cloudinary_rig,
+    "payment gateway": stripe_rig,
+}
