@@ -13,6 +13,7 @@ Operations    status, worker_state
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
 Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
 Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings
+Standing      left_out, hidden_by_restriction, objects, standing_of
 By hand       step_counts, step_page, manual_step, manual_steps
 Audit         audit_page, audit_total, audit_state, audit_breaks, colleagues
 Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
@@ -220,6 +221,7 @@ from core.reads.reviews import (
     teachers,
 )
 from core.reads.search import Found, Hit, search
+from core.reads.standing import Decision, LeftOut, hidden_by_restriction, left_out, objects, standing_of
 from core.reads.students import Look, StudentCard, StudentEnrollment, student_card, who_looked
 from core.reads.timeline import LearningRecord, StudentRecord, TimelineEntry, student_record
 from core.reads.visitors import (
@@ -295,6 +297,7 @@ __all__ = [
     "Counts",
     "Cursor",
     "DeadJob",
+    "Decision",
     "DeskCounts",
     "EnrollmentFilter",
     "EnrollmentPage",
@@ -323,6 +326,7 @@ __all__ = [
     "LaterEnrollment",
     "LearningRecord",
     "LetterBack",
+    "LeftOut",
     "LetterRow",
     "LiveSession",
     "Look",
@@ -415,6 +419,7 @@ __all__ = [
     "funnel",
     "group_figures",
     "handed_on",
+    "hidden_by_restriction",
     "hold_counts",
     "hold_page",
     "holdable_tables",
@@ -424,11 +429,13 @@ __all__ = [
     "letters_back",
     "mail_figures",
     "mail_server",
+    "left_out",
     "manual_step",
     "manual_steps",
     "monthly_trend",
     "my_account",
     "next_closing",
+    "objects",
     "open_findings",
     "open_proposals",
     "outbox_page",
@@ -445,6 +452,7 @@ __all__ = [
     "review_page",
     "search",
     "set_aside_page",
+    "standing_of",
     "status",
     "step_counts",
     "step_page",

@@ -10,7 +10,7 @@ from core.errors import BadInput
 from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS
 from core.queries import SHORTEST_SEARCH, SORTS, Catalog, EnrollmentFilter, EnrollmentRow
 from core.settings import ROOT
-from ui import charts, export, guards, links, paging, search, states
+from ui import charts, export, guards, links, paging, search, standing, states
 from ui.actions import act
 from ui.cached import catalog, read
 from ui.clock import now
@@ -233,6 +233,7 @@ def listing(wanted: EnrollmentFilter) -> tuple[EnrollmentRow, ...]:
         )
     if 0 < len(wanted.search.strip()) < SHORTEST_SEARCH:
         st.caption(f"Type at least {SHORTEST_SEARCH} characters to search.")
+    standing.left_out(read(STAFF, queries.left_out).students, "student")
     if not total.count:
         states.nothing_found(
             "No enrollment matches",

@@ -11,7 +11,7 @@ from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import charts, export, guards, learning, links, oversight, states, workers
+from ui import charts, export, guards, learning, links, oversight, standing, states, workers
 from ui.cached import catalog, read
 from ui.clock import now
 from ui.tables import day, literal
@@ -171,6 +171,7 @@ def teaching(staff: Staff, moment: datetime) -> None:
     known = {cohort.id: cohort for cohort in cohorts}
     with grid.cell(column_span=2):
         chosen = help_today(staff, found, running, moment)
+        standing.objecting(found.objecting)
     with grid.cell():
         if chosen is not None:
             st.subheader("Student", anchor=False)

@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core import privacy_actions, queries
 from core.queries import MATRIX_SORTS, PAGE_STUDENTS, CohortStand, HelpList, Matrix, TaughtCohort, YearBefore
-from ui import charts, export, guards, learning, links, states
+from ui import charts, export, guards, learning, links, standing, states
 from ui.actions import act
 from ui.cached import catalog, read
 from ui.clock import now
@@ -49,6 +49,7 @@ def page(moment: datetime) -> None:
                                      label_visibility="collapsed")  # fmt: skip
     if not stand.students:
         nobody(cohort, stand)
+        standing.left_out(read(STAFF, queries.left_out, cohort_id=cohort.id).students, "student")
         return
     act(privacy_actions.record_cohort_view, cohort_id=cohort.id, purpose="progress")
     with states.loading(height=500):
@@ -58,6 +59,7 @@ def page(moment: datetime) -> None:
         matrix(cohort, stand, top, shown=str(shown), sort=ORDERS[str(order)])
     with grid.cell(column_span=2):
         needs_help(cohort, found, moment)
+        standing.objecting(found.objecting)
         certificates(cohort, moment)
         where_it_stands(cohort, stand, moment)
 
@@ -94,6 +96,7 @@ def matrix(cohort: TaughtCohort, stand: CohortStand, top: DeltaGenerator, *, sho
     with states.loading(height=400):
         found = read(STAFF, queries.cohort_matrix, cohort, sort=sort, page=number)
     st.subheader("Cohort by module", anchor=False, help=MATRIX_HELP)
+    standing.left_out(read(STAFF, queries.left_out, cohort_id=cohort.id).students, "student")
     with top:
         export.offer("progress", *exported(found, stand), note="The students of this page")
     if not stand.modules:

@@ -15,7 +15,7 @@ from core.models.staff import TEACHING_ROLES
 from core.queries import LearningRecord, Look, StudentRecord, TimelineEntry
 from core.settings import ROOT
 from core.words import isolated
-from ui import charts, export, guards, learning, links, states
+from ui import charts, export, guards, learning, links, standing, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -58,6 +58,8 @@ def page() -> None:
         view(student_id)
     except NotFound:
         act(privacy_actions.record_closed, kind="student", subject_id=student_id or uuid.UUID(int=0))
+        if standing.closed(STAFF, student_id=student_id):
+            return
         states.state("No such student", f"{NO_STUDENT} This attempt was logged.", icon="search_off", key="no_student")
 
 
@@ -83,6 +85,12 @@ def for_officer(student_id: uuid.UUID) -> None:
     act(privacy_actions.record_view, student_id=card.id, purpose="request")
     head(card.name, f"Account {card.account_status} · since {day(card.registered_at)} · open because of a request")
     contact(card)
+    st.subheader(
+        "What stands",
+        anchor=False,
+        help="Restrictions, objections and opt-outs of this person: since when, by whom, how they ended.",
+    )
+    standing.history(read(STAFF, queries.standing_of, student_id=card.id))
     who_looked(card.id)
 
 
@@ -243,7 +251,11 @@ def timeline(found: StudentRecord, record: LearningRecord) -> None:
         happened(record, names)
     with grid.cell(), st.container(border=True, gap="small"):
         row = needs.rows[0] if needs.rows else None
-        if row:
+        if read(STAFF, queries.objects, found.id):
+            st.markdown(
+                ":material/front_hand: **Not ordered by need of help**  \n:gray[:small[The student objects; no reasons are worked out.]]"
+            )
+        elif row:
             st.markdown("**Why this student needs help**")
             learning.reasons(row)
         else:

@@ -25,7 +25,7 @@ from core.queries import (
 )
 from core.settings import ROOT
 from core.words import isolated
-from ui import export, guards, links, paging, states, theme
+from ui import export, guards, links, paging, standing, states, theme
 from ui.actions import act
 from ui.cached import catalog, conversion, read
 from ui.clock import now
@@ -229,6 +229,7 @@ def listing(wanted: VisitorFilter, moment: datetime) -> tuple[VisitorRow, ...]:
         )
     if 0 < len(wanted.search.strip()) < SHORTEST_SEARCH:
         st.caption(f"Type at least {SHORTEST_SEARCH} characters to search.")
+    standing.left_out(read(STAFF, queries.left_out).visitors, "visitor")
     if not total.count:
         nothing(wanted)
         return ()
@@ -341,7 +342,8 @@ def one_visitor(visitor_id: uuid.UUID | None) -> None:
             raise NotFound("The address names no visitor.")
         card = read(staff, queries.visitor_card, visitor_id)
     except NotFound as error:
-        st.markdown(error.sentence)
+        if not standing.closed(staff, visitor_id=visitor_id):
+            st.markdown(error.sentence)
         return
     if st.session_state.pop("visitor_changed", False):
         st.rerun()  # the list behind the drawer, too

@@ -71,7 +71,7 @@ class Classroom:
         """Enroll somebody; return the name."""
         closed_at = ago(1) if closed else None
         self.add(p.Student, id=id_of(name), name=f"{name.title()} Example", email=f"{name}@students.example", registered_at=ago(200),
-                 account_status="closed" if closed else "open", closed_at=closed_at, email_hash=b"e", provider_hash=b"p", source="t")  # fmt: skip
+                 account_status="closed" if closed else "open", closed_at=closed_at, email_hash=name.encode(), provider_hash=name.encode(), source="t")  # fmt: skip
         self.enroll(name, enrolled=enrolled, withdrawn=withdrawn)
         return name
 

@@ -156,13 +156,15 @@ def _counted(session: Session, kind: str, now: datetime) -> dict[uuid.UUID, Grou
     return {row.program_id: Group(row.members, row.part, now) for row in found}
 
 
+# Whose data is restricted is kept and not used: not for these figures either.
+_FREE = "e.student_id not in (select privacy.restricted_students())"
 # Everybody who did not withdraw, of the cohorts that run today.
-_RUNNING = """
+_RUNNING = f"""
     with running as (
         select c.id, c.program_id, c.starts_on from platform.cohort c where c.starts_on <= :today and c.ends_on >= :today
     ), members as (
         select e.id, e.cohort_id, e.program_id from running c join platform.enrollment e on e.cohort_id = c.id
-        where e.enrolled_at <= :now and (e.withdrawn_at is null or e.withdrawn_at > :now)
+        where e.enrolled_at <= :now and (e.withdrawn_at is null or e.withdrawn_at > :now) and {_FREE}
     )"""
 # What happened in the last days, as of now: records moved to another time hold days to come.
 _ACTIVE = f"""{_RUNNING}, busy as (
@@ -190,14 +192,14 @@ _ON_PLAN = f"""{_RUNNING}, due as (
     select m.program_id, count(*)::int as members,
         (count(*) filter (where coalesce(d.modules, 0) >= u.modules))::int as part
     from members m join due u on u.cohort_id = m.cohort_id left join done d on d.enrollment_id = m.id group by 1"""
-_COMPLETED = """
+_COMPLETED = f"""
     select e.program_id, count(*)::int as members,
         (count(*) filter (where r.kind in ('pass', 'distinction') and r.decided_at <= :now))::int as part
     from platform.enrollment e join platform.cohort c on c.id = e.cohort_id
     left join platform.result r on r.enrollment_id = e.id
-    where e.status = 'ended' and c.ends_on < :today group by 1"""
+    where e.status = 'ended' and c.ends_on < :today and {_FREE} group by 1"""
 _WITHDRAWN = f"""{_RUNNING}
     select c.program_id, count(*)::int as members,
         (count(*) filter (where e.withdrawn_at <= :now))::int as part
-    from running c join platform.enrollment e on e.cohort_id = c.id and e.enrolled_at <= :now group by 1"""
+    from running c join platform.enrollment e on e.cohort_id = c.id and e.enrolled_at <= :now where {_FREE} group by 1"""
 _COUNTS = {"active": _ACTIVE, "on plan": _ON_PLAN, "completed": _COMPLETED, "withdrawn": _WITHDRAWN}

@@ -167,7 +167,11 @@ class NeedsHelp:
 
 @dataclass(frozen=True)
 class HelpList:
-    """Those who need help, most points first, up to a limit; counts are of all of them. ``handled`` are not in the others."""
+    """Those who need help, most points first, up to a limit; counts are of all of them. ``handled`` are not in the others.
+
+    ``objecting`` is how many of the students object to being ordered like this: they are in none of the other counts but
+    ``students`` and ``on_plan``.
+    """
 
     rows: tuple[NeedsHelp, ...]
     total: int
@@ -175,6 +179,7 @@ class HelpList:
     handled: int
     students: int
     on_plan: int
+    objecting: int = 0
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,8 @@ def cohort_stand(session: Session, cohort: TaughtCohort) -> CohortStand:
 def cohort_matrix(session: Session, cohort: TaughtCohort, *, sort: str = "behind", page: int = 1) -> Matrix:
     """Return one page of up to ``PAGE_STUDENTS`` students with their modules.
 
-    "behind": fewest modules done first, then who was active longest ago; "name": by name. A page past the last is empty.
+    "behind": fewest modules done first, then who was active longest ago, and last who objects to being ordered by need of help;
+    "name": by name. A page past the last is empty.
     """
     asked = {**_asked([cohort]), "limit": PAGE_STUDENTS, "offset": (page - 1) * PAGE_STUDENTS}
     found = session.execute(sql.MATRIX[sort], asked).all()
@@ -278,6 +284,7 @@ def who_needs_help(
         first.handled,
         first.students,
         first.on_plan,
+        first.objecting,
     )
 
 

@@ -81,6 +81,9 @@ STAND = text(f"""{_COHORTS}, heap as ({_MEMBERS.format(more="null::uuid as modul
     from whole w cross join gone g left join modules m on true left join by_module b on b.module_id = m.id
     order by m.position, m.id""")
 
+# Whoever objects is taught like everybody, and neither ordered nor marked by need of help.
+_OBJECTING = "any ((select staff.my_objecting())::uuid[])"
+
 MATRIX = {
     name: text(f"""{_COHORTS}, heap as ({_MEMBERS.format(more="0 as done, null::timestamptz as active")}
         union all {_PROGRESS.format(more=f"({_DONE})::int, {_ACTIVE}")}
@@ -96,7 +99,7 @@ MATRIX = {
     from page g join platform.student s on s.id = g.student_id
     order by {order}, g.enrollment_id""")
     for name, joined, order in (
-        ("behind", "", "g.done, g.active nulls first"),
+        ("behind", "", f"g.enrollment_id = {_OBJECTING}, g.done, g.active nulls first"),
         ("name", "join platform.student s on s.id = g.student_id", "lower(s.name)"),
     )
 }
@@ -186,7 +189,9 @@ HELP = text(f"""{_COHORTS}, heap as ({
             select h.handled_until, h.note, h.written_by, h.written_at from platform.help_note h
             where h.enrollment_id = r.id order by h.written_at desc, h.id desc limit 1
         ) n on true
-        where num_nonnulls(r.r_quiet, r.r_behind, r.r_failed, r.r_waiting, r.r_clicks) > 0 and not exists (
+        where num_nonnulls(r.r_quiet, r.r_behind, r.r_failed, r.r_waiting, r.r_clicks) > 0 and not r.id = {
+    _OBJECTING
+} and not exists (
             select from platform.result p where p.enrollment_id = r.id and p.kind in ('pass', 'distinction') and p.decided_at <= r.as_of
         )
     ), named as (
@@ -201,7 +206,8 @@ HELP = text(f"""{_COHORTS}, heap as ({
             (count(*) filter (where n.is_handled))::int as handled
         from named n
     ), whole as (
-        select count(*)::int as students, (count(*) filter (where m.done >= m.due))::int as on_plan from measured m
+        select count(*)::int as students, (count(*) filter (where m.done >= m.due))::int as on_plan,
+            (count(*) filter (where m.id = {_OBJECTING}))::int as objecting from measured m
     ), shown as (
         select * from named n
         where (cast(:only as uuid) is null or n.id = cast(:only as uuid)) and (cast(:kind as text) is null or case cast(:kind as text) when 'quiet' then n.r_quiet when 'behind' then n.r_behind

@@ -113,7 +113,7 @@ def add_people(session: Session, people: Iterable[Person]) -> None:
     known = list(people)
     students = [
         (each.id, each.name, f"{each.id}@students.example", each.level, "closed" if each.closed else "open",
-         _at(date(2024, 1, 1)), _at(date(2026, 1, 20)) if each.closed else None, b"e", b"p", "world")
+         _at(date(2024, 1, 1)), _at(date(2026, 1, 20)) if each.closed else None, each.id.bytes, each.id.bytes, "world")
         for each in known
     ]  # fmt: skip
     columns = ("id", "name", "email", "experience_level", "account_status", "registered_at", "closed_at", "email_hash",
