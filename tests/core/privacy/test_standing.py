@@ -183,7 +183,7 @@ def test_a_refused_objection_ends_but_never_for_marketing_on_compelling_grounds(
     filed = verified("object")
     with db.transaction("worker") as session:  # the platform was told already
         session.execute(
-            text("update privacy.propagation set state = 'done', done_at = :now where what = 'object'"), {"now": NOW}
+            text("update privacy.propagation set state = 'done', done_at = :now, proof = 'answered' where what = 'object'"), {"now": NOW}
         )
     act("refuse_request", "omar", now=LATER, reason=reason, words="Because.", **on(filed))
     assert not says("has_objected", "cleo")
@@ -220,9 +220,9 @@ def test_what_stands_follows_the_person_to_their_forms_and_their_next_address(ow
 def test_everything_survives_a_re_import(tmp_path: Path, owner: Connection) -> None:
     before = snapshot(owner, "ben")
     owner.commit()
-    restrict()
     file("opt_out")
     file("object")
+    restrict()
     sheet = tmp_path / "students.csv"
     with sheet.open("w", newline="") as handle:
         writer = csv.writer(handle)

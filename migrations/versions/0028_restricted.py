@@ -10,8 +10,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0026"
-down_revision = "0025"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 
@@ -99,6 +99,33 @@ language sql stable security definer set search_path = '' as $$
 $$;
 """
 
+ENDING = """
+-- As in 0025, with the states that a propagation has now: what a request had set going ends with its refusal or withdrawal; what was done elsewhere for it is to be undone there.
+create or replace function privacy.end_request(p_request privacy.request, p_at timestamptz, p_who uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    update privacy.restriction r set until = greatest(r.since, p_at), end_reason = p_request.state, ended_by = p_who
+    where r.request_id = p_request.id and r.until is null;
+    update privacy.objection o set until = greatest(o.since, p_at), end_reason = p_request.state, ended_by = p_who
+    where o.request_id = p_request.id and o.until is null;
+    -- marketing stays off for whoever objected, whatever the grounds against the rest are (GDPR 21(3))
+    update privacy.opt_out o set until = greatest(o.since, p_at), end_reason = p_request.state, ended_by = p_who
+    where o.request_id = p_request.id and o.until is null
+      and not (o.basis = 'objection' and p_request.outcome = 'compelling grounds');
+    insert into privacy.propagation (id, request_id, what, processor, planned_at)
+    select pg_catalog.gen_random_uuid(), d.request_id, d.undo, d.processor, p_at from (
+        select distinct p.request_id, p.processor, case p.what when 'marketing off' then 'marketing as before'
+            when 'object' then 'objection ended' else 'restriction ended' end as undo
+        from privacy.propagation p
+        where p.request_id = p_request.id and p.state in ('done', 'called') and p.what in ('marketing off', 'object', 'restrict')
+          and not (p.what = 'marketing off' and p_request.kind = 'object' and p_request.outcome = 'compelling grounds')
+    ) d on conflict do nothing;
+    update privacy.propagation p set state = 'canceled'
+    where p.request_id = p_request.id and p.state in ('planned', 'waiting') and p.planned_at < p_at and p.what in ('marketing off', 'object', 'restrict')
+      and not (p.what = 'marketing off' and p_request.kind = 'object' and p_request.outcome = 'compelling grounds');
+end $$;
+"""
+
 LISTS = """
 -- As in 0003, without whoever is restricted: scope first, then only the filters that are set. p_text is escaped for LIKE.
 create or replace function platform.enrollment_filter(
@@ -164,7 +191,7 @@ CALLERS = {
 
 def upgrade() -> None:
     """Apply."""
-    rights.functions(TEACHING + TOLD + LISTS, CALLERS)
+    rights.functions(TEACHING + TOLD + ENDING + LISTS, CALLERS)
     hidden = "id <> all ((select staff.my_closed())::uuid[])"
     rights.replace_app_reads("platform.enrollment",
                              f"({PROGRAM_STAFF} and not privacy.is_restricted(student_id)) or ({MY_COHORT} and {hidden})")  # fmt: skip
