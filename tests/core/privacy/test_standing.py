@@ -183,7 +183,10 @@ def test_a_refused_objection_ends_but_never_for_marketing_on_compelling_grounds(
     filed = verified("object")
     with db.transaction("worker") as session:  # the platform was told already
         session.execute(
-            text("update privacy.propagation set state = 'done', done_at = :now, proof = 'answered' where what = 'object'"), {"now": NOW}
+            text(
+                "update privacy.propagation set state = 'done', done_at = :now, proof = 'answered' where what = 'object'"
+            ),
+            {"now": NOW},
         )
     act("refuse_request", "omar", now=LATER, reason=reason, words="Because.", **on(filed))
     assert not says("has_objected", "cleo")
