@@ -123,6 +123,20 @@ begin
     update privacy.propagation p set state = 'canceled'
     where p.request_id = p_request.id and p.state in ('planned', 'waiting') and p.planned_at < p_at and p.what in ('marketing off', 'object', 'restrict')
       and not (p.what = 'marketing off' and p_request.kind = 'object' and p_request.outcome = 'compelling grounds');
+    update privacy.manual_step m set state = 'canceled' from privacy.propagation p
+    where p.request_id = p_request.id and p.state = 'canceled' and m.key = privacy.propagation_key(p) and m.state in ('open', 'attested');
+end $$;
+
+-- As in 0025, for the states that a letter has now: what is on its way when somebody opts out is told as it went.
+create or replace function privacy.refuse_marketing() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+    if (new.state in ('waiting', 'sending') or (tg_op = 'UPDATE' and new.state = 'sent' and old.state <> 'sending'))
+       and privacy.wants_no_marketing(new.student_id, new.visitor_id) then
+        raise exception 'This person wants no marketing mail, or is restricted: only letters about their rights and their account go out.'
+            using errcode = 'RS001';
+    end if;
+    return new;
 end $$;
 """
 
@@ -191,6 +205,7 @@ CALLERS = {
 
 def upgrade() -> None:
     """Apply."""
+    rights.let_definer("privacy.manual_step", "update")
     rights.functions(TEACHING + TOLD + ENDING + LISTS, CALLERS)
     hidden = "id <> all ((select staff.my_closed())::uuid[])"
     rights.replace_app_reads("platform.enrollment",

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from core import db, keys
 from core.errors import BadInput, Refused
 from core.importers.spreadsheets import import_sheet
-from core.privacy import standing
+from core.privacy import propagating, standing
 from tests.cast import NOW, ROLES, email_of, id_of, snapshot
 from tests.core.privacy.house_of_requests import DAY, act, file, lines, on, rows, staff, verified
 
@@ -53,6 +53,13 @@ def history(table: str, name: str) -> list[tuple[str, str | None]]:
 
 def planned(request_id: uuid.UUID) -> set[tuple[str, str, str]]:
     return set(rows("select what, processor, state from privacy.propagation where request_id = :id", id=request_id))
+
+
+def carry_out(request_id: uuid.UUID) -> None:
+    """As the worker does it: what no connection can becomes a manual step."""
+    with db.transaction("worker") as session:
+        for (step,) in rows("select id from privacy.propagation where request_id = :id", id=request_id):
+            propagating.pass_on(session, propagation_id=step, now=NOW)
 
 
 def tell_of_the_end(restriction: uuid.UUID) -> None:
@@ -199,9 +206,11 @@ def test_a_refused_objection_ends_but_never_for_marketing_on_compelling_grounds(
 
 def test_a_withdrawn_opt_out_ends_and_an_answered_one_stands() -> None:
     first, second = file("opt_out"), file("opt_out", **whose("vera"))
+    carry_out(first.request_id)
     act("withdraw_request", "omar", now=LATER, reason="by the person", **on(first))
     assert history("opt_out", "cleo") == [("asked", "withdrawn")]
     assert {each[2] for each in planned(first.request_id)} == {"canceled"}
+    assert {each[0] for each in rows("select state from privacy.manual_step")} == {"canceled"}
     act("answer_request", "omar", outcome="done by hand", evidence="Ticket 7.", **on(second))
     assert says("has_opted_out_visitor", "vera")
 
@@ -291,6 +300,19 @@ def test_python_and_database_agree_what_marketing_is() -> None:
     assert [kind for kind in known if rows("select privacy.is_marketing(:k)", k=kind) == [(True,)]] == list(
         standing.MARKETING
     )
+
+
+def test_what_is_on_its_way_is_told_as_it_went_and_nothing_else_leaves() -> None:
+    letter("cleo", "newsletter")
+    with db.transaction("worker") as session:
+        session.execute(
+            text("update privacy.outbox set state = 'sending', claim = gen_random_uuid() where kind = 'newsletter'")
+        )
+    file("opt_out")
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.outbox set state = 'sent', sent_at = :now, address = null, claim = null"
+                             " where kind = 'newsletter'"), {"now": LATER})  # fmt: skip
+    assert rows("select state from privacy.outbox where kind = 'newsletter'") == [("sent",)]
 
 
 def test_an_imported_history_stands_and_passes_nothing_on() -> None:
