@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -20,9 +21,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -37,6 +39,9 @@ from core.importers.seed import seed as load_seed
 from core.importers.spreadsheets import import_sheet
 from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
+from core.policy.evidence import State
+from core.policy.judging import judge
+from core.policy.promises import ledger_table
 from core.privacy import audit, audit_export, bounces, ledger, restore
 from core.settings import ROOT, settings
 from core.worker import Outcome, Worker, dry_run
@@ -64,6 +69,7 @@ for name, sub in (
 ):
     app.add_typer(sub, name=name)
 
+COLORS = {State.BROKEN: "bold red", State.AT_RISK: "yellow", State.NOT_PROVEN: "dim", State.HOLDS: "green"}
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -733,6 +739,42 @@ def policy_load() -> None:
     """Publish version one of the policy unless it is there."""
     with worker() as session:
         out.print(f"Policy {privacy_actions.publish_first_version(session, now=_now())} is in the database.")
+
+
+@policy_app.command("ledger")
+def policy_ledger() -> None:
+    """Print the ledger of promises as the table of docs/privacy.md."""
+    typer.echo(ledger_table(), nl=False)
+
+
+@policy_app.command("check")
+def policy_check(
+    as_json: Annotated[bool, typer.Option("--json", help="Print every promise with its evidence as JSON.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the result in the history, as the worker does.")
+    ] = False,
+) -> None:
+    """Run the check behind every promise now. Exit status 1 when one is broken. Writes nothing without --record."""
+    db.prepare()
+    with db.transaction("worker") as session:
+        if record:
+            privacy_actions.check_promises(session, now=_now())
+        else:
+            session.execute(text("set transaction read only"))
+        found = judge(session, now=_now())
+    if as_json:
+        rows = [
+            {"promise": each.promise.id, "clause": each.promise.clause, "text": each.promise.text, "state": str(each.state),
+             "evidence": [place.stored() for place in each.evidence]}
+            for each in found
+        ]  # fmt: skip
+        typer.echo(json.dumps({"at": _now().isoformat(), "promises": rows}, indent=2, ensure_ascii=False))
+    else:
+        for each in found:
+            out.print(f"[{COLORS[each.state]}]{each.state:<11}[/] {each.promise.id:<15} {escape(each.told.sentence)}")
+    counts = Counter(each.state for each in found)
+    if counts[State.BROKEN]:
+        raise AdminError(f"{counts[State.BROKEN]} of {len(found)} promises are broken.")
 
 
 @analytics_app.command("publish")

@@ -22,6 +22,7 @@ from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
 from core.privacy import (
     access_reviews,
+    alerts,
     audit,
     audit_seals,
     campaigns,
@@ -30,6 +31,7 @@ from core.privacy import (
     housekeeping,
     ledger,
     mail_by_rule,
+    promises,
     propagating,
     restore,
     sending,
@@ -234,6 +236,14 @@ def _settle_backups(session: Session, _key: str, now: datetime) -> dict[str, int
     return {"removed": backup.remove_expired(session, now=now), "recorded": backup.record(session, now=now)}
 
 
+def _check_promises(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return privacy_actions.check_promises(session, now=now)
+
+
+def _tell(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {alerts.deliver_alert(session, alert_id=uuid.UUID(key), now=now): 1}
+
+
 JOBS: tuple[Job, ...] = (
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
@@ -263,6 +273,8 @@ JOBS: tuple[Job, ...] = (
     Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW),
     Job("notices over", campaigns.reductions_due, _reduce_notices, every=timedelta(hours=1), again=NOW),
     Job("letters by mail", sending.lanes_due, _send, every=NOW, lease=timedelta(minutes=3), again=NOW),
+    Job("checks of promises", promises.checks_due, _check_promises, lease=timedelta(minutes=5), again=NOW),
+    Job("alerts", alerts.alerts_due, _tell, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),
 )

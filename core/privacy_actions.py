@@ -3,7 +3,7 @@
 Sessions   sign_in, redeem_ticket, live_session, refuse_session, confirm_identity, is_fresh, demand_fresh, sign_out
 Own sign-in  check_invitation, redeem_invitation, change_password, new_secret, address, set_up_codes, remove_codes
 Accounts   invite_staff, renew_code, reset_sign_in, propose_role, propose_enabling, propose_reset, decide_proposal,
-           disable_account, end_session, declare_single_admin, end_single_admin, needs_second_admin
+           disable_account, set_account_end, end_session, declare_single_admin, end_single_admin, needs_second_admin
 Assignments  add_assignment, end_assignment
 Access review  start_access_review, decide_right, settle_access_reviews
 Rescue     rescue_invite, rescue_reset, rescue_single_admin (the command line, for whoever has the machine)
@@ -29,6 +29,7 @@ Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, r
 Files      open_file, file_part, file_exists, drop_expired_files
 Figures    take_group_figures
 Policy     publish_first_version
+Promises   check_promises, ask_check, attest, withdraw_attestation, draw_sample, export_policy
 Learning   mark_handled, put_back, set_help_limits, take_review, give_review_back, record_cohort_view
 Releases   releases_due, publish_release, verify_releases
 
@@ -65,6 +66,7 @@ from core.privacy.contacts import (
     export_audit,
     export_certificate,
     export_list,
+    export_policy,
     export_report,
     record_closed,
     record_command_refusal,
@@ -132,6 +134,7 @@ from core.privacy.manual_steps import (
 )
 from core.privacy.outbox import LetterReceipt, cancel_letter, mark_sent_by_hand, retry_letter
 from core.privacy.plans import Plan, PlanRow, plan_for
+from core.privacy.promises import ask_check, attest, check_promises, draw_sample, withdraw_attestation
 from core.privacy.publication import publish_first_version
 from core.privacy.quarantine import DISCARD_REASONS, LET_IN_REASONS, discard, judge_finding, let_in, open_quarantined
 from core.privacy.releases import publish_release, releases_due, verify_releases
@@ -189,6 +192,7 @@ from core.privacy.staff_accounts import (
     propose_role,
     renew_code,
     reset_sign_in,
+    set_account_end,
 )
 from core.privacy.staffing import (
     add_staff,
@@ -264,11 +268,13 @@ __all__ = [
     "answer_request",
     "approve_deletion",
     "approve_deletions",
+    "ask_check",
     "ask_early",
     "ask_identity",
     "assign",
     "assign_visitor",
     "assignments",
+    "attest",
     "attest_manual_step",
     "attest_shown",
     "begin_campaign",
@@ -278,6 +284,7 @@ __all__ = [
     "change_role",
     "check_audit",
     "check_invitation",
+    "check_promises",
     "close_account",
     "compare_with_ledger",
     "confirm_identity",
@@ -292,6 +299,7 @@ __all__ = [
     "disable_staff",
     "discard",
     "draft_letter",
+    "draw_sample",
     "drop_expired_files",
     "edit_wording",
     "enable_staff",
@@ -301,6 +309,7 @@ __all__ = [
     "export_audit",
     "export_certificate",
     "export_list",
+    "export_policy",
     "export_report",
     "extend_answer",
     "file_exists",
@@ -374,6 +383,7 @@ __all__ = [
     "reveal_visitors",
     "review_hold",
     "send_back",
+    "set_account_end",
     "set_help_limits",
     "set_next_contact",
     "set_up_codes",
@@ -390,6 +400,7 @@ __all__ = [
     "take_request",
     "take_review",
     "verify_releases",
+    "withdraw_attestation",
     "withdraw_request",
     "wording",
     "write_letter",

@@ -20,6 +20,8 @@ Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_ne
 Reviews       review_page, review_counts, teachers
 Timeline      student_record
 Figures       group_figures
+Promises      policy_text, policy_board, worst_promise, promise_history, attestations, attestation_owners, promise_alerts,
+              sample_draws, sampled_requests
 Analytics     released_figures, unavailable_filters, cohort_figures, compare_programs, latest_changes, analytics_state, next_closing
 
 A read takes a ``Session`` that says who asks (core.db.transaction), never commits, and returns frozen rows. To add one:
@@ -147,6 +149,24 @@ from core.reads.manual_steps import (
 )
 from core.reads.operations import Counts, DeadJob, KindOfJob, Status, WorkerState, status, worker_state
 from core.reads.overview import CohortStart, House, ProgramDay, PromiseCounts, Week, house, program_day, promise_counts
+from core.reads.policy import (
+    AlertRow,
+    AttestationRow,
+    Board,
+    Draw,
+    PromiseRow,
+    SampledRequest,
+    StateChange,
+    attestation_owners,
+    attestations,
+    policy_board,
+    policy_text,
+    promise_alerts,
+    promise_history,
+    sample_draws,
+    sampled_requests,
+    worst_promise,
+)
 from core.reads.progress import (
     MATRIX_SORTS,
     PAGE_STUDENTS,
@@ -267,17 +287,20 @@ __all__ = [
     "AccountFilter",
     "AccountPage",
     "AccountRow",
+    "AlertRow",
     "AnalyticsState",
     "Answer",
     "AnswerDays",
     "AssignmentCursor",
     "AssignmentPage",
     "AssignmentRow",
+    "AttestationRow",
     "AuditFilter",
     "AuditLine",
     "AuditPage",
     "AuditState",
     "AuditTotal",
+    "Board",
     "BrakeRow",
     "Break",
     "CampaignRow",
@@ -299,6 +322,7 @@ __all__ = [
     "DeadJob",
     "Decision",
     "DeskCounts",
+    "Draw",
     "EnrollmentFilter",
     "EnrollmentPage",
     "EnrollmentRow",
@@ -343,6 +367,7 @@ __all__ = [
     "PlanRead",
     "ProgramDay",
     "PromiseCounts",
+    "PromiseRow",
     "ProofCounts",
     "ProposalRow",
     "Question",
@@ -360,8 +385,10 @@ __all__ = [
     "ReviewCursor",
     "ReviewItem",
     "ReviewPage",
+    "SampledRequest",
     "SetAsideRecord",
     "Share",
+    "StateChange",
     "Status",
     "Step",
     "StepCounts",
@@ -393,6 +420,8 @@ __all__ = [
     "answer_days",
     "assignable",
     "assignment_page",
+    "attestation_owners",
+    "attestations",
     "audit_breaks",
     "audit_page",
     "audit_state",
@@ -440,9 +469,13 @@ __all__ = [
     "open_proposals",
     "outbox_page",
     "oversight",
+    "policy_board",
+    "policy_text",
     "program_day",
     "program_team",
+    "promise_alerts",
     "promise_counts",
+    "promise_history",
     "proof_counts",
     "released_figures",
     "request_page",
@@ -450,6 +483,8 @@ __all__ = [
     "review_counts",
     "review_items",
     "review_page",
+    "sample_draws",
+    "sampled_requests",
     "search",
     "set_aside_page",
     "standing_of",
@@ -474,6 +509,7 @@ __all__ = [
     "who_needs_help",
     "wording_versions",
     "worker_state",
+    "worst_promise",
     "year_before",
     "year_report",
 ]

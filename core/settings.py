@@ -25,6 +25,7 @@ NAMES = (
     "RESOCODE_STRIPE_KEY", "RESOCODE_STRIPE_KEY_FILE", "RESOCODE_STRIPE_API", "RESOCODE_STRIPE_REDACTION",
     "RESOCODE_MAIL_RATE",
     "RESOCODE_MONGODB_URI", "RESOCODE_MONGODB_URI_FILE", "RESOCODE_MONGODB_DATABASE", "RESOCODE_MONGODB_MAPPING",
+    "RESOCODE_ALERT_MAIL", "RESOCODE_ALERT_WEBHOOK",
 )  # fmt: skip
 PLACEHOLDERS = ("kind", "id")
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -66,6 +67,7 @@ class Settings:
     ``ledger`` is the folder of the erasure ledger, outside the database and its backups (core.privacy.ledger).
     ``backups`` is the folder of backups; ``backup_recipient`` the public key they are encrypted to, None: that of the file
     ``backup_identity``, which restoring needs (core.backup).
+    ``alert_mail`` and ``alert_webhook`` are told when a promise is broken, and when it is not any more.
     ``platform_url`` is the template of the platform's own pages (core.links), or None: then no page links there.
     ``mail_rate``: letters a minute, of all workers together.
     """
@@ -92,6 +94,8 @@ class Settings:
     mongodb_uri: str | None = field(repr=False)
     mongodb_database: str | None
     mongodb_mapping: Path | None
+    alert_mail: tuple[str, ...]
+    alert_webhook: str | None
 
     @property
     def embedded(self) -> bool:
@@ -136,6 +140,8 @@ def _settings(values: tuple[str | None, ...]) -> Settings:
         mongodb_mapping=Path(given["RESOCODE_MONGODB_MAPPING"]).absolute()
         if given.get("RESOCODE_MONGODB_MAPPING")
         else None,
+        alert_mail=_addresses(given, "RESOCODE_ALERT_MAIL"),
+        alert_webhook=_webhook(given, "RESOCODE_ALERT_WEBHOOK"),
     )
     if found.demo and not found.embedded:
         raise SettingsError("Demo mode works on the embedded database only. Unset RESOCODE_DEMO or DATABASE_URL.")
@@ -270,6 +276,23 @@ def _rate(given: Mapping[str, str], name: str, default: int) -> int:
     if not value.isdigit() or not 6 <= int(value) <= 600_000:
         raise SettingsError(f"{name} must be letters a minute, between 6 and 600000, not {value!r}.", name=name)
     return int(value)
+
+
+def _addresses(given: Mapping[str, str], name: str) -> tuple[str, ...]:
+    listed = tuple(each.strip() for each in given.get(name, "").split(",") if each.strip())
+    if any("@" not in each[1:-1] or not each.isprintable() or " " in each for each in listed):
+        raise SettingsError(f"{name} must be e-mail addresses, with commas between.", name=name)
+    return listed
+
+
+def _webhook(given: Mapping[str, str], name: str) -> str | None:
+    value = given.get(name)
+    address = urlsplit(value or "")
+    if value and not (
+        address.hostname and (address.scheme == "https" or (address.scheme == "http" and address.hostname in LOCAL))
+    ):
+        raise SettingsError(f"{name} must begin with https:// (http:// on this machine only).", name=name)
+    return value or None
 
 
 def _switch(given: Mapping[str, str], name: str) -> bool:

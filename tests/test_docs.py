@@ -62,6 +62,12 @@ def test_the_table_of_audit_lines_is_up_to_date() -> None:
     assert DOCS["audit.md"] == table_of_events(), "run: python -m core audit events > docs/audit.md"
 
 
+def test_the_ledger_of_promises_is_up_to_date() -> None:
+    from core.policy.promises import ledger_table
+
+    assert ledger_table() in DOCS["privacy.md"], "put there what `python -m core policy ledger` prints"
+
+
 def test_links_between_the_docs_lead_somewhere() -> None:
     for folder, files in (
         (ROOT, [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]),

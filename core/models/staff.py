@@ -29,6 +29,7 @@ _SHORT = about(reaches="", erasure=Erasure.NONE)
 
 class StaffMember(Base):
     """Someone who may sign in. ``password_hash`` is bcrypt over a keyed hash (core.privacy.passwords); None: no password yet.
+    ``ends_at``: from then on it is as good as disabled; an auditor's account always has one (migration 0031).
     ``totp_secret`` is encrypted (core.privacy.totp); ``totp_step`` is the last half minute whose one-time code was used."""
 
     __tablename__ = "staff_member"
@@ -46,6 +47,7 @@ class StaffMember(Base):
     password_since: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
     created_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
     disabled_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
+    ends_at: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))
     demo: Mapped[bool] = mapped_column(server_default="false", info=technical())
     totp_secret: Mapped[bytes | None] = mapped_column(info=label(Category.STAFF))
     totp_since: Mapped[datetime | None] = mapped_column(info=label(Category.STAFF))

@@ -94,6 +94,7 @@ class Action(StrEnum):
     )
     STAFF_ADDED = "staff added", "An account was made.", "role"
     STAFF_DISABLED = "staff disabled", "An account was closed; its sessions ended.", "reason"
+    ACCOUNT_END_SET = "account end set", "It was set until when an account signs in, or that it has no end.", "last_day"
     STAFF_ENABLED = "staff enabled", "A closed account was opened again."
     ROLE_CHANGED = "role changed", "An account got another role; its sessions ended.", "before", "after"
     ASSIGNED = "cohort assigned", "The learning data of a cohort was opened to an account.", "cohort"
@@ -163,6 +164,24 @@ class Action(StrEnum):
     )
     IMPORTED = "records imported", "Records were brought in.", "source", "rows"
     POLICY_PUBLISHED = "policy published", "A version of the privacy policy was put in force.", "version"
+    CHECK_ASKED = "check of promises asked for", "Somebody ordered a run of all checks before its hour."
+    PROMISE_ATTESTED = (
+        "promise attested",
+        "Somebody vouched for a promise in a place that no program can see; the subject answers for it.",
+        "promise",
+        "place",
+        "until",
+    )
+    ATTESTATION_WITHDRAWN = "attestation withdrawn", "An attestation was taken back.", "promise", "place"
+    ALERT_TOLD = (
+        "alert told",
+        "Receivers were told that a promise is broken, or not any more.",
+        "promise",
+        "kind",
+        "channel",
+        "became",
+    )
+    SAMPLE_DRAWN = "sample drawn", "A random sample of closed requests was drawn, by its seed.", "seed", "size"
     REQUEST_FILED = (
         "request filed",
         "Somebody here wrote down what a person asked for.",

@@ -118,3 +118,17 @@ def export_report(session: Session, *, year: int, content: bytes, rows: int, by:
     secret = add_file(session, session_id=by.session_id, name=name, media_type=HTML, content=content, now=now)
     append(session, Action.LIST_EXPORTED, now=now, what=f"yearly report {year}", rows=rows)
     return secret
+
+
+def export_policy(session: Session, *, name: str, content: bytes, rows: int, by: Staff, now: datetime) -> str:
+    """Let a page about the promises, a sample or the processing record leave, to be printed: nobody's rows; return the link's secret.
+
+    Raises Refused for a role that they are not open to.
+    """
+    identify(session, staff_id=by.id, session_id=by.session_id)
+    if by.role not in MAY_REPORT:
+        raise Refused("The promises and their evidence open to privacy officers, auditors and admins.", role=by.role)
+    kind = HTML if name.endswith(".html") else "application/json"
+    secret = add_file(session, session_id=by.session_id, name=name, media_type=kind, content=content, now=now)
+    append(session, Action.LIST_EXPORTED, now=now, what=name, rows=rows)
+    return secret

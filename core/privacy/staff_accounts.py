@@ -9,7 +9,7 @@ verb's answer is what an outbox carries, in the same transaction.
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -143,6 +143,19 @@ def disable_account(session: Session, *, staff_id: uuid.UUID, reason: str, by: S
     _one_of(reason, DISABLE_REASONS)
     ask(session, "staff.disable(:staff, :now)", staff=staff_id, now=now)
     append(session, Action.STAFF_DISABLED, now=now, subject_kind="staff", subject_id=staff_id, reason=reason)
+
+
+@guarded
+def set_account_end(session: Session, *, staff_id: uuid.UUID, last_day: date | None, by: Staff, now: datetime) -> None:
+    """Let an account end with a day (included, UTC); None: it has no end, which an auditor's always has.
+
+    Raises BadInput for a day that is past or more than a year ahead, NotFresh, and Refused for other roles or one's own account.
+    """
+    _begin(session, by, now)
+    ends = datetime.combine(last_day + timedelta(days=1), datetime.min.time(), UTC) if last_day else None
+    ask(session, "staff.set_end(:staff, :ends, :now)", staff=staff_id, ends=ends, now=now)
+    told = last_day.isoformat() if last_day else None
+    append(session, Action.ACCOUNT_END_SET, now=now, subject_kind="staff", subject_id=staff_id, last_day=told)
 
 
 def end_session(session: Session, *, session_id: uuid.UUID, by: Staff, now: datetime) -> bool:

@@ -97,6 +97,10 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.sync_collection": {},
     "privacy.sync_misfit": {},
     "privacy.sync_gap": {},
+    **{
+        f"privacy.{table}": {}
+        for table in ("check_run", "promise_state", "promise_check", "attestation", "promise_alert", "sample_draw")
+    },
     "privacy.transition": dict.fromkeys(EVERYONE, TRANSITIONS),
     "privacy.policy_version": dict.fromkeys(EVERYONE, 1),
     "privacy.audit_event": {},
@@ -119,7 +123,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "anon.ledger": dict.fromkeys(EVERYONE, len(cast.RELEASES)),
     "anon.cell": dict.fromkeys(EVERYONE, sum(len(cells) for told in cast.RELEASES.values() for cells in told.values())),
 }
-KEY = {"privacy.artifact_part": "artifact_id", "platform.help_limit": "cohort_id", "platform.review_claim": "submission_id", "platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
+KEY = {"privacy.promise_state": "promise", "privacy.artifact_part": "artifact_id", "platform.help_limit": "cohort_id", "platform.review_claim": "submission_id", "platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
        "privacy.audit_event": "seq", "privacy.audit_check": "checked_at", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
        "platform.student_profile": "student_id", "platform.visitor_device": "visitor_id", "privacy.transition": "kind",
        "privacy.letter_template": "kind", "privacy.processor_health": "name", "privacy.sync_collection": "collection", "privacy.sync_gap": "collection",
@@ -225,6 +229,8 @@ def test_the_app_role_changes_nothing_directly(table: str) -> None:
         "privacy.artifact": {"insert"},  # evidence, for privacy officers: test_artifacts.py
         "privacy.artifact_part": {"insert"},
         **{f"privacy.{table}": {"insert"} for table in ("restriction", "objection", "opt_out")},  # test_standing.py
+        "privacy.check_run": {"insert"},  # an order, and an attestation in one's own name: test_promises.py
+        "privacy.attestation": {"insert"},
         "privacy.audit_seal": {"insert"},  # a break that the newest check found, in one's own name: test_audit_seals.py
         "privacy.processor_record": {"insert"},  # for admins, in their own name: test_register.py
     }  # fmt: skip

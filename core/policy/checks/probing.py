@@ -1,0 +1,115 @@
+"""Live probes: the dashboard's own database role, in the name of real members of staff, sees exactly what the matrix says.
+
+Danger: a policy of row-level security is loosened and nobody notices, because the screens look the same. Principle: what may be
+seen is tried, not read from a definition. Mechanism: a connection of the dashboard's role in a transaction that cannot write says
+it is a member (``app.staff_id``), and asks each table whether there is a row that this member must not see. Up to 25 members of
+each role are tried in a run, others the next day; nothing that was read is kept but "yes" or "no".
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
+
+from core import db
+from core.models.data_map import data_map
+from core.models.ways import PERSONS, ways_to
+from core.policy.checks.asking import rows
+
+OF_EACH_ROLE = 25
+MEMBERS = """
+select m.id, m.role, coalesce(array_agg(a.cohort_id) filter (where a.id is not null and m.role in ('instructor', 'mentor')), '{}')
+from staff.staff_member m
+left join staff.assignment a on a.staff_id = m.id
+    and (now() at time zone 'UTC')::date between a.starts_on and coalesce(a.ends_on, 'infinity')
+where m.disabled_at is null
+group by m.id order by m.role, md5(m.id::text || :salt)"""
+QUESTION = "select exists (select from {table} where {rule})"
+PEOPLE = frozenset(("platform.student", "platform.student_profile", "platform.visitor"))
+OPEN_REQUEST = (
+    "{key} not in (select r.{person}_id from privacy.request r where r.closed_at is null and r.{person}_id is not null)"
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """Somebody in whose name the database is asked; ``cohorts`` are those assigned today."""
+
+    id: uuid.UUID | None
+    role: str
+    cohorts: tuple[uuid.UUID, ...] = ()
+
+
+def members(session: Session, now: datetime) -> list[Member]:
+    """Return up to 25 members of each role, another choice every day; and nobody, and somebody who does not exist."""
+    found: dict[str, list[Member]] = {}
+    for row in rows(session, MEMBERS, salt=f"{now:%Y-%m-%d}"):
+        found.setdefault(row[1], []).append(Member(row[0], row[1], tuple(row[2])))
+    chosen = [member for of_role in found.values() for member in of_role[:OF_EACH_ROLE]]
+    return [*chosen, Member(None, "nobody"), Member(uuid.uuid4(), "an unknown account")]
+
+
+def learning_tables() -> tuple[str, ...]:
+    """Return the tables that hold what belongs to an enrollment: learning data, by the labels."""
+    return tuple(sorted({each.table for each in data_map() if each.reaches == "enrollment_id"}))
+
+
+def person_tables() -> frozenset[str]:
+    """Return every table with rows about a student or visitor."""
+    return frozenset(table for person in PERSONS for table in ways_to(person))
+
+
+def forbidden(member: Member) -> dict[str, str]:
+    """Return table → condition of the rows that a member must not see, for every table about people.
+
+    This is the matrix of who sees what (docs/privacy.md): a table that nobody thought of here is closed to everybody but
+    privacy officers, who work on requests, and then only if it is one of theirs.
+    """
+    learning, tables = set(learning_tables()), person_tables()
+    allowed: Mapping[str, str]
+    if member.role == "program_staff":
+        allowed = dict.fromkeys(PEOPLE | {"platform.enrollment", "platform.follow_up"}, "false")
+    elif member.role in ("instructor", "mentor"):
+        not_mine = "not (cohort_id = any(:cohorts))"
+        of_nobody = "id not in (select e.student_id from platform.enrollment e where e.cohort_id = any(:cohorts))"
+        allowed = {**dict.fromkeys(learning | {"platform.enrollment"}, not_mine), "platform.student": of_nobody}
+    elif member.role == "privacy_officer":
+        allowed = {
+            **{table: "false" for table in tables if table.startswith("privacy.")},
+            "platform.student": OPEN_REQUEST.format(key="id", person="student"),
+            "platform.student_profile": OPEN_REQUEST.format(key="student_id", person="student"),
+            "platform.visitor": OPEN_REQUEST.format(key="id", person="visitor"),
+        }
+    else:
+        allowed = {}
+    return {table: allowed.get(table, "true") for table in sorted(tables)}
+
+
+def seen(member: Member, asked: Mapping[str, str]) -> list[str]:
+    """Return the tables in which a member sees a row that fulfils the condition. A refused table shows nothing."""
+    with db.transaction("app", staff_id=member.id) as session:
+        session.execute(text("set transaction read only"))
+        return [table for table, rule in asked.items() if rule != "false" and _is_seen(session, table, rule, member)]
+
+
+def _is_seen(session: Session, table: str, rule: str, member: Member) -> bool:
+    values = {"cohorts": list(member.cohorts)} if ":cohorts" in rule else {}
+    try:
+        with session.begin_nested():
+            return bool(session.scalar(text(QUESTION.format(table=table, rule=rule)), values))
+    except ProgrammingError as error:
+        if "permission denied" in str(error.orig):
+            return False
+        raise
+
+
+def of_roles(found: Iterable[Member]) -> str:
+    """Return who was asked in words: ``2 admins, 1 auditor …``."""
+    counts: dict[str, int] = {}
+    for member in found:
+        counts[member.role] = counts.get(member.role, 0) + 1
+    return ", ".join(f"{count} {role.replace('_', ' ')}" for role, count in counts.items())
