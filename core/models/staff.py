@@ -29,7 +29,7 @@ _SHORT = about(reaches="", erasure=Erasure.NONE)
 
 class StaffMember(Base):
     """Someone who may sign in. ``password_hash`` is bcrypt over a keyed hash (core.privacy.passwords); None: no password yet.
-    ``ends_at``: from then on it is as good as disabled; an auditor's account always has one (migration 0031).
+    ``ends_at``: from then on it is as good as disabled; an auditor's account always has one (migration 0032).
     ``totp_secret`` is encrypted (core.privacy.totp); ``totp_step`` is the last half minute whose one-time code was used."""
 
     __tablename__ = "staff_member"

@@ -10,8 +10,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0031"
-down_revision = "0030"
+revision = "0032"
+down_revision = "0031"
 branch_labels = None
 depends_on = None
 
