@@ -25,7 +25,9 @@ from core.privacy import (
     alerts,
     audit,
     audit_seals,
+    below_age,
     campaigns,
+    consent_watch,
     erasure,
     grace,
     housekeeping,
@@ -244,6 +246,34 @@ def _tell(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {alerts.deliver_alert(session, alert_id=uuid.UUID(key), now=now): 1}
 
 
+def _close_below_age(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"closed": below_age.close_below_age(session, student_id=uuid.UUID(key), now=now)}
+
+
+def _mend_below_age(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"opened": below_age.mend(session, request_id=uuid.UUID(key), now=now)}
+
+
+def _lapse(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"lapsed": consent_watch.lapse(session, student_id=uuid.UUID(key), now=now)}
+
+
+def _settle_age(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"settled": consent_watch.settle(session, student_id=uuid.UUID(key), now=now)}
+
+
+def _make_records(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return {"made": consent_watch.make_records(session, now=now)}
+
+
+def _drop_guardians(session: Session, _key: str, now: datetime) -> dict[str, int]:
+    return {"erased": consent_watch.drop_guardians(session, now=now)}
+
+
+def _write_round(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return consent_watch.write_round(session, round_id=uuid.UUID(key), now=now)
+
+
 JOBS: tuple[Job, ...] = (
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
@@ -261,6 +291,13 @@ JOBS: tuple[Job, ...] = (
     Job("access review", _rights_gone, _settle_reviews, every=timedelta(minutes=15)),
     Job("accounts closed by students", grace.closings_due, _adopt, every=timedelta(minutes=5)),
     Job("signs of life in grace", grace.signs_of_life_due, _heed, every=timedelta(minutes=5)),
+    Job("below the minimum age", below_age.found_due, _close_below_age),
+    Job("not below the minimum age", below_age.mended_due, _mend_below_age),
+    Job("consent that lapses", consent_watch.lapses_due, _lapse),
+    Job("restricted for age", consent_watch.restrictions_due, _settle_age),
+    Job("consent records", consent_watch.records_missing, _make_records, every=timedelta(minutes=15)),
+    Job("guardians not needed", consent_watch.guardians_due, _drop_guardians, every=timedelta(minutes=15)),
+    Job("letters about consent", consent_watch.rounds_due, _write_round, again=NOW),
     Job("approved plans", grace.plans_due, _recheck, every=timedelta(minutes=15)),
     Job("acknowledgements", grace.acknowledgements_due, _acknowledge),
     Job("erasures", erasure.erasures_due, _erase, again=NOW, failed=erasure.note_failure),

@@ -22,6 +22,8 @@ Restore    compare_with_ledger
 Letters    wording, fillable, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, retry_letter
 Notices    begin_campaign, pause_campaign, resume_campaign, cancel_campaign, attest_shown,
            follow_up_campaign
+Consent    find_consent, reveal_consent, declare_age, request_consent, enter_consent, open_evidence, verify_consent, refuse_consent,
+           withdraw_consent, ask_ages, remind_silent
 Plans      plan_for, holds_on
 Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step, reveal_step_person
@@ -62,6 +64,24 @@ from core.privacy.campaigns import (
     resume_campaign,
 )
 from core.privacy.codes import address, new_secret
+from core.privacy.consent import (
+    CONSENT_REFUSALS,
+    DECLARED,
+    WITHDRAWN_BY,
+    ConsentReceipt,
+    SeenStudent,
+    ask_ages,
+    declare_age,
+    enter_consent,
+    find_consent,
+    open_evidence,
+    refuse_consent,
+    remind_silent,
+    request_consent,
+    reveal_consent,
+    verify_consent,
+    withdraw_consent,
+)
 from core.privacy.contacts import (
     export_audit,
     export_certificate,
@@ -123,6 +143,7 @@ from core.privacy.learning import (
     take_review,
 )
 from core.privacy.letters import KINDS as LETTER_KINDS
+from core.privacy.letters import OTHERS as OTHER_LETTERS
 from core.privacy.letters import WORDINGS, Letter, Wording, draft_letter, edit_wording, fillable, wording, write_letter
 from core.privacy.mail_kinds import NOTICES
 from core.privacy.manual_steps import (
@@ -221,6 +242,8 @@ __all__ = [
     "APPROVALS",
     "AUDIENCES",
     "BRAKE_REASONS",
+    "CONSENT_REFUSALS",
+    "DECLARED",
     "DISABLE_REASONS",
     "DISCARD_REASONS",
     "EXTENSIONS",
@@ -229,6 +252,7 @@ __all__ = [
     "LET_IN_REASONS",
     "LONGEST_NOTE",
     "NOTICES",
+    "OTHER_LETTERS",
     "PAUSES",
     "REACTIVATIONS",
     "REFUSALS",
@@ -239,10 +263,12 @@ __all__ = [
     "SEND_BACKS",
     "VERDICTS",
     "WITHDRAWALS",
+    "WITHDRAWN_BY",
     "WORDINGS",
     "Action",
     "BulkReceipt",
     "CampaignReceipt",
+    "ConsentReceipt",
     "Filed",
     "FoundPerson",
     "HoldableRecord",
@@ -255,6 +281,7 @@ __all__ = [
     "PlanRow",
     "PlanShown",
     "Receipt",
+    "SeenStudent",
     "SignedIn",
     "Staff",
     "StandingHold",
@@ -269,6 +296,7 @@ __all__ = [
     "approve_deletion",
     "approve_deletions",
     "ask_check",
+    "ask_ages",
     "ask_early",
     "ask_identity",
     "assign",
@@ -292,6 +320,7 @@ __all__ = [
     "confirm_seal",
     "decide_proposal",
     "decide_right",
+    "declare_age",
     "declare_single_admin",
     "declare_single_officer",
     "demand_fresh",
@@ -306,6 +335,7 @@ __all__ = [
     "end_assignment",
     "end_session",
     "end_single_admin",
+    "enter_consent",
     "export_audit",
     "export_certificate",
     "export_list",
@@ -316,6 +346,7 @@ __all__ = [
     "file_part",
     "file_request",
     "fillable",
+    "find_consent",
     "follow_up_campaign",
     "give_review_back",
     "holds_on",
@@ -331,6 +362,7 @@ __all__ = [
     "needs_second_admin",
     "new_secret",
     "note_contact",
+    "open_evidence",
     "open_file",
     "open_plan",
     "open_quarantined",
@@ -361,12 +393,15 @@ __all__ = [
     "records_to_hold",
     "redeem_invitation",
     "redeem_ticket",
+    "refuse_consent",
     "refuse_request",
     "refuse_session",
     "release_hold",
     "releases_due",
+    "remind_silent",
     "remove_codes",
     "renew_code",
+    "request_consent",
     "rescue_invite",
     "rescue_reset",
     "rescue_single_admin",
@@ -377,6 +412,7 @@ __all__ = [
     "retry_letter",
     "return_manual_step",
     "return_plan",
+    "reveal_consent",
     "reveal_contacts",
     "reveal_held",
     "reveal_step_person",
@@ -399,8 +435,10 @@ __all__ = [
     "take_manual_step",
     "take_request",
     "take_review",
+    "verify_consent",
     "verify_releases",
     "withdraw_attestation",
+    "withdraw_consent",
     "withdraw_request",
     "wording",
     "write_letter",

@@ -14,6 +14,7 @@ Accounts      account_page, account, my_account, open_proposals, assignment_page
 Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
 Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings
 Standing      left_out, hidden_by_restriction, objects, standing_of
+Consent       consent_page, consent_counts, consent_case, consent_rounds, people_to_write_to
 By hand       step_counts, step_page, manual_step, manual_steps
 Audit         audit_page, audit_total, audit_state, audit_breaks, colleagues
 Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
@@ -84,6 +85,20 @@ from core.reads.audit import (
     audit_state,
     audit_total,
     colleagues,
+)
+from core.reads.consent import (
+    VIEWS as CONSENT_VIEWS,
+)
+from core.reads.consent import (
+    ConsentCase,
+    ConsentCounts,
+    ConsentPage,
+    ConsentRow,
+    consent_case,
+    consent_counts,
+    consent_page,
+    consent_rounds,
+    people_to_write_to,
 )
 from core.reads.enrollments import (
     SORTS,
@@ -271,6 +286,7 @@ from core.reads.visitors import (
 __all__ = [
     "ACCOUNT_STATES",
     "ASSIGNMENT_STATES",
+    "CONSENT_VIEWS",
     "LEAD_AGES",
     "MARKS",
     "MATRIX_SORTS",
@@ -316,6 +332,10 @@ __all__ = [
     "Colleague",
     "Comparison",
     "CompletedFigure",
+    "ConsentCase",
+    "ConsentCounts",
+    "ConsentPage",
+    "ConsentRow",
     "Conversion",
     "Counts",
     "Cursor",
@@ -439,6 +459,10 @@ __all__ = [
     "colleagues",
     "compare_programs",
     "completed_figure",
+    "consent_case",
+    "consent_counts",
+    "consent_page",
+    "consent_rounds",
     "decides_alone",
     "desk_counts",
     "enrollment_page",
@@ -471,6 +495,7 @@ __all__ = [
     "oversight",
     "policy_board",
     "policy_text",
+    "people_to_write_to",
     "program_day",
     "program_team",
     "promise_alerts",

@@ -46,7 +46,7 @@ WHEN = {
     "reopened": "when a plan is sent back after the account was closed",
     "answer": "when a request is answered",
     "completion": "when an erasure is done",
-} | {kind: notice.when for kind, notice in privacy_actions.NOTICES.items()}
+} | {kind: notice.when for kind, notice in privacy_actions.OTHER_LETTERS.items()}
 
 
 def outbox(moment: datetime) -> None:

@@ -199,7 +199,8 @@ def _student(session: Session, name: str, cohort: str) -> None:
         key=cohort.upper(),
         period="2026-Q3",
     )
-    _add(session, v.Consent, student_id=student, adult=True, declared_at=NOW, state="not needed", source="cast")
+    _add(session, v.Consent, student_id=student, adult=True, declared_at=NOW, state="not needed", source="cast",
+         guardian_id=id_of(f"{name} guardian"))  # fmt: skip
 
 
 def _visitors(session: Session) -> None:

@@ -8,6 +8,6 @@ COUNTED = """
     and s.id not in (select privacy.restricted_students())
     and not exists (select from privacy.request r where r.student_id = s.id and r.kind = 'restrict' and r.closed_at is null)
     and not exists (
-        select from privacy.consent c where c.student_id = s.id and c.state in ('missing', 'given', 'withdrawn')
+        select from privacy.consent c where c.student_id = s.id and c.state in ('missing', 'requested', 'given', 'refused', 'withdrawn')
     )
 """

@@ -18,7 +18,8 @@ from core.models import privacy as v
 from core.models.base import Base
 
 SOURCE = "generated"
-CONSENT_STATE = ("not needed", "missing", "given", "verified", "withdrawn")
+CONSENT_STATE = ("not needed", "missing", "given", "verified", "withdrawn", "requested", "refused")
+METHOD = ("signed form", "video call")
 NOTICES = (-105, -74, -41, -12)
 KINDS_OF_MAIL = ("enrollment confirmation", "policy notice", "security notice")
 OUTCOMES = ("sent", "bounced", "failed")
@@ -130,26 +131,35 @@ def _profiles(people: People, rng: Generator, now: int) -> Block:
 
 
 def _consents(people: People, rng: Generator, now: int) -> Iterator[Block]:
-    """Adults (a quarter only declare to be one), one in forty below 18 with a parent, one in thirty who never said."""
+    """Adults (a yes and no date), one in forty below 18 with a parent and a consent in every state, one in thirty who never said (one in
+    five of them was asked)."""
     many, today = len(people.number), now // DAY
     kind = rng.choice(5, many, p=(0.695, 0.245, 0.035, 0.0249, 0.0001))  # born, declared, silent, minor, under 16
     years = np.where(kind == 3, rng.uniform(16, 17.99, many), np.where(kind == 4, rng.uniform(13, 15.9, many), 18.05 + rng.gamma(2.2, 5.5, many).clip(0, 60)))  # fmt: skip
     minor = kind >= 3
-    state = np.where(kind == 3, rng.choice((3, 2, 1, 4), many, p=(0.7, 0.12, 0.13, 0.05)), np.where(kind == 4, 1, 0))
+    state = np.where(
+        kind == 3,
+        rng.choice((3, 2, 1, 4, 5, 6), many, p=(0.7, 0.08, 0.08, 0.04, 0.07, 0.03)),
+        np.where(kind == 4, 1, 0),
+    )
     parent = np.flatnonzero(minor)
     guardian = np.zeros((many, 16), np.uint8)
     guardian[parent] = uuid7s(people.registered[parent], rng)
     checked = np.minimum(people.registered + (rng.gamma(2, 1.5, many) * DAY).astype(np.int64), now - HOUR)
+    asked = (kind == 2) & (rng.random(many) < 0.2)
+    requested, entered = minor & np.isin(state, (2, 3, 4, 5, 6)), minor & np.isin(state, (2, 3))
     yield _block(
         v.Guardian, len(parent), id=ids(guardian[parent]), student_id=ids(people.id[parent]),
         name=texts([f"Parent of {people.names[each]}" for each in parent.tolist()]),
         email=texts([f"parent.{number}@guardians.example" for number in people.number[parent].tolist()]),
     )  # fmt: skip
     yield _block(
-        v.Consent, many, student_id=ids(people.id), birth_date=numbers((today - years * 365.25).astype(np.int64), "i4", (kind == 0) | minor),
+        v.Consent, many, student_id=ids(people.id), birth_date=numbers((today - years * 365.25).astype(np.int64), "i4", minor),
         adult=numbers(np.ones(many), "b1", kind <= 1), declared_at=numbers(people.registered, "i8", kind != 2),
-        guardian_id=ids(guardian, minor), state=words(state, CONSENT_STATE),
-        verified_at=numbers(checked, "i8", minor & ((state == 3) | (state == 4))), source=_source(many),
+        asked_at=numbers(np.maximum(people.registered, now - 20 * DAY), "i8", asked), answer_by=numbers(np.full(many, now + 10 * DAY), "i8", asked),
+        guardian_id=ids(guardian, minor), state=words(state, CONSENT_STATE), requested_at=numbers(people.registered, "i8", requested),
+        method=words(people.number % 2, METHOD, entered), entered_at=numbers(np.maximum(checked - HOUR, people.registered), "i8", entered),
+        verified_at=numbers(checked, "i8", minor & (state == 3)), source=_source(many),
     )  # fmt: skip
 
 

@@ -127,7 +127,7 @@ def _converted(kind: str, column: str, value: str | None, base: date) -> tuple[s
         return f"{column}_id", _id(column, value) if value is not None else None
     if value is None:
         return column, None
-    if column == "at" or column.endswith("_at"):
+    if column in ("at", "answer_by") or column.endswith("_at"):
         return column, datetime.combine(base, time.min, UTC) + timedelta(days=float(value))
     if column.endswith("_on") or column == "birth_date":
         return column, base + timedelta(days=int(value))

@@ -36,7 +36,8 @@ FATES = "select fate, count(*) as many from pg_temp.sheet group by 1"
 _AGE_GIVEN = "(s.birth_date is not null or s.adult is not null)"
 STUDENT_COLUMNS = {
     "id": "uuid", "email": "text", "email_hash": "bytea", "provider_hash": "bytea", "name": "text", "level": "text", "phone": "text",
-    "registered_at": "timestamptz", "birth_date": "date", "adult": "boolean", "student_id": "uuid", "fate": "text",
+    "registered_at": "timestamptz", "birth_date": "date", "adult": "boolean", "guardian": "text", "guardian_email": "text", "guardian_id": "uuid",
+    "student_id": "uuid", "fate": "text",
 }  # fmt: skip
 STUDENT_CHECKS = (
     _twice("s.email_hash", "the same e-mail"),
@@ -47,10 +48,18 @@ STUDENT_CHECKS = (
         from privacy.consent c where c.student_id = s.student_id and (
             s.birth_date <> c.birth_date or s.adult <> coalesce(c.adult, c.birth_date <= :adults_born)
             or (s.birth_date <= :adults_born) <> c.adult)""",
+    f"""update pg_temp.sheet s set {_with("'guardian: only a student below the consent age has one'")}
+        from pg_temp.sheet t left join privacy.consent c on c.student_id = t.student_id
+        where t.line = s.line and s.guardian is not null and (
+            coalesce(s.adult, c.adult, s.birth_date <= :adults_born, c.birth_date <= :adults_born, true))""",
+    f"""update pg_temp.sheet s set {_with("'guardian: another one is on record, and a spreadsheet does not change that'")}
+        from privacy.consent c join privacy.guardian g on g.id = c.guardian_id
+        where c.student_id = s.student_id and (s.guardian, s.guardian_email) is distinct from (g.name, g.email) and s.guardian is not null""",
     """update pg_temp.sheet s set fate = case when p.id is null then 'added'
             when s.name <> p.name or s.level <> p.experience_level or (s.phone is not null and s.phone is distinct from f.phone)
-                or (s.birth_date is not null and c.birth_date is null)
-                or (s.adult is not null and c.adult is null and c.birth_date is null) then 'changed'
+                or (s.birth_date is not null and c.birth_date is null and c.adult is not true)
+                or (s.adult is not null and c.adult is null and (c.birth_date is null or s.adult))
+                or (s.guardian is not null and c.guardian_id is null) then 'changed'
             else 'unchanged' end
         from pg_temp.sheet t left join platform.student p on p.id = t.student_id
             left join platform.student_profile f on f.student_id = t.student_id
@@ -67,13 +76,23 @@ STUDENT_EFFECTS = (
         select coalesce(student_id, id), phone from pg_temp.sheet where fate <> 'unchanged' and phone is not null
         on conflict (student_id) do update set phone = excluded.phone where f.phone is distinct from excluded.phone""",
     f"""insert into privacy.consent as c (student_id, birth_date, adult, declared_at, state, source)
-        select coalesce(student_id, id), birth_date, case when birth_date <= :adults_born then true else adult end,
+        select coalesce(student_id, id), case when birth_date > :adults_born then birth_date end,
+            case when birth_date <= :adults_born then true when birth_date is null then adult end,
             case when {_AGE_GIVEN} then cast(:now as timestamptz) end,
             case when birth_date > :adults_born or not adult then 'missing' else 'not needed' end, 'csv'
         from pg_temp.sheet s where fate = 'added' or (fate = 'changed' and {_AGE_GIVEN})
-        on conflict (student_id) do update set birth_date = coalesce(c.birth_date, excluded.birth_date),
+        on conflict (student_id) do update set
+            birth_date = case when not coalesce(c.adult, excluded.adult, false) then coalesce(c.birth_date, excluded.birth_date) end,
             adult = coalesce(c.adult, excluded.adult), declared_at = coalesce(c.declared_at, excluded.declared_at),
-            state = case when c.state = 'not needed' then excluded.state else c.state end""",
+            guardian_id = case when not coalesce(c.adult, excluded.adult, false) then c.guardian_id end,
+            state = case when coalesce(c.adult, excluded.adult) then 'not needed' when c.state = 'not needed' then excluded.state
+                else c.state end""",
+    """insert into privacy.guardian (id, student_id, name, email, added_at)
+        select guardian_id, coalesce(student_id, id), guardian, guardian_email, :now from pg_temp.sheet s
+        where fate <> 'unchanged' and guardian is not null and not exists (
+            select from privacy.consent c where c.student_id = s.student_id and c.guardian_id is not null)""",
+    """update privacy.consent c set guardian_id = g.id from pg_temp.sheet s join privacy.guardian g on g.id = s.guardian_id
+        where c.student_id = g.student_id""",
 )
 
 # An enrollment as it would be: what the sheet says, else what is there, else now.

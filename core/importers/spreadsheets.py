@@ -6,7 +6,7 @@ wrong with each; what Python cannot know (twice in the file, no such student, an
 database there, for all rows at once; only a sheet without problems is applied, in the same transaction.
 
 People are recognized by the keyed hash of their normalized e-mail. An empty cell leaves what is there. An age goes into the
-consent record and nowhere else; an age that is on record is not changed by a spreadsheet.
+consent record and nowhere else, a birth date of minors only; an age or a guardian on record is not changed by a spreadsheet.
 """
 
 import csv
@@ -29,6 +29,7 @@ from core.importers.sheets import SEPARATORS, Row, Sheet, day_of, email_of, mome
 from core.models.base import uuid7
 from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS
 from core.policy import Parameters, in_force
+from core.policy.age import Days, days
 from core.privacy.audit import Action, append
 from core.privacy.suppression import NOTHING, SetAside, sift
 
@@ -44,6 +45,8 @@ SYNONYMS = {
     "phone": ("phone", "phonenumber", "telephone", "mobile", "mobilephone", "tel"),
     "birth_date": ("birthdate", "dateofbirth", "birthday", "dob", "born"),
     "adult": ("adult", "over18", "18orolder"),
+    "guardian": ("guardian", "guardianname", "parent", "parentname", "parentorguardian"),
+    "guardian_email": ("guardianemail", "guardianmail", "parentemail", "parentmail", "emailofguardian", "emailofparent"),
     "registered": ("registered", "registeredon", "registrationdate", "accountopened", "joined", "joinedon", "created", "createdon"),
     "cohort": ("cohort", "cohortcode", "class"),
     "enrolled": ("enrolled", "enrolledon", "enrollmentdate", "enrolmentdate", "enroldate"),
@@ -51,9 +54,20 @@ SYNONYMS = {
     "withdrawn": ("withdrawn", "withdrawnon", "withdrawaldate"),
     "status": ("status", "enrollmentstatus"),
 }  # fmt: skip
-STUDENT_FIELDS = ("name", "first", "last", "level", "phone", "birth_date", "adult", "registered")
+STUDENT_FIELDS = (
+    "name",
+    "first",
+    "last",
+    "level",
+    "phone",
+    "birth_date",
+    "adult",
+    "guardian",
+    "guardian_email",
+    "registered",
+)
 ENROLLMENT_FIELDS = ("cohort", "enrolled", "confirmed", "withdrawn", "status")
-WORDS = {"email": "e-mail", "first": "first name", "last": "last name", "level": "experience level", "birth_date": "birth date",
+WORDS = {"email": "e-mail", "first": "first name", "last": "last name", "level": "experience level", "birth_date": "birth date", "guardian_email": "guardian's e-mail",
          "registered": "account opened", "enrolled": "enrolled on", "confirmed": "confirmed on", "withdrawn": "withdrawn on"}  # fmt: skip
 ENCODINGS = {"utf-8-sig": "UTF-8", "utf-8": "UTF-8", "cp1252": "Windows-1252", "latin-1": "Latin-1", "utf-16": "UTF-16"}
 T = TypeVar("T")
@@ -131,9 +145,9 @@ class _Setting:
         return self.now.astimezone(UTC).date()
 
     @property
-    def adults_born(self) -> date:
-        """Whoever was born on this day or before is of age."""
-        return years_before(self.today, self.rules.consent_age)
+    def days(self) -> Days:
+        """The days of birth that decide who is of age, and who is below the minimum age."""
+        return days(self.now, self.rules)
 
 
 class _Reader:
@@ -170,7 +184,7 @@ def import_sheet(
     setting = _Setting(now, in_force(session, now), keys.person_hashes())
     many = _stage(session, sheet, kind, setting, progress)
     aside = _sifted(session, kind, now, dry_run)
-    known = {"now": now, "today": setting.today, "adults_born": setting.adults_born}
+    known = {"now": now, "today": setting.today, "adults_born": setting.days.adult}
     for statement in kind.checks:
         session.execute(text(statement), known)
         session.execute(text("analyze pg_temp.sheet"))  # each fills columns by which the next one joins
@@ -292,9 +306,18 @@ def _student(reader: _Reader, setting: _Setting) -> dict[str, Any]:
         "registered_at": reader.take("registered", lambda value: _past(value, setting)),
         "birth_date": reader.take("birth_date", lambda value: _birth_date(value, setting)),
         "adult": reader.take("adult", yes_of),
+        "guardian": reader.line_of_text("guardian"),
+        "guardian_email": reader.take("guardian_email", email_of),
+        "guardian_id": uuid7(),
     }
-    if values["birth_date"] and values["adult"] not in (None, values["birth_date"] <= setting.adults_born):
+    if values["birth_date"] and values["adult"] not in (None, values["birth_date"] <= setting.days.adult):
         reader.wrong.append("adult: the birth date says otherwise")
+    if (values["guardian"] is None) != (values["guardian_email"] is None):
+        reader.wrong.append("guardian: give both name and e-mail")
+    elif values["guardian"] and keys.normalized_email(values["guardian_email"]) == keys.normalized_email(
+        values.get("email") or ""
+    ):
+        reader.wrong.append("guardian's e-mail: it is the student's own")
     return values
 
 
@@ -341,7 +364,7 @@ def _birth_date(value: str, setting: _Setting) -> date:
         raise BadInput(f"{value} lies in the future")
     if day <= years_before(setting.today, OLDEST):
         raise BadInput(f"{value} would make somebody of more than {OLDEST} years")
-    if day > years_before(setting.today, setting.rules.minimum_age):
+    if day > setting.days.allowed:
         raise BadInput(f"the student is below {setting.rules.minimum_age}, and may not have an account (clause 9)")
     return day
 

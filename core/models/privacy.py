@@ -1,15 +1,18 @@
-"""What the promises need: consent, the audit and the policy in force. Requests stand in core/models/requests.py."""
+"""What the promises need: the audit and the policy in force. Requests stand in core/models/requests.py, ages and consent in
+core/models/consent.py, whose tables are told here too."""
 
 import uuid
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Date, ForeignKey, Identity, Index
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.models.base import Base, Id, Source
-from core.models.labels import Category, Erasure, about, label, outside, technical
+from core.models.base import Base, Id
+from core.models.consent import Consent as Consent
+from core.models.consent import Guardian as Guardian
+from core.models.labels import Category, Erasure, about, label, technical
 from core.models.platform import one_of
 
 SCHEMA = "privacy"
@@ -20,51 +23,10 @@ SEAL_REASONS = (
     "backup restored without its end",
 )
 
-_STUDENT_ROW = about(reaches="student_id", erasure=Erasure.ROW)
 _RECORD = about(
     reaches="", erasure=Erasure.KEEP, reason="proof that promises were kept", until="3 years after the event"
 )
 _NOBODY = about(reaches="", erasure=Erasure.NONE)
-_AGE = "clause 9 asks for it, clause 1 does not list it"
-
-
-class Guardian(Base):
-    """A parent or guardian who consents for a student below the consent age."""
-
-    __tablename__ = "guardian"
-    __table_args__ = ({"schema": SCHEMA, "info": _STUDENT_ROW},)
-
-    id: Mapped[Id]
-    student_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("platform.student.id"), index=True, info=technical())
-    name: Mapped[str] = mapped_column(info=outside(_AGE, "guardian's name"))
-    email: Mapped[str] = mapped_column(info=outside(_AGE, "guardian's e-mail"))
-
-
-class Consent(Base):
-    """The consent record: the only place where an age is kept.
-
-    ``birth_date`` when the student gave one; else ``adult`` says what they declared (None: not declared).
-    """
-
-    __tablename__ = "consent"
-    __table_args__ = (
-        one_of("state", ("not needed", "missing", "given", "verified", "withdrawn")),
-        {"schema": SCHEMA, "info": _STUDENT_ROW},
-    )
-
-    student_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("platform.student.id"), primary_key=True, info=technical())
-    birth_date: Mapped[date | None] = mapped_column(Date, info=outside(_AGE, "birth date"))
-    adult: Mapped[bool | None] = mapped_column(Boolean, info=outside(_AGE, "declared to be an adult"))
-    declared_at: Mapped[datetime | None] = mapped_column(info=outside(_AGE, "age declared"))
-    guardian_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey(f"{SCHEMA}.guardian.id"), index=True, info=technical()
-    )
-    state: Mapped[str] = mapped_column(info=outside(_AGE, "parental consent"))
-    verified_at: Mapped[datetime | None] = mapped_column(info=outside(_AGE, "consent verified"))
-    verified_by: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
-    )
-    source: Mapped[Source]
 
 
 class AuditEvent(Base):

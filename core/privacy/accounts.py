@@ -27,7 +27,7 @@ AFTER_OPENING = (("sign-in on", Processor.MONGODB), ("marketing as before", Proc
 def shut_account(session: Session, case: Case, student: Student, *, now: datetime) -> datetime:
     """Close the account of a case's student unless it is closed, and return when it was. Works before the request moves."""
     if student.closed_at is None:
-        _set_account(session, student, "closed", now)
+        set_account(session, student, "closed", now)
         plan_steps(session, case, AFTER_CLOSING, now)
     return student.closed_at or now
 
@@ -36,12 +36,13 @@ def reopen_account(session: Session, case: Case, *, now: datetime) -> None:
     """Open the account of a case's student again, unless it is. Works before the request moves."""
     student = session.get(Student, case.request.student_id, populate_existing=True)
     if student is not None and student.account_status == "closed":
-        _set_account(session, student, "open", None)
+        set_account(session, student, "open", None)
     cancel_propagations(session, request_id=case.request.id)
     plan_steps(session, case, AFTER_OPENING, now)
 
 
-def _set_account(session: Session, student: Student, status: str, closed_at: datetime | None) -> None:
+def set_account(session: Session, student: Student, status: str, closed_at: datetime | None) -> None:
+    """Close or open an account here; what has to follow elsewhere is the caller's. Raises Refused where it is not open to whoever acts."""
     mine = update(Student).where(Student.id == student.id).values(account_status=status, closed_at=closed_at)
     changed = session.execute(mine.returning(Student.id).execution_options(synchronize_session=False)).all()
     if not changed:

@@ -408,6 +408,36 @@ class Action(StrEnum):
     )
     ERASURE_CERTIFIED = "erasure certified", "The certificate of an erasure was issued.", "certificate", "sha256"
     FINDING_JUDGED = "finding judged", "An officer judged a finding of the residue scan.", "verdict"
+    AGE_DECLARED = "age declared", "An officer recorded what a student said about their age; never what.", "how"
+    CONSENT_REQUESTED = "consent requested", "A guardian was asked for consent."
+    CONSENT_ENTERED = (
+        "consent entered",
+        "An officer recorded what a guardian decided, and how that came; a yes waits for another officer.",
+        "method",
+        "outcome",
+        "evidence",
+    )
+    CONSENT_VERIFIED = (
+        "consent verified",
+        "Another officer verified a guardian's consent (alone: the only officer did); the evidence was destroyed.",
+        "evidence",
+        "alone",
+    )
+    CONSENT_REFUSED = "consent refused", "Another officer refused what was entered as a guardian's consent.", "reason"
+    CONSENT_WITHDRAWN = "consent withdrawn", "A guardian or the student took a consent back.", "who"
+    CONSENT_LAPSED = "consent lapsed", "A student came of age: the guardian's consent ended, the student is asked anew."
+    CONSENT_ROUND = (
+        "letters to many ordered",
+        "An officer ordered letters to everybody who has to answer about age or consent.",
+        "kind",
+        "people",
+    )
+    GUARDIAN_GONE = "guardian erased", "A guardian whom no consent needs any more was erased."
+    BELOW_AGE = (
+        "below the minimum age",
+        "Somebody below the minimum age was found: the account was closed, its erasure approved by rule.",
+        "plan",
+    )
     RELEASE_PUBLISHED = (
         "release published",
         "Anonymized figures of a closed period were published, once and for ever.",

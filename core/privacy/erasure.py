@@ -23,7 +23,7 @@ from core.models.platform import Student, Visitor
 from core.models.requests import Request
 from core.policy import listed_processors
 from core.policy.machine import number
-from core.privacy import brakes, grace, proving
+from core.privacy import below_age, brakes, grace, proving
 from core.privacy.acting import Case, change, demand_not_own, of_system, parameters
 from core.privacy.audit import Action, append, demand_sound, guarded
 from core.privacy.deletion import changed_plan
@@ -121,7 +121,11 @@ def _begin(session: Session, case: Case, now: datetime) -> dict[str, int]:
     request = case.request
     if request.grace_ends_at is None or request.grace_ends_at > now:
         return {}
-    if grace.heed_sign_of_life(session, request_id=request.id, now=now) or _sent_back(session, case, now):
+    if (
+        grace.heed_sign_of_life(session, request_id=request.id, now=now)
+        or below_age.mend(session, request_id=request.id, now=now)
+        or _sent_back(session, case, now)
+    ):
         return {"sent back": 1}
     found = _found(session, request, now)
     if reason := _not_yet(session, request, found, now):

@@ -19,6 +19,7 @@ from core.models.labels import Processor
 from core.models.requests import LONGEST_TEXT, LetterTemplate, Outbox, Request
 from core.policy.machine import KIND_WORDS, number
 from core.privacy.acting import MISSING, Case, Receipt, clock, hold_officer, subject
+from core.privacy.age_letters import AGE_LETTERS
 from core.privacy.audit import Action, append
 from core.privacy.mail_kinds import NOTICES
 from core.privacy.sessions import Staff
@@ -91,7 +92,8 @@ SHIPPED: dict[str, tuple[str, str]] = {
     ),
 }
 KINDS = tuple(SHIPPED)
-WORDINGS = (*SHIPPED, *NOTICES)
+OTHERS = NOTICES | AGE_LETTERS
+WORDINGS = (*SHIPPED, *OTHERS)
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_0-9]*)\}")
 
 
@@ -127,11 +129,11 @@ def wording(session: Session, kind: str) -> Wording:
 
 def fillable(kind: str) -> dict[str, str]:
     """Return what may be filled into the wording of a kind, with what it stands for."""
-    return NOTICES[kind].placeholders if kind in NOTICES else PLACEHOLDERS
+    return OTHERS[kind].placeholders if kind in OTHERS else PLACEHOLDERS
 
 
 def _shipped(kind: str) -> tuple[str, str]:
-    return SHIPPED[kind] if kind in SHIPPED else (NOTICES[kind].subject, NOTICES[kind].body)
+    return SHIPPED[kind] if kind in SHIPPED else (OTHERS[kind].subject, OTHERS[kind].body)
 
 
 def edit_wording(session: Session, *, kind: str, subject: str, body: str, by: Staff, now: datetime) -> Wording:

@@ -124,15 +124,35 @@ def make_consent(key: str, number: int) -> None:
         "guardian": "",
         "state": "not needed",
         "verified_at": "",
+        "asked_at": "",
+        "answer_by": "",
+        "requested_at": "",
+        "method": "",
+        "entered_at": "",
+        "changed_at": "",
     }
     if number % 40 == 7:
         add("guardians", key=key, student=key, name=f"Guardian of {number}", email=f"guardian{number:03}@example.com")
         state = ("verified", "missing", "verified", "given", "withdrawn")[number // 40 % 5]
-        row |= {"birth_date": -365 * 17, "declared_at": -30, "guardian": key, "state": state,
-                "verified_at": -20 if state in ("verified", "withdrawn") else ""}  # fmt: skip
+        row |= {"birth_date": -365 * 17, "declared_at": -30, "guardian": key, **consent_so_far(state)}
     elif number % 50 != 11:
-        row |= {"birth_date": -365 * random_.randint(19, 60) - number, "adult": "true", "declared_at": -700 + number}
+        random_.randint(
+            19, 60
+        )  # was a birth date, which nobody of age has here; the records behind it stay as they are
+        row |= {"adult": "true", "declared_at": -700 + number}
     add("consents", **row)
+
+
+def consent_so_far(state: str) -> dict[str, object]:
+    """What a consent record holds that has come as far as a state."""
+    row: dict[str, object] = {"state": state, "changed_at": -28 if state == "missing" else -20}
+    if state in ("requested", "given", "verified", "refused", "withdrawn"):
+        row["requested_at"] = -28
+    if state in ("given", "verified"):
+        row |= {"method": "signed form", "entered_at": -22}
+    if state == "verified":
+        row["verified_at"] = -20
+    return row
 
 
 def make_enrollments(students: list[str]) -> None:
@@ -499,12 +519,18 @@ def newcomer(name: str, *, registered: int = -120, **consent: Any) -> str:
     add("students", key=key, name=name, email=f"student{key[1:]}@example.org", experience_level=LEVELS[len(name) % len(LEVELS)],
         account_status="open", registered_at=registered, closed_at="")  # fmt: skip
     adult = {
-        "birth_date": -365 * 24 - len(tables["students"]),
+        "birth_date": "",
         "adult": "true",
         "declared_at": registered,
         "guardian": "",
         "state": "not needed",
         "verified_at": "",
+        "asked_at": "",
+        "answer_by": "",
+        "requested_at": "",
+        "method": "",
+        "entered_at": "",
+        "changed_at": "",
     }
     add("consents", student=key, **{**adult, **consent})
     return key
@@ -581,13 +607,23 @@ def make_ages() -> None:
     for name, birth_date in (("Mina Minor", -365 * 16 - 200), ("Nils Now-Eighteen", -365 * 18 - 15)):
         key = f"s{len(tables['students']) + 1:03}"
         enrolled(
-            newcomer(name, **minor, birth_date=birth_date, state="verified", guardian=key, verified_at=-50),
+            newcomer(name, **minor, birth_date=birth_date, guardian=key, **consent_so_far("verified")),
             "JAVA",
             8,
             -33,
         )
         add("guardians", key=key, student=key, name=f"Parent of {name}", email=f"parent{key[1:]}@example.com")
     newcomer("Una Undeclared", birth_date="", adult="", declared_at="")
+    newcomer("Ulf Unanswered", birth_date="", adult="", declared_at="", asked_at=-40, answer_by=-10)
+    newcomer("Asta Asked", birth_date="", adult="", declared_at="", asked_at=-3, answer_by=25)
+    for name, birth_date, state in (("Sina Silent-Guardian", -365 * 16 - 90, "requested"), ("Greta Given", -365 * 17 - 10, "given"),
+                                    ("Rolf Refused", -365 * 16 - 300, "refused"), ("Lena Lapsing", -365 * 18 + 12, "verified"),
+                                    ("Lars Lapsed", -365 * 18 - 50, "lapsed")):  # fmt: skip
+        key = f"s{len(tables['students']) + 1:03}"
+        guardian = "" if state == "lapsed" else key
+        newcomer(name, **minor, birth_date=birth_date, guardian=guardian, **consent_so_far(state))
+        if guardian:
+            add("guardians", key=key, student=key, name=f"Parent of {name}", email=f"parent{key[1:]}@example.com")
 
 
 def make_leads() -> None:

@@ -43,9 +43,12 @@ STUDENT_ROWS: dict[str, dict[str, set[str]]] = {
     "platform.payment": {},
     "platform.analytics_contribution": {},
     "privacy.guardian": {},
-    "privacy.consent": {},
+    "privacy.consent": {
+        "omar": set(STUDENTS)
+    },  # a yes and no date; the case behind it: tests/core/privacy/test_consent.py
 }
 TRANSITIONS = 7 * 13 + 16
+CONSENT_MOVES = 41
 # For the others: who sees how many rows of the cast.
 OTHER_ROWS: dict[str, dict[str, int]] = {
     "platform.program": dict.fromkeys(EVERYONE, 3),
@@ -76,6 +79,9 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.campaign": {},
     "privacy.campaign_recipient": {},
     "privacy.mail_pace": {"omar": 1, "ada": 1, "aiko": 1},
+    "privacy.consent_move": {"omar": CONSENT_MOVES},
+    "privacy.consent_step": {},
+    "privacy.consent_round": {},
     "privacy.legal_hold": {},
     "privacy.manual_step": {},
     "privacy.erasure": {},
@@ -127,6 +133,7 @@ KEY = {"privacy.promise_state": "promise", "privacy.artifact_part": "artifact_id
        "privacy.audit_event": "seq", "privacy.audit_check": "checked_at", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
        "platform.student_profile": "student_id", "platform.visitor_device": "visitor_id", "privacy.transition": "kind",
        "privacy.letter_template": "kind", "privacy.processor_health": "name", "privacy.sync_collection": "collection", "privacy.sync_gap": "collection",
+       "privacy.consent_move": "from_state",
        "platform.analytics_contribution": "student_id", "anon.method": "version", "anon.cell": "release_id", "anon.ledger": "seq"}  # fmt: skip
 
 
@@ -225,6 +232,8 @@ def test_the_app_role_changes_nothing_directly(table: str) -> None:
         "privacy.campaign": {"insert"},  # by column, for those who tell people: test_campaigns.py
         # for privacy officers, held by triggers: test_holds.py, test_manual_steps.py
         "privacy.legal_hold": {"insert"},
+        "privacy.guardian": {"insert"},  # by column, of cases, in one's own name: test_consent.py
+        "privacy.consent_round": {"insert"},
         "privacy.manual_step": {"insert"},
         "privacy.artifact": {"insert"},  # evidence, for privacy officers: test_artifacts.py
         "privacy.artifact_part": {"insert"},

@@ -47,7 +47,7 @@ def seeded(cluster: embedded.Cluster, templates: dict[str, str], run_folder: Pat
 
 def test_the_size_of_a_small_school(worker: Session) -> None:
     written = seed(worker, now=NOW)
-    assert (written["programs"], written["cohorts"], written["students"], written["visitors"]) == (6, 16, 697, 162)
+    assert (written["programs"], written["cohorts"], written["students"], written["visitors"]) == (6, 16, 704, 162)
     assert written["enrollments"] > 750
     assert all(written.values())
 
@@ -160,7 +160,14 @@ CASES = {
     "a minor who learns without consent": f"{RUNNING} join privacy.consent p on p.student_id = e.student_id and p.state = 'missing'",
     "a consent that lapsed at 18": "privacy.consent where state = 'verified' and birth_date < :today - 6575",
     "somebody under 16": "privacy.consent where birth_date > :today - 5844",
-    "an age never declared": "privacy.consent where birth_date is null and adult is null",
+    "an age never declared": "privacy.consent where birth_date is null and adult is null and asked_at is null",
+    "an age asked for in vain": "privacy.consent where answer_by < :now and adult is null and birth_date is null",
+    "an age asked for": "privacy.consent where answer_by > :now",
+    "a silent guardian": "privacy.consent where state = 'requested' and requested_at < :now - interval '7 days'",
+    "a consent to verify": "privacy.consent where state = 'given' and method is not null and entered_at is not null",
+    "a refused consent": "privacy.consent where state = 'refused' and guardian_id is not null",
+    "a consent that lapses soon": "privacy.consent where state = 'verified' and birth_date between :today - 6575 and :today - 6545",
+    "a student who came of age": "privacy.consent where state = 'lapsed'",
     "a lapsed subscription": "platform.subscription where ends_on < :today",
     "a student with a hundred submissions": "(select from platform.submission group by enrollment_id having count(*) >= 100) x",
     "a student in two running cohorts": f"(select from {RUNNING} group by e.student_id having count(*) > 1) x",

@@ -20,7 +20,9 @@ from core.models.platform import HELP_LIMITS
 from core.privacy import (
     artifacts,
     audit,
+    below_age,
     brakes,
+    consent_watch,
     grace,
     ledger,
     propagating,
@@ -38,6 +40,7 @@ from core.processors.protocol import Order, Person
 from tests.anon import world
 from tests.cast import NOW, PASSWORD, email_of, id_of
 from tests.conftest import sign_in
+from tests.core.privacy import house_of_consent as consent
 from tests.core.privacy import house_of_erasures as erasures
 from tests.core.privacy import house_of_requests as requests
 from tests.core.privacy.scenes_of_mail import NOTICE_VERBS
@@ -585,6 +588,45 @@ def publish_a_release(_scene: Scene) -> None:
         publish_release(session, family=first.family, period=first.period.name, now=NOW, file=file)
 
 
+def below_the_minimum_age() -> None:
+    consent.minor(born=consent.TOO_YOUNG)
+    for _ in range(2):
+        as_worker(below_age.close_below_age, student_id=id_of("cleo"))
+
+
+def come_of_age() -> None:
+    consent.requested()
+    for _ in range(2):
+        with db.transaction("worker") as session:
+            consent_watch.lapse(session, student_id=id_of("cleo"), now=consent.BIRTHDAY)
+
+
+def drop_a_guardian() -> None:
+    consent.requested()
+    for _ in range(2):
+        as_worker(consent_watch.drop_guardians)
+
+
+def remind() -> None:
+    consent.requested()
+    requests.act("remind_silent", "omar", now=NOW + timedelta(days=8), confirmation="1")
+
+
+CONSENT_VERBS: dict[Action, Callable[[Scene], object]] = {
+    Action.AGE_DECLARED: lambda _scene: consent.minor(),
+    Action.CONSENT_REQUESTED: lambda _scene: consent.requested(),
+    Action.CONSENT_ENTERED: lambda _scene: consent.given(evidence=consent.picture()),
+    Action.CONSENT_VERIFIED: lambda _scene: consent.verified(),
+    Action.CONSENT_REFUSED: lambda _scene: [
+        consent.given(),
+        consent.on("refuse_consent", "olga", reason="not a parent or guardian"),
+    ],
+    Action.CONSENT_WITHDRAWN: lambda _scene: [consent.verified(), consent.on("withdraw_consent", who="student")],
+    Action.CONSENT_LAPSED: lambda _scene: come_of_age(),
+    Action.CONSENT_ROUND: lambda _scene: remind(),
+    Action.GUARDIAN_GONE: lambda _scene: drop_a_guardian(),
+    Action.BELOW_AGE: lambda _scene: below_the_minimum_age(),
+}
 VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.RELEASE_PUBLISHED: publish_a_release,
     Action.RESCUE_USED: rescue,
@@ -688,6 +730,7 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.BREAK_PROPOSED: lambda scene: seal(scene, confirmed=False),
     Action.BREAK_ACKNOWLEDGED: lambda scene: seal(scene, confirmed=True),
     **ERASURE_VERBS,
+    **CONSENT_VERBS,
     Action.RESTRICTED: lambda _scene: restrict(),
     Action.RESTRICTION_LIFTED: lambda _scene: [
         restrict(),
