@@ -39,6 +39,7 @@ from core.importers.seed import seed as load_seed
 from core.importers.spreadsheets import import_sheet
 from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
+from core.models.proposals import PolicyProposal
 from core.policy.evidence import State
 from core.policy.judging import judge
 from core.policy.promises import ledger_table
@@ -775,6 +776,33 @@ def policy_check(
     counts = Counter(each.state for each in found)
     if counts[State.BROKEN]:
         raise AdminError(f"{counts[State.BROKEN]} of {len(found)} promises are broken.")
+
+
+@policy_app.command("propose")
+def policy_propose(
+    file: Annotated[Path, typer.Argument(help="A version of the policy as data, like data/policy/2026-04-20.yaml.")],
+) -> None:
+    """Propose a new version: prints what changes. Two people publish it on the page Policy versions."""
+    db.prepare()
+    if not file.is_file():
+        raise BadInput(f"There is no file {file}.")
+    try:
+        content = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file} is not text in UTF-8.") from error
+    with worker() as session:
+        made = privacy_actions.propose_policy(session, content=content, now=_now())
+        found = session.get_one(PolicyProposal, made.proposal_id)
+        lines = [(each["significant"], each["words"]) for each in found.changes]
+        told = (
+            "significant: everybody is told before it holds"
+            if found.significant
+            else "not significant: nobody has to be told"
+        )
+    out.print(made.sentence)
+    for significant, words in lines:
+        out.print(f"{'! ' if significant else '  '}{words}", markup=False)
+    out.print(f"It is {told}. Two people publish it on the page Policy versions.")
 
 
 @analytics_app.command("publish")

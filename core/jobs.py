@@ -35,6 +35,7 @@ from core.privacy import (
     mail_by_rule,
     promises,
     propagating,
+    proposals,
     restore,
     sending,
     snapshots,
@@ -196,6 +197,10 @@ def _send(_session: Session, key: str, now: datetime) -> dict[str, int]:
     return dict(sending.send_lane(lane=int(key), now=now))
 
 
+def _simulate(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return proposals.run_simulation(session, proposal_id=uuid.UUID(key), now=now)
+
+
 def _queue_mail(session: Session, key: str, now: datetime) -> dict[str, int]:
     return mail_by_rule.queue_mail(session, kind=key, now=now)
 
@@ -306,6 +311,14 @@ JOBS: tuple[Job, ...] = (
     Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),
     Job("canceled deletions", restore.unwritten_cancellations, _note_cancellation),
     Job("backups", _backups_changed, _settle_backups, every=timedelta(minutes=15)),
+    Job(
+        "effects of a new policy",
+        proposals.simulations_due,
+        _simulate,
+        every=NOW,
+        lease=timedelta(minutes=5),
+        again=NOW,
+    ),
     Job("mail by rule", mail_by_rule.mail_due, _queue_mail, every=timedelta(minutes=5)),
     Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW),
     Job("notices over", campaigns.reductions_due, _reduce_notices, every=timedelta(hours=1), again=NOW),

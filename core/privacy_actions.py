@@ -30,8 +30,8 @@ By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_man
 Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, reveal_visitors, record_visitor_view
 Files      open_file, file_part, file_exists, drop_expired_files
 Figures    take_group_figures
-Policy     publish_first_version
 Promises   check_promises, ask_check, attest, withdraw_attestation, draw_sample, export_policy
+Policy     publish_first_version, propose_policy, put_up_policy, approve_policy, decline_policy, withdraw_policy
 Learning   mark_handled, put_back, set_help_limits, take_review, give_review_back, record_cohort_view
 Releases   releases_due, publish_release, verify_releases
 
@@ -156,6 +156,15 @@ from core.privacy.manual_steps import (
 from core.privacy.outbox import LetterReceipt, cancel_letter, mark_sent_by_hand, retry_letter
 from core.privacy.plans import Plan, PlanRow, plan_for
 from core.privacy.promises import ask_check, attest, check_promises, draw_sample, withdraw_attestation
+from core.privacy.proposals import (
+    DECLINES,
+    ProposalReceipt,
+    approve_policy,
+    decline_policy,
+    propose_policy,
+    put_up_policy,
+    withdraw_policy,
+)
 from core.privacy.publication import publish_first_version
 from core.privacy.quarantine import DISCARD_REASONS, LET_IN_REASONS, discard, judge_finding, let_in, open_quarantined
 from core.privacy.releases import publish_release, releases_due, verify_releases
@@ -244,6 +253,7 @@ __all__ = [
     "BRAKE_REASONS",
     "CONSENT_REFUSALS",
     "DECLARED",
+    "DECLINES",
     "DISABLE_REASONS",
     "DISCARD_REASONS",
     "EXTENSIONS",
@@ -280,6 +290,7 @@ __all__ = [
     "Plan",
     "PlanRow",
     "PlanShown",
+    "ProposalReceipt",
     "Receipt",
     "SeenStudent",
     "SignedIn",
@@ -295,6 +306,7 @@ __all__ = [
     "answer_request",
     "approve_deletion",
     "approve_deletions",
+    "approve_policy",
     "ask_ages",
     "ask_check",
     "ask_early",
@@ -323,6 +335,7 @@ __all__ = [
     "declare_age",
     "declare_single_admin",
     "declare_single_officer",
+    "decline_policy",
     "demand_fresh",
     "disable_account",
     "disable_staff",
@@ -373,12 +386,14 @@ __all__ = [
     "plan_for",
     "preview_deletion",
     "propose_enabling",
+    "propose_policy",
     "propose_reset",
     "propose_role",
     "propose_seal",
     "publish_first_version",
     "publish_release",
     "put_back",
+    "put_up_policy",
     "reactivate_account",
     "record_audit_export",
     "record_closed",
@@ -439,6 +454,7 @@ __all__ = [
     "verify_releases",
     "withdraw_attestation",
     "withdraw_consent",
+    "withdraw_policy",
     "withdraw_request",
     "wording",
     "write_letter",

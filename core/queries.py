@@ -7,6 +7,7 @@ Search        search
 Overview      program_day, promise_counts, house
 Requests      request_queue, request_page, desk_counts, answer_days, decides_alone, handed_on, year_report,
               outbox_page, wording_versions
+Policy        policy_versions, policy_proposals
 Mail          mail_server, mail_figures, letters_back, campaign_list, campaign, campaign_recipients
 Erasures      erasure_of, brakes_on, stuck_erasures
 Operations    status, worker_state
@@ -218,6 +219,14 @@ from core.reads.proof import (
     proof_counts,
     set_aside_page,
 )
+from core.reads.proposals import (
+    ChangeRow,
+    EffectRow,
+    PolicyProposalRow,
+    VersionRow,
+    policy_proposals,
+    policy_versions,
+)
 from core.reads.requests import (
     VIEWS,
     AnswerDays,
@@ -325,6 +334,7 @@ __all__ = [
     "Certificate",
     "CertificateDue",
     "CertificatePage",
+    "ChangeRow",
     "CohortChoice",
     "CohortFigures",
     "CohortStand",
@@ -343,6 +353,7 @@ __all__ = [
     "Decision",
     "DeskCounts",
     "Draw",
+    "EffectRow",
     "EnrollmentFilter",
     "EnrollmentPage",
     "EnrollmentRow",
@@ -385,6 +396,7 @@ __all__ = [
     "OtherForm",
     "Oversight",
     "PlanRead",
+    "PolicyProposalRow",
     "ProgramDay",
     "PromiseCounts",
     "PromiseRow",
@@ -424,6 +436,7 @@ __all__ = [
     "TimelineEntry",
     "Total",
     "Trend",
+    "VersionRow",
     "VisitorCard",
     "VisitorFigures",
     "VisitorFilter",
@@ -495,7 +508,9 @@ __all__ = [
     "oversight",
     "people_to_write_to",
     "policy_board",
+    "policy_proposals",
     "policy_text",
+    "policy_versions",
     "program_day",
     "program_team",
     "promise_alerts",

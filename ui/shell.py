@@ -47,6 +47,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     ],
     "Proof": [
         ("certificates", "Certificates", "workspace_premium", ("privacy_officer", "auditor")),
+        ("policy_versions", "Policy versions", "policy", ("privacy_officer", "admin", "auditor")),
         ("notices", "Notices", "campaign", ("privacy_officer", "admin", "auditor")),
         ("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin")),
     ],

@@ -80,6 +80,13 @@ def publish_first_version(session: Session, *, now: datetime) -> str:
     return str(document["version"])
 
 
+def check_document(version: str, document: dict[str, Any]) -> None:
+    """Raise BadInput unless a document has the parameters that this program knows, whole numbers above zero, in sense."""
+    found = _parameters(version, document)
+    if found.minimum_age > found.consent_age:
+        raise BadInput(f"In version {version}, the minimum age is above the age of consent.")
+
+
 def _parameters(version: str, document: dict[str, Any]) -> Parameters:
     given = document.get("parameters", {})
     wanted = {field.name for field in fields(Parameters)} - {"version"}

@@ -182,6 +182,22 @@ class Action(StrEnum):
         "became",
     )
     SAMPLE_DRAWN = "sample drawn", "A random sample of closed requests was drawn, by its seed.", "seed", "size"
+    POLICY_PROPOSED = (
+        "policy proposed",
+        "A new version of the policy came as a file.",
+        "version",
+        "changes",
+        "significant",
+        "sha256",
+    )
+    POLICY_PUT_UP = "policy put up", "Somebody put a proposed version up for approval.", "version"
+    POLICY_DECIDED = (
+        "policy decided",
+        "A proposed version was approved, declined or withdrawn.",
+        "version",
+        "decision",
+        "reason",
+    )
     REQUEST_FILED = (
         "request filed",
         "Somebody here wrote down what a person asked for.",

@@ -4,7 +4,7 @@ Each third party is made from the settings when somebody asks for it; a large li
 """
 
 from core.models.labels import Processor as Named
-from core.processors import cloudinary, payments
+from core.processors import cloudinary, payments, smtp
 from core.processors.protocol import Processor
 from core.processors.registry import concerned, register
 from core.settings import settings
@@ -23,3 +23,4 @@ def _mongodb() -> Processor | None:
 register(Named.CLOUDINARY, cloudinary.made)
 register(Named.MONGODB, _mongodb)
 register(Named.PAYMENTS, payments.made)
+register(Named.SMTP, smtp.made)

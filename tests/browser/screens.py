@@ -41,6 +41,7 @@ PATHS = {
     "certificates": ("aiko", "/certificates"),
     "letters": ("omar", "/letters"),
     "letters-delivery": ("omar", "/letters?show=Delivery"),
+    "policy-versions": ("omar", "/policy_versions"),
     "notices": ("omar", "/notices"),
     "letters-wordings": ("omar", "/letters?show=Wordings"),
     "report": ("aiko", "/report"),

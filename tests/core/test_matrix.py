@@ -76,6 +76,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
             "declaration",
         )
     },
+    "privacy.policy_proposal": {},
     "privacy.campaign": {},
     "privacy.campaign_recipient": {},
     "privacy.mail_pace": {"omar": 1, "ada": 1, "aiko": 1},

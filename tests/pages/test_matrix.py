@@ -31,6 +31,7 @@ PAGES = {
     "request": {"privacy_officer"},
     "letters": {"privacy_officer"},
     "manual_steps": {"privacy_officer"},
+    "policy_versions": {"privacy_officer", "admin", "auditor"},
     "notices": {"privacy_officer", "admin", "auditor"},
     "report": {"privacy_officer", "auditor", "admin"},
     "certificates": {"privacy_officer", "auditor"},

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from core import db
-from core.privacy import bounces, campaigns, sending
+from core.privacy import bounces, campaigns, proposals, sending
 from core.privacy.audit import Action
 from tests.cast import NOW
 from tests.core.privacy import house_of_requests as requests
@@ -104,6 +104,32 @@ def come_back(_scene: object) -> None:
                 bounces.record_bounces(session, bounces.reports_in(file), now=NOW)
 
 
+def policy_proposed(_scene: object = None) -> uuid.UUID:
+    """A version is proposed twice by one file, and simulated."""
+    from tests.core.privacy.test_proposals import SHORTER, document
+
+    with db.transaction("worker") as session:
+        for _ in range(2):
+            made = proposals.propose_policy(session, content=document(**SHORTER), now=NOW)
+        proposals.run_simulation(session, proposal_id=made.proposal_id, now=NOW)
+    return made.proposal_id
+
+
+def policy_put_up(_scene: object = None) -> uuid.UUID:
+    """Two clicks put it up."""
+    proposal = policy_proposed()
+    for _ in range(2):
+        requests.act("put_up_policy", "omar", proposal_id=proposal)
+    return proposal
+
+
+def policy_declined(_scene: object) -> None:
+    """Two clicks decline it."""
+    proposal = policy_put_up()
+    for _ in range(2):
+        requests.act("decline_policy", "olga", proposal_id=proposal, reason="not needed")
+
+
 NOTICE_VERBS: dict[Action, Callable[[Any], object]] = {
     Action.LETTER_FAILED: refuse_a_letter,
     Action.LETTER_RETRIED: try_again,
@@ -113,4 +139,7 @@ NOTICE_VERBS: dict[Action, Callable[[Any], object]] = {
     Action.CAMPAIGN_SHOWN: shown,
     Action.CAMPAIGN_ENDED: ended,
     Action.CAMPAIGN_REDUCED: reduced,
+    Action.POLICY_PROPOSED: policy_proposed,
+    Action.POLICY_PUT_UP: policy_put_up,
+    Action.POLICY_DECIDED: policy_declined,
 }

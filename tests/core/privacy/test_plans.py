@@ -102,6 +102,7 @@ def publish(_patch: pytest.MonkeyPatch, _owner: Connection) -> None:
 
 
 def list_another(_patch: pytest.MonkeyPatch, owner: Connection) -> None:
+    owner.execute(text("set session_replication_role = replica"))  # a published version does not change
     owner.execute(
         text(
             "update privacy.policy_version set document = jsonb_set(document, '{processors,5}', '{\"name\": \"Newsletter Ltd\"}')"

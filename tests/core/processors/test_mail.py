@@ -16,9 +16,12 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import db
 from core.errors import SettingsError
-from core.processors import mail
-from tests.cast import NOW
+from core.processors import mail, registry
+from core.processors.manual import Manual
+from core.processors.protocol import Became, Change, Order, Person, Processor
+from tests.cast import NOW, id_of
 from tests.hostile import NAMES
 from tests.mail_server import FROM, Script, Server, server, started
 
@@ -229,3 +232,23 @@ def test_a_password_that_is_refused_closes_the_line_and_stands_nowhere(monkeypat
     with mail.Line() as line:
         assert line.send(LETTER) == mail.Delivery("later", "535", server=True)
     script.join(5)
+
+
+@pytest.mark.usefixtures("house")
+def test_the_mail_provider_is_a_processor_whose_own_log_a_person_sees_to(server: Server) -> None:
+    found = registry.configured("SMTP")
+    assert isinstance(found, Processor) and found.payload == mail.PAYLOAD and not found.remote
+    with db.transaction("worker") as session:
+        person = Person("student", id_of("asha"), id_of("asha request"))
+        preview = found.preview(session, person, now=NOW)
+        assert [(line.what, line.rows) for line in preview.lines] == [("letters handed over, by our log", 1)]
+        assert not preview.complete, "what the provider kept is not known here"
+        order = Order(person, "erasure 1")
+        assert found.erase(session, order, now=NOW).became is Became.WAITING
+        assert found.verify(session, order, now=NOW).absent is None, "nothing is proven before two people said so"
+        assert found.propagate(session, person, Change("marketing off"), now=NOW).became is Became.WAITING
+    assert server.envelopes == []
+
+
+def test_without_a_mail_server_everything_there_is_by_hand() -> None:
+    assert type(registry.configured("SMTP")) is Manual
