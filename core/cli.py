@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import backup as backups
-from core import companion, db, demo, drill, keys, leases, privacy_actions, queries, roles
+from core import companion, db, demo, drill, keys, leases, privacy_actions, queries, replica, roles
 from core.anon.method import draft
 from core.errors import AdminError, BadInput, Refused, SettingsError
 from core.importers import generate as made_up
@@ -187,6 +187,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     out.print(f"Migrations  {state.current} ({'up to date' if state.up_to_date else f'newest is {state.newest}'})")
     out.print(f"Worker      {_worker_line(found.worker)}")
     out.print(f"Backups     {_backup_line()}", markup=False)
+    if (copy := replica.following()) is not None:
+        out.print(f"Replica     {copy.trouble or f'{copy.lag:.1f} s behind'}", markup=False)
     for dead in found.worker.dead:
         out.print(
             f"  failed    {dead.kind} {dead.key}: {dead.attempts} attempts, {dead.error} at {dead.failed_at:%F %H:%M} UTC"

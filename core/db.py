@@ -55,8 +55,8 @@ def transaction(
 ) -> Iterator[Session]:
     """Open a session in one transaction: committed at the end, rolled back on any error or interruption.
 
-    ``role`` is "app" (the dashboard), "worker" (imports, the worker, the command line) or "read" (a replica if there is
-    one). ``staff_id`` and ``session_id`` say who asks; without them row-level security shows the app nothing.
+    ``role`` is "app" (the dashboard), "worker" (imports, the worker, the command line) or "read" (the replica if there is
+    one, and read-only in any case; core.replica knows when to ask it). ``staff_id`` and ``session_id`` say who asks; without them row-level security shows the app nothing.
     """
     with Session(engine(role)) as session, session.begin():
         identify(session, staff_id=staff_id, session_id=session_id)
@@ -173,13 +173,14 @@ def reachable() -> bool:
 
 
 def _pool(role: str, address: URL) -> Engine:
+    options = "-c timezone=UTC" + (" -c default_transaction_read_only=on" if role == "read" else "")
     made = create_engine(
         address,
         pool_size=10,
         max_overflow=10,
         pool_pre_ping=True,
         pool_timeout=5,
-        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC", "application_name": f"resocode {role}"},
+        connect_args={"connect_timeout": 5, "options": options, "application_name": f"resocode {role}"},
     )
     if role in ("app", "read"):
         event.listen(made, "connect", _limit_statements)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import streamlit as st
 
-from core import db, queries
+from core import queries, replica
 from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
@@ -393,8 +393,9 @@ def set_aside(staff: Staff) -> list[Item]:
 
 def promises(staff: Staff, moment: datetime) -> PromiseCounts:
     """The counts behind the promises, with the policy in force."""
-    with db.transaction("read", staff_id=staff.id, session_id=staff.session_id) as session:
-        return queries.promise_counts(session, now=moment, parameters=in_force(session, moment))
+    return read(
+        staff, lambda session: queries.promise_counts(session, now=moment, parameters=in_force(session, moment))
+    )
 
 
 def promise_figures(counts: PromiseCounts) -> None:
@@ -455,21 +456,28 @@ def admin(staff: Staff, moment: datetime) -> None:
             )
         )
     machinery = read(staff, queries.worker_state, now=moment)
-    needs([*workers.needs(machinery), *oversight.needs(read(staff, queries.oversight, now=moment), moment), *items])
+    needs(
+        [
+            *workers.needs(machinery),
+            *workers.replica_needs(replica.following()),
+            *oversight.needs(read(staff, queries.oversight, now=moment), moment),
+            *items,
+        ]
+    )
     with st.grid(4, min_column_width=190):
         st.metric("Staff accounts", found.enabled, border=True, help="Accounts that can sign in. Live.")
         st.metric("Disabled accounts", found.disabled, border=True, help="Accounts that cannot sign in. Live.")
         st.metric("Live sessions", found.sessions, border=True, help="Signed in and not ended. Live.")
         workers.figure(machinery)
+    workers.replica_line(replica.following())
     workers.table(machinery)
 
 
 def auditor(staff: Staff, moment: datetime) -> None:
     """What can be checked: the policy in force and its counts."""
     headline("Today", moment, "promises")
-    with db.transaction("read", staff_id=staff.id, session_id=staff.session_id) as session:
-        rules = in_force(session, moment)
-        counts = queries.promise_counts(session, now=moment, parameters=rules)
+    rules = read(staff, in_force, moment)
+    counts = promises(staff, moment)
     st.markdown(
         f"Policy of **{rules.version}** is in force: answers within {many(rules.answer_months, 'month')}, {rules.grace_days} days of grace, "
         f"e-mail logs for {rules.email_log_days} days, users from {rules.minimum_age}, parental consent below {rules.consent_age}."

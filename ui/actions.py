@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from core import db, privacy_actions
+from core import db, privacy_actions, replica
 from core.errors import NotFresh, Refused
 from ui.clock import now
 
@@ -31,7 +31,9 @@ def act(
     the verb raises. A refusal is one line of the audit, by the verb's name; a proof of identity that is too old is none.
     """
     try:
-        return _done(verb, before_commit, arguments)
+        answer = _done(verb, before_commit, arguments)
+        st.session_state["written"] = replica.position()
+        return answer
     except NotFresh:
         raise
     except Refused:
@@ -52,6 +54,7 @@ def _done(
         answer = verb(session, by=staff, now=now(), **arguments)
         if before_commit:
             before_commit(answer)
+        st.session_state["written"] = replica.UNKNOWN
         return answer
 
 

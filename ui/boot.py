@@ -7,7 +7,7 @@ import logging
 import plotly.graph_objects as go
 from streamlit import config
 
-from core import db
+from core import db, replica
 from core.errors import SettingsError
 from core.settings import settings
 
@@ -30,6 +30,7 @@ def open_house() -> None:
     check_config()
     db.prepare()
     db.check_role()
+    replica.check()
     _warm_up()
     # What was imported until here lives as long as the process: the collector need not look at it again.
     gc.collect()

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from core import db, queries
+from core import queries, replica
 from core.privacy_actions import Staff
 from ui.clock import now
 
@@ -14,8 +14,12 @@ Answer = TypeVar("Answer")
 
 def read(staff: Staff, function: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
     """Return the answer of a function of core.queries, asked as ``staff``."""
-    with db.transaction("read", staff_id=staff.id, session_id=staff.session_id) as session:
-        return function(session, *arguments, **named)
+    return replica.read(
+        lambda session: function(session, *arguments, **named),
+        staff_id=staff.id,
+        session_id=staff.session_id,
+        written=st.session_state.get("written", 0),
+    )
 
 
 def catalog(staff: Staff) -> queries.Catalog:

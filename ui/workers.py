@@ -5,15 +5,40 @@ from datetime import datetime
 import streamlit as st
 
 from core.queries import DeadJob, WorkerState
+from core.replica import Following
 from ui import export
 from ui.tables import day, literal
 
 SHOWN = 3
+REPLICA_HELP = (
+    "Lists and figures are read from a copy of the database that follows it (READ_DATABASE_URL). What you have just changed is "
+    "read from the database itself until the copy has it."
+)
 HEALTH = {"alive": "Alive", "late": "Late", "never": "Never ran"}
 HELP = (
     "A worker takes weekly figures, follows the calendar, tidies up and signs the audit. It says every 15 seconds that it "
     "lives, and is late after one minute."
 )
+
+
+def replica_needs(state: Following | None) -> list[tuple[str, str, str, None]]:
+    """Return what needs somebody about the replica: it answers nobody while it does not follow."""
+    if state is None or not state.trouble:
+        return []
+    return [
+        (
+            ":orange[:material/sync_problem:]",
+            "The replica is not used",
+            f"{state.trouble} The primary answers instead.",
+            None,
+        )
+    ]
+
+
+def replica_line(state: Following | None) -> None:
+    """Draw how far the replica is behind, when there is one."""
+    if state is not None and not state.trouble:
+        st.caption(f"Replica: {state.lag:.1f} s behind", help=REPLICA_HELP)
 
 
 def needs(state: WorkerState) -> list[tuple[str, str, str, None]]:

@@ -1,0 +1,237 @@
+"""A real streaming replica beside the tests' cluster: asked while it follows, never below what its reader has written."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psutil
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import text
+from sqlalchemy.exc import InternalError
+from sqlalchemy.orm import Session
+
+from core import db, embedded, replica
+from core.errors import SettingsError
+from tests.cast import id_of
+from tests.conftest import PASSWORD, open_folder
+
+pytestmark = [pytest.mark.usefixtures("house"), pytest.mark.xdist_group("replica")]
+PAULA = id_of("paula")
+
+
+@dataclass
+class Replica:
+    """A server that follows the cluster of the tests, and what happens to it."""
+
+    data: Path
+    program: Path
+    uid: int
+    primary: embedded.Cluster
+
+    @property
+    def conninfo(self) -> str:
+        return make_conninfo(self.primary.conninfo(), host=str(self.data), port=5433)
+
+    def start(self) -> None:
+        command = [self.program, "-D", self.data, "-c", "port=5433", "-c", f"unix_socket_directories={self.data}",
+                   "-c", "listen_addresses=", "-c", "hot_standby=on"]  # fmt: skip
+        log = (self.data / "log").open("a")
+        self.server = subprocess.Popen(command, user=self.uid, stdout=log, stderr=log)
+        wait_for(lambda: self.asks("select pg_is_in_recovery()"))
+
+    def kill(self) -> None:
+        self.server.kill()
+        self.server.wait()
+        wait_for(
+            lambda: (
+                not [p for p in psutil.process_iter(["cmdline"]) if str(self.data) in " ".join(p.info["cmdline"] or [])]
+            )
+        )
+
+    def asks(self, query: str) -> object:
+        try:
+            with psycopg.connect(self.conninfo, autocommit=True) as connection:
+                cursor = connection.execute(query)  # type: ignore[arg-type]
+                row = cursor.fetchone() if cursor.description else None
+                return row and row[0]
+        except psycopg.OperationalError:
+            return None
+
+    def caught_up(self) -> None:
+        with psycopg.connect(self.primary.conninfo(), autocommit=True) as admin:
+            row = admin.execute("select pg_current_wal_insert_lsn()::text").fetchone()
+        assert row
+        wait_for(lambda: self.asks(f"select pg_last_wal_replay_lsn() >= '{row[0]}'"))
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def copied(cluster: embedded.Cluster) -> Replica:
+    folder = open_folder() / "replica"
+    owner = cluster.data_directory.stat()
+    folder.mkdir(mode=0o700)
+    os.chown(folder, owner.st_uid, owner.st_gid)
+    postmaster = int((cluster.data_directory / "postmaster.pid").read_text().split()[0])
+    program = Path(f"/proc/{postmaster}/exe").resolve()
+    command = [
+        program.with_name("pg_basebackup"),
+        "-D",
+        folder,
+        "-R",
+        "-X",
+        "stream",
+        "-c",
+        "fast",
+        "-d",
+        cluster.conninfo(),
+    ]
+    subprocess.run(command, user=owner.st_uid, check=True, capture_output=True)
+    return Replica(folder, program, owner.st_uid, cluster)
+
+
+@pytest.fixture(scope="module")
+def following(cluster: embedded.Cluster, templates: dict[str, str]) -> Iterator[Replica]:
+    made = copied(cluster)
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def pair(following: Replica, house: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replica]:
+    """The house's database on both, the replica as far as the primary, looked at anew at every question."""
+    following.caught_up()
+    where = urlencode({"host": str(following.data), "port": 5433})
+    monkeypatch.setenv("READ_DATABASE_URL", f"postgresql://resocode_app:{PASSWORD}@/{house}?{where}")
+    monkeypatch.setattr(replica, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(replica, "REST", 0.0)
+    replica._looks.clear()
+    yield following
+    following.asks("select pg_wal_replay_resume()")
+
+
+def where(session: Session) -> str:
+    return "replica" if session.scalar(text("select pg_is_in_recovery()")) else "primary"
+
+
+def asked(written: int = 0) -> str:
+    return replica.read(where, staff_id=PAULA, session_id=None, written=written)
+
+
+def change(name: str) -> int:
+    with db.transaction("worker") as session:
+        session.execute(text("set local synchronous_commit = on"))  # as on a server that is not one of tests
+        session.execute(text("update platform.program set title = :name"), {"name": name})
+    return replica.position()
+
+
+def title(written: int = 0) -> str:
+    return replica.read(lambda s: str(s.scalar(text("select min(title) from platform.program"))), staff_id=PAULA,
+                        session_id=None, written=written)  # fmt: skip
+
+
+def test_the_replica_answers_with_the_same_rules(pair: Replica) -> None:
+    assert asked() == "replica"
+    count = text("select count(*) from platform.student")
+    seen = replica.read(lambda s: s.scalar(count), staff_id=PAULA, session_id=None)
+    assert seen
+    assert replica.read(lambda s: s.scalar(count), staff_id=None, session_id=None) == 0, "nobody is signed in"
+
+
+def test_what_one_has_written_is_never_read_from_before(pair: Replica) -> None:
+    pair.asks("select pg_wal_replay_pause()")
+    written = change("After")
+    assert asked() == "replica", "somebody else may be a second behind"
+    assert title() != "After"
+    assert (asked(written), title(written)) == ("primary", "After")
+    pair.asks("select pg_wal_replay_resume()")
+    pair.caught_up()
+    assert (asked(written), title(written)) == ("replica", "After")
+    assert asked(replica.UNKNOWN) == "primary", "interrupted between commit and position"
+
+
+def test_its_age_shows_and_too_old_is_not_asked(pair: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_for(lambda: replica.following() and replica.following().lag == 0.0)  # type: ignore[union-attr]
+    pair.asks("select pg_wal_replay_pause()")
+    change("Later")
+    seen = replica.following()
+    assert seen
+    assert seen.lag > 0
+    assert not seen.trouble
+    monkeypatch.setattr(replica, "MOST_LAG", 0.0)
+    seen = replica.following()
+    assert seen
+    assert "seconds behind" in seen.trouble
+    assert asked() == "primary"
+
+
+def test_it_is_killed_and_comes_back(pair: Replica) -> None:
+    assert asked() == "replica"
+    with psycopg.connect(pair.primary.conninfo(), autocommit=True) as admin:
+        admin.execute("checkpoint")
+    pair.caught_up()
+    pair.asks("checkpoint")  # so that it has little to replay when it starts again
+    pair.kill()
+    assert asked() == "primary", "nobody saw an error"
+    told = replica.following()
+    assert told
+    assert told.trouble == "The replica does not answer."
+    pair.start()
+    pair.caught_up()
+    assert asked() == "replica"
+
+
+def test_it_goes_away_in_the_middle_of_a_question(pair: Replica) -> None:
+    places = []
+
+    def question(session: Session) -> str:
+        places.append(where(session))
+        if places == ["replica"]:
+            pair.kill()
+        session.execute(text("select 1"))
+        return places[-1]
+
+    assert replica.read(question, staff_id=PAULA, session_id=None) == "primary"
+    assert places == ["replica", "primary"]
+    pair.start()
+
+
+def test_a_role_that_sees_everything_is_refused(pair: Replica, monkeypatch: pytest.MonkeyPatch, house: str) -> None:
+    replica.check()
+    everything = urlencode(
+        {"host": str(pair.data), "port": 5433, "user": pair.primary.superuser, "password": pair.primary.password}
+    )
+    monkeypatch.setenv("READ_DATABASE_URL", f"postgresql:///{house}?{everything}")
+    with pytest.raises(SettingsError, match="does not bind"):
+        replica.check()
+
+
+def test_reads_change_nothing_even_without_a_replica() -> None:
+    assert replica.following() is None
+    assert replica.position() == 0
+    assert asked() == "primary"
+    with pytest.raises(InternalError, match="read-only"):
+        replica.read(
+            lambda s: s.execute(text("update platform.program set title = 'x'")), staff_id=PAULA, session_id=None
+        )
+
+
+def test_once_it_was_promoted_it_is_not_asked(pair: Replica) -> None:
+    """The last one of this file: there is no way back."""
+    assert asked() == "replica"
+    pair.asks("select pg_promote()")
+    assert asked() == "primary"
+    told = replica.following()
+    assert told
+    assert "follows nobody" in told.trouble
