@@ -6,13 +6,13 @@ from datetime import datetime
 
 import streamlit as st
 
-from core import queries, replica
+from core import queries
 from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
 from ui import charts, export, guards, learning, links, oversight, standing, states, workers
-from ui.cached import catalog, read
+from ui.cached import catalog, following, read
 from ui.clock import now
 from ui.tables import day, literal
 
@@ -459,7 +459,7 @@ def admin(staff: Staff, moment: datetime) -> None:
     needs(
         [
             *workers.needs(machinery),
-            *workers.replica_needs(replica.following()),
+            *workers.replica_needs(following()),
             *oversight.needs(read(staff, queries.oversight, now=moment), moment),
             *items,
         ]
@@ -469,7 +469,7 @@ def admin(staff: Staff, moment: datetime) -> None:
         st.metric("Disabled accounts", found.disabled, border=True, help="Accounts that cannot sign in. Live.")
         st.metric("Live sessions", found.sessions, border=True, help="Signed in and not ended. Live.")
         workers.figure(machinery)
-    workers.replica_line(replica.following())
+    workers.replica_line(following())
     workers.table(machinery)
 
 

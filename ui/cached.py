@@ -22,6 +22,11 @@ def read(staff: Staff, function: Callable[..., Answer], *arguments: Any, **named
     )
 
 
+def following() -> replica.Following | None:
+    """Return how the replica fares, as of the last second; None without one."""
+    return replica.following()
+
+
 def catalog(staff: Staff) -> queries.Catalog:
     """Return programs and cohorts; the same for everybody who is signed in, kept for a minute."""
     return _catalog(_staff=staff)
