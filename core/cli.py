@@ -175,14 +175,19 @@ def worker_command(
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Tell database, migrations, worker and counts, in all and by source."""
+    """Tell database, migrations, worker, retention and counts, in all and by source.
+
+    Exit status 1 when no rule of retention has run for 26 hours, or one waits for that long: for whatever watches over this.
+    """
     state = db.prepare()
     with worker() as session:
         found = queries.status(session, now=_now())
+        alarm = queries.retention_alarm(session, now=_now())
     if as_json:
-        facts = {"database": found.server, "embedded": settings().embedded, "migration": asdict(state), **asdict(found)}
+        facts = {"database": found.server, "embedded": settings().embedded, "migration": asdict(state), **asdict(found),
+                 "retention": asdict(alarm)}  # fmt: skip
         typer.echo(json.dumps(facts, default=str, indent=2))
-        return
+        raise typer.Exit(int(alarm.rings))
     out.print(f"Database    PostgreSQL {found.server}, {'embedded' if settings().embedded else 'server'}")
     out.print(f"Migrations  {state.current} ({'up to date' if state.up_to_date else f'newest is {state.newest}'})")
     out.print(f"Worker      {_worker_line(found.worker)}")
@@ -193,7 +198,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         out.print(
             f"  failed    {dead.kind} {dead.key}: {dead.attempts} attempts, {dead.error} at {dead.failed_at:%F %H:%M} UTC"
         )
+    out.print(f"Retention   {_retention_line(alarm)}")
     out.print(_counts_table(found))
+    raise typer.Exit(int(alarm.rings))
 
 
 def _backup_line() -> str:
@@ -1017,6 +1024,12 @@ def _run_server(host: str, port: int) -> None:
         timeout_graceful_shutdown=2,
         server_header=False,
     )
+
+
+def _retention_line(alarm: queries.RetentionAlarm) -> str:
+    ran = f"last run {alarm.ran_at:%F %H:%M} UTC" if alarm.ran_at else "never ran"
+    waits = "; ".join(f"{rule} waits for {what}" for rule, what in alarm.waiting)
+    return f"{'ALARM: ' if alarm.rings else ''}{ran}{'; ' + waits if waits else ''}"
 
 
 def _worker_line(state: queries.WorkerState) -> str:

@@ -55,6 +55,7 @@ FIRST_FAILURES = (
     3  # of a server that never answered: it is the data or the settings, and somebody waits for the sentence
 )
 ANOTHER_GUARDIAN = 3
+DYING_SECONDS = 0.05
 DEFAULTS = {
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
@@ -228,7 +229,7 @@ def _started(home: Path, binaries: Path | None, settings: Mapping[str, str]) -> 
         if guardian is None and not _locked(home / "guardian.lock"):
             guardian = _spawn_guardian(_next_plan(home, binaries, settings))
         plan = _recorded_plan(home)
-        if plan is not None and (cluster := _running(plan)):
+        if plan is not None and (cluster := _running(plan)) and _guarded(home, guardian):
             return cluster
         if guardian is not None and guardian.poll() is not None:
             if guardian.returncode != ANOTHER_GUARDIAN:
@@ -236,6 +237,20 @@ def _started(home: Path, binaries: Path | None, settings: Mapping[str, str]) -> 
             guardian = None  # that of a starter who was killed was quicker, or is gone by now
         time.sleep(0.02)
     raise DatabaseError(f"The embedded PostgreSQL did not answer within {START_SECONDS} s. {_log_end(home)}")
+
+
+def _guarded(home: Path, guardian: subprocess.Popen[bytes] | None) -> bool:
+    """Whether a running server has a guardian: the one that was made for it, or another one that is there to stay.
+
+    One that is being killed still holds its lock for a moment, and its server runs on: whoever attaches just then has to look twice,
+    or nobody restarts that server, and nobody stops it.
+    """
+    if guardian is not None:
+        return guardian.poll() is None and _locked(home / "guardian.lock")
+    if not _locked(home / "guardian.lock"):
+        return False
+    time.sleep(DYING_SECONDS)
+    return _locked(home / "guardian.lock")
 
 
 def _next_plan(home: Path, binaries: Path | None, settings: Mapping[str, str]) -> _Plan:
@@ -621,6 +636,15 @@ def _locked(path: Path) -> bool:
     return False
 
 
+def _lock_soon(handle: int) -> bool:
+    """Lock within a moment: whoever only looks whether it is locked, or is being killed, holds it for less."""
+    for _ in range(10):
+        if _try_exclusive(handle):
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def _try_exclusive(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -650,7 +674,7 @@ class _Guardian:
         for ignored in (signal.SIGINT, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)
         mine = _open_private(self.home / "guardian.lock")
-        if not _try_exclusive(mine):
+        if not _lock_soon(mine):
             return ANOTHER_GUARDIAN
         clients = _open_private(self.home / "clients.lock")
         if self._lives():

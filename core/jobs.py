@@ -37,6 +37,7 @@ from core.privacy import (
     propagating,
     proposals,
     restore,
+    retention,
     sending,
     snapshots,
     suppression,
@@ -279,6 +280,10 @@ def _write_round(session: Session, key: str, now: datetime) -> dict[str, int]:
     return consent_watch.write_round(session, round_id=uuid.UUID(key), now=now)
 
 
+def _retain(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return retention.go_on(session, rule=key, now=now)
+
+
 JOBS: tuple[Job, ...] = (
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
@@ -307,6 +312,7 @@ JOBS: tuple[Job, ...] = (
     Job("acknowledgements", grace.acknowledgements_due, _acknowledge),
     Job("erasures", erasure.erasures_due, _erase, again=NOW, failed=erasure.note_failure),
     Job("propagations", propagating.propagations_due, _pass_on, again=NOW, failed=propagating.note_trouble),
+    Job("retention", retention.rules_due, _retain, again=NOW),
     Job("words of unknown people", unknown_people.words_due, _erase_words, every=timedelta(hours=1)),
     Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),
     Job("canceled deletions", restore.unwritten_cancellations, _note_cancellation),

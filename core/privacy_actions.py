@@ -142,6 +142,7 @@ from core.privacy.learning import (
     set_help_limits,
     take_review,
 )
+from core.privacy.letters import BY_HAND as LETTERS_BY_HAND
 from core.privacy.letters import KINDS as LETTER_KINDS
 from core.privacy.letters import OTHERS as OTHER_LETTERS
 from core.privacy.letters import WORDINGS, Letter, Wording, draft_letter, edit_wording, fillable, wording, write_letter
@@ -258,6 +259,7 @@ __all__ = [
     "DISCARD_REASONS",
     "EXTENSIONS",
     "IDENTITY_METHODS",
+    "LETTERS_BY_HAND",
     "LETTER_KINDS",
     "LET_IN_REASONS",
     "LONGEST_NOTE",

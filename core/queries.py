@@ -11,6 +11,7 @@ Policy        policy_versions, policy_proposals
 Mail          mail_server, mail_figures, letters_back, campaign_list, campaign, campaign_recipients
 Erasures      erasure_of, brakes_on, stuck_erasures
 Operations    status, worker_state
+Retention     retention, retention_runs, retention_alarm, kept_by_label
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
 Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
 Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings
@@ -254,6 +255,19 @@ from core.reads.requests import (
     wording_versions,
     year_report,
 )
+from core.reads.retention import (
+    Kept,
+    Lapses,
+    Retention,
+    RetentionAlarm,
+    RetentionPage,
+    RetentionRow,
+    RuleState,
+    kept_by_label,
+    retention,
+    retention_alarm,
+    retention_runs,
+)
 from core.reads.reviews import (
     PAGE_REVIEWS,
     ReviewCounts,
@@ -375,9 +389,11 @@ __all__ = [
     "HoldCounts",
     "HoldPage",
     "House",
+    "Kept",
     "KindOfJob",
     "KindYear",
     "KnownStudent",
+    "Lapses",
     "LaterEnrollment",
     "LearningRecord",
     "LeftOut",
@@ -413,10 +429,15 @@ __all__ = [
     "ReleaseLine",
     "ReleasedFigure",
     "RequestPage",
+    "Retention",
+    "RetentionAlarm",
+    "RetentionPage",
+    "RetentionRow",
     "ReviewCounts",
     "ReviewCursor",
     "ReviewItem",
     "ReviewPage",
+    "RuleState",
     "SampledRequest",
     "SetAsideRecord",
     "Share",
@@ -491,6 +512,7 @@ __all__ = [
     "holdable_tables",
     "holds_of",
     "house",
+    "kept_by_label",
     "latest_changes",
     "left_out",
     "letters_back",
@@ -520,6 +542,9 @@ __all__ = [
     "released_figures",
     "request_page",
     "request_queue",
+    "retention",
+    "retention_alarm",
+    "retention_runs",
     "review_counts",
     "review_items",
     "review_page",

@@ -25,6 +25,7 @@ from core.errors import SettingsError
 
 LOGIN_ROLES = ("resocode_owner", "resocode_app", "resocode_worker", "resocode_analyst")
 NOLOGIN_ROLES = ("resocode_definer", "resocode_ledger")
+NEVER_COMPILED = ("resocode_app", "resocode_worker")
 SCHEMAS = ("platform", "privacy", "staff", "anon")
 
 
@@ -81,6 +82,10 @@ def _create_role(admin: psycopg.Connection, role: str, password: str | None) -> 
     if password:
         statement += sql.SQL(" login password {}").format(sql.Literal(password))
     admin.execute(statement)
+    if (
+        role in NEVER_COMPILED
+    ):  # policies make statements look costly: PostgreSQL compiles for seconds what runs for milliseconds
+        admin.execute(sql.SQL("alter role {} set jit = off").format(sql.Identifier(role)))
 
 
 def _let_owner_own(admin: psycopg.Connection) -> None:

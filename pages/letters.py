@@ -46,6 +46,10 @@ WHEN = {
     "reopened": "when a plan is sent back after the account was closed",
     "answer": "when a request is answered",
     "completion": "when an erasure is done",
+    "subscription ended": "when a subscription has ended: the notice, with the offer of an export",
+    "subscription renewed": "when it runs again after the notice",
+    "subscription closing": "when the account of an ended subscription is closed",
+    "subscription completion": "when such an account is erased",
 } | {kind: notice.when for kind, notice in privacy_actions.OTHER_LETTERS.items()}
 
 

@@ -11,7 +11,7 @@ from core.policy import in_force
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import charts, export, guards, learning, links, oversight, standing, states, workers
+from ui import charts, erasing, export, guards, learning, links, oversight, standing, states, watching, workers
 from ui.cached import catalog, following, read
 from ui.clock import now
 from ui.tables import day, literal
@@ -312,9 +312,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     ):  # fmt: skip
         if number:
             items.append((icon, thing.format(many(number, "request")), reason, link))
-    if read(staff, queries.brakes_on):
-        why = "Too many people are due at once, or a clock cannot be right. Nothing goes on until an officer answers."
-        items.insert(0, (":red[:material/pan_tool:]", "Erasures are stopped", why, ("requests", {"view": "open"})))
+    items[:0] = stopped(staff)
     if stuck := read(staff, queries.stuck_erasures, now=moment):
         reason = f"Longest: {stuck[0].number}, for {literal(stuck[0].waits_for)}."
         items.append((":orange[:material/hourglass_top:]", f"{many(len(stuck), 'erasure')} waiting for somebody", reason,
@@ -329,7 +327,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
                 ":red[:material/delete:]",
                 f"{many(counts.closed_past_grace, 'closed account')} past the days of grace",
                 "Clause 8: gone for good after the grace period.",
-                None,
+                ("retention", {}),
             )
         )
     if counts.minors_without_consent:
@@ -346,8 +344,8 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
             (
                 ":orange[:material/mail:]",
                 f"{counts.old_mail_logs:,} e-mail log rows past their period",
-                "Clause 8: gone after 90 days.",
-                None,
+                "Clause 8: gone after 90 days. They go with the next run of the day.",
+                ("retention", {}),
             )
         )
     if overdue := read(staff, queries.hold_counts, now=moment).overdue:
@@ -358,9 +356,23 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     machinery = read(staff, queries.worker_state, now=moment)
     review = read(staff, queries.oversight, now=moment)
     waiting = oversight.review_needs(review, moment) if review.review_open else []
-    needs([*items, *oversight.mode(review), *waiting, *workers.needs(machinery)])
+    alarm = watching.needs(read(staff, queries.retention_alarm, now=moment))
+    needs([*alarm, *items, *oversight.mode(review), *waiting, *workers.needs(machinery)])
     promise_figures(counts)
     workers.line(machinery)
+
+
+def stopped(staff: Staff) -> list[Item]:
+    """What has stopped the eraser, or a rule of retention, until an officer answers."""
+    on = {brake.kind for brake in read(staff, queries.brakes_on)}
+    items: list[Item] = []
+    if on - set(erasing.OF_RETENTION):
+        why = "Too many people are due at once, or a clock cannot be right. Nothing goes on until an officer answers."
+        items.append((":red[:material/pan_tool:]", "Erasures are stopped", why, ("requests", {"view": "open"})))
+    if on & set(erasing.OF_RETENTION):
+        why = "More than usual would go at once. Nothing of it goes until an officer answers."
+        items.append((":red[:material/pan_tool:]", "Retention asks", why, ("retention", {})))
+    return items
 
 
 def by_hand(staff: Staff, moment: datetime) -> list[Item]:
@@ -456,8 +468,10 @@ def admin(staff: Staff, moment: datetime) -> None:
             )
         )
     machinery = read(staff, queries.worker_state, now=moment)
+    alarm = watching.needs(read(staff, queries.retention_alarm, now=moment))
     needs(
         [
+            *alarm,
             *workers.needs(machinery),
             *workers.replica_needs(following()),
             *oversight.needs(read(staff, queries.oversight, now=moment), moment),
@@ -482,8 +496,9 @@ def auditor(staff: Staff, moment: datetime) -> None:
         f"Policy of **{rules.version}** is in force: answers within {many(rules.answer_months, 'month')}, {rules.grace_days} days of grace, "
         f"e-mail logs for {rules.email_log_days} days, users from {rules.minimum_age}, parental consent below {rules.consent_age}."
     )
+    alarm = watching.needs(read(staff, queries.retention_alarm, now=moment))
     needs(
-        oversight.told(read(staff, queries.oversight, now=moment), moment),
+        [*alarm, *oversight.told(read(staff, queries.oversight, now=moment), moment)],
         title="Who watches over rights",
         help="Declared modes and the access review, live. The lines of the audit have who decided what.",
     )

@@ -324,7 +324,9 @@ def page(moment: datetime) -> None:
         st.caption(f"Privacy desk · as of {moment:%H:%M} UTC")
     desk.say()
     confirm.tell()
-    erasing.question(read(STAFF, queries.brakes_on), moment)
+    erasing.question(
+        tuple(each for each in read(STAFF, queries.brakes_on) if each.kind not in erasing.OF_RETENTION), moment
+    )
     with states.loading(height=110):
         ahead = read(STAFF, queries.request_queue, QueueFilter(), now=moment).rows
     late = next((row for row in ahead if row.overdue and row.what_is_due == "answer"), None)

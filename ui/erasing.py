@@ -16,6 +16,15 @@ from ui.tables import literal
 
 Line = tuple[str, str, str, str]  # label, when and how, "done" | "now" | "later" | "failed", what to say
 BRAKE = "answer brake"
+# What stops one rule of retention: what would go, and why that is asked.
+OF_RETENTION = {
+    "mail": ("{due:,} of {of:,} e-mail logs are past their period. Is that right?",
+             "More than three quarters of the whole log in one run: a clock or a parameter of the policy may be wrong."),
+    "visitors": ("{due:,} of {of:,} visitors would be erased in one run. Is that right?",
+                 "More than 20 people, and more than 2 % of all, is more than usual: a clock or the chosen period may be wrong."),
+    "lapses": ("{due:,} of {of:,} students would be told, or closed, because their subscription ended. Is that right?",
+               "More than 20 people, and more than 2 % of all, is more than usual: an import of subscriptions may be incomplete."),
+}  # fmt: skip
 SHOWN = 5
 TITLES = {
     "ledger": "Written into the erasure ledger",
@@ -99,41 +108,47 @@ def _detail(counts: dict[str, int], reference: str) -> str:
 def question(brakes: tuple[BrakeRow, ...], moment: datetime) -> None:
     """Draw what has stopped every erasure, with the way to answer it."""
     for brake in brakes:
-        many = brake.kind == "many"
-        title = (
-            f"{brake.due:,} people would be erased in one day, of {brake.people:,}. Is that right?"
-            if many
-            else "The time may be wrong, so nothing is erased."
-        )
-        why = (
-            "More than 20 people, and more than 2 % of all, is more than usual: no erasure begins until an officer has answered."
-            if many
-            else CLOCKS.get(brake.why, brake.why)
-        )
+        many, told = brake.kind != "clock", OF_RETENTION.get(brake.kind)
+        title, why = _asked(brake)
+        stopped, go_on = ("retention", "Let it go") if told else ("erasures", "Let the erasures go on")
         with st.container(border=True, key=f"brake_{brake.kind}"):
-            st.badge("erasures stopped", color="red", icon=":material/pan_tool:")
+            st.badge(f"{stopped} stopped", color="red", icon=":material/pan_tool:")
             st.markdown(f"**{title}**  \n:gray[:small[{why} Stopped {desk.instant(brake.raised_at)}.]]")
-            st.button("Look, and let them go on", key=f"answer_{brake.kind}", icon=":material/play_arrow:",
+            st.button(f"Look, and let {'it' if told else 'them'} go on", key=f"answer_{brake.kind}", icon=":material/play_arrow:",
                       on_click=confirm.open_danger, args=(f"{BRAKE} {brake.kind}",))  # fmt: skip
         confirm.danger_dialog(
             f"{BRAKE} {brake.kind}",
-            title="Let the erasures go on",
+            title=go_on,
             consequence=(
-                f"For 24 hours, up to {brake.due:,} people are erased without another question. Look first at the"
+                f"For 24 hours, up to {brake.due:,} go without another question. What is erased does not come back."
+                if told
+                else f"For 24 hours, up to {brake.due:,} people are erased without another question. Look first at the"
                 " requests whose erasure is due: are these the right ones?"
                 if many
                 else f"{why} Compare with a clock you trust. If the time now shown below is right, erasures go on for 24 hours."
             ),
             facts="" if many else f"The dashboard's time: **{desk.instant(moment)}**",
             word=brake.confirm,
-            button="Let them go on",
+            button="Let it go on" if told else "Let them go on",
             verb=verbs.answer_brake,
             arguments={"brake_id": brake.id, "confirmation": brake.confirm},
             reasons=verbs.BRAKE_REASONS[:1] if many else verbs.BRAKE_REASONS[1:],
-            keep="Leave them stopped",
+            keep="Leave it stopped" if told else "Leave them stopped",
             nothing="Nothing goes on.",
-            done="Erasures go on.",
+            done="Retention goes on." if told else "Erasures go on.",
         )
+
+
+def _asked(brake: BrakeRow) -> tuple[str, str]:
+    """The question, and why it is asked."""
+    if told := OF_RETENTION.get(brake.kind):
+        return told[0].format(due=brake.due, of=brake.people), told[1]
+    if brake.kind == "clock":
+        return "The time may be wrong, so nothing is erased.", CLOCKS.get(brake.why, brake.why)
+    return (
+        f"{brake.due:,} people would be erased in one day, of {brake.people:,}. Is that right?",
+        "More than 20 people, and more than 2 % of all, is more than usual: no erasure begins until an officer has answered.",
+    )
 
 
 def stuck(found: tuple[StuckErasure, ...], moment: datetime) -> None:

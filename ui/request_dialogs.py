@@ -177,7 +177,7 @@ def incomplete(name: str, arguments: dict[str, Any]) -> str:
 def _letter(found: RequestPage, form_key: Any) -> None:
     @st.dialog("Write a letter", width="large", icon=":material/mail:", on_dismiss=desk.close_dialog)
     def show() -> None:
-        kind = st.selectbox("Letter", verbs.LETTER_KINDS, key="letter_kind")
+        kind = st.selectbox("Letter", verbs.LETTERS_BY_HAND, key="letter_kind")
         draft = act(verbs.draft_letter, request_id=found.row.id, kind=kind)
         st.caption(f"To {draft.address}" if draft.address else "No address is known: copy it and send it by hand.")
         with st.form("dialog_letter", border=False, enter_to_submit=False):

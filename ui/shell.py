@@ -49,6 +49,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("certificates", "Certificates", "workspace_premium", ("privacy_officer", "auditor")),
         ("policy_versions", "Policy versions", "policy", ("privacy_officer", "admin", "auditor")),
         ("notices", "Notices", "campaign", ("privacy_officer", "admin", "auditor")),
+        ("retention", "Retention", "auto_delete", ("privacy_officer", "admin", "auditor")),
         ("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin")),
     ],
 }

@@ -29,6 +29,7 @@ STATUS_COLORS = {
     "converted": "green", "student already": "violet", "asked again": "gray", "do not contact": "red",
     "invited": "orange", "waits for approval": "violet", "no code": "red", "disabled": "gray",
     "running": "blue", "starts later": "orange",
+    "nothing due": "green", "due": "blue", "late": "red", "waits": "orange",
 }  # fmt: skip
 
 _R = (

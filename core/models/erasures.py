@@ -21,7 +21,7 @@ STEP_WHAT = ("ledger", "processor", "letter", "database", "residue", "certificat
 STEP_STATES = ("to do", "called", "erased", "waiting", "held", "failed", "proven", "exempt")
 SETTLED = ("proven", "exempt")
 EVIDENCE = ("begun", "asked", "answered", "looked", "waits", "failed", "again", "ended")
-BRAKES = ("many", "clock")
+BRAKES = ("many", "clock", "mail", "visitors", "lapses")
 ANSWERS = ("go on", "passed")
 
 _RECORD = about(

@@ -21,6 +21,8 @@ class Parameters:
     """What the code takes from the policy. Ages in years; ``grace_days`` times 24 hours; months are calendar months.
 
     What has a default may be missing in a version: the published ones never change, and the first one does not say it.
+    ``visitor_months`` (after the last contact) and ``lapse_notice_days`` (from the notice to the closing) are this company's own
+    choice: the policy's text leaves them open.
     """
 
     version: str
@@ -34,6 +36,8 @@ class Parameters:
     group_rounding: int
     backup_days: int = 35
     suppression_years: int = 3
+    visitor_months: int = 12
+    lapse_notice_days: int = 30
 
 
 def in_force(session: Session, at: datetime) -> Parameters:

@@ -254,6 +254,11 @@ class Action(StrEnum):
         "A student closed their account on the platform: a deletion that a rule of the policy approves.",
         "plan",
     )
+    LAPSED_CLOSED = (
+        "lapsed account closed",
+        "An account whose subscription had ended was closed after its notice: a deletion that a rule of the policy approves.",
+        "plan",
+    )
     SIGN_OF_LIFE = (
         "sign of life",
         "A student used the platform during the grace period; the deletion waits for approval again.",
@@ -453,6 +458,21 @@ class Action(StrEnum):
         "below the minimum age",
         "Somebody below the minimum age was found: the account was closed, its erasure approved by rule.",
         "plan",
+    )
+    RETENTION_RUN = (
+        "retention run",
+        "A rule of retention was looked at, and what was past its period went; the row of the run says more.",
+        "rule",
+        "rows",
+        "months",
+        "moved_aside",
+        "no_longer_held",
+        "visitors",
+        "other_rows",
+        "files",
+        "told",
+        "closed",
+        "renewed",
     )
     RELEASE_PUBLISHED = (
         "release published",

@@ -32,7 +32,8 @@ REASONS = ("expected, all of them are right", "the time is right")
 
 @dataclass(frozen=True)
 class Stop:
-    """A brake that is on: "many" or "clock", why, and how many people of how many would have gone."""
+    """A brake that is on: why, and how many of how many would have gone. "clock" stops everything, "many" the eraser, the other
+    kinds one rule of retention."""
 
     id: uuid.UUID
     kind: str
@@ -65,6 +66,12 @@ def watch_number(session: Session, *, now: datetime) -> None:
         session.execute(on.values(due=due, people=people))
 
 
+def hold_back(session: Session, kind: str, *, due: int, of: int, now: datetime) -> None:
+    """Put a brake of retention ("mail", "visitors", "lapses") on unless an officer has let so many go within a day. As the worker."""
+    if due > _allowed(session, now, kind):
+        _raise(session, kind, "more than usual", now, due=due, people=of)
+
+
 def watch_clock(session: Session, *, now: datetime) -> None:
     """Put the brake on when the clocks cannot be right; take it off when two that differed agree again. As the worker."""
     found = timekeeping.trouble(timekeeping.read(session))
@@ -93,7 +100,7 @@ def answer_brake(
         raise NotFound("There is no such question, or it is not open to you.")
     if found.answered_at is not None:
         return
-    typed = str(found.due) if found.kind == "many" else GO_ON
+    typed = GO_ON if found.due is None else str(found.due)
     if confirmation.strip().lower() != typed:
         raise BadInput(f"Type {typed} to confirm.")
     if reason not in REASONS:
@@ -104,9 +111,9 @@ def answer_brake(
                due=found.due, reason=reason)  # fmt: skip
 
 
-def _allowed(session: Session, now: datetime) -> int:
+def _allowed(session: Session, now: datetime, kind: str = "many") -> int:
     """What an officer has let go on, not longer than a day ago."""
-    answered = select(func.max(Brake.allows)).where(Brake.kind == "many", Brake.answer == GO_ON, Brake.until > now)
+    answered = select(func.max(Brake.allows)).where(Brake.kind == kind, Brake.answer == GO_ON, Brake.until > now)
     return session.scalar(answered) or 0
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from core.models.erasures import ErasureEvidence, ErasureStep, PersonErasure
 from core.models.requests import Outbox
 from core.models.ways import fates
+from core.policy.keeping import BY_RETENTION
 from core.privacy import letters
 from core.privacy.acting import Case, subject
 from core.privacy.audit import Action, append
@@ -105,7 +106,7 @@ def pause_after(attempts: int) -> timedelta:
 def _place(run: Run, step: ErasureStep) -> None:
     """A place that keeps data: this database, or a third party."""
     processor = _processor(step)
-    order = Order(run.person, step.key, spared_by(run.holds), AT_MOST)
+    order = Order(run.person, step.key, spared_by(run.holds), AT_MOST, begun=bool(step.counts))
     if step.state == "erased":
         _seen(run, step, processor.verify(run.session, order, now=run.now))
     elif not processor.remote:
@@ -207,7 +208,8 @@ def _letter(run: Run, step: ErasureStep) -> None:
     if letter is None and subject(session, run.case.request) is None:
         exempt(run, step, "nobody to write to")
     elif letter is None:
-        letters.queue(session, run.case, "completion", now=now, key="erasure")
+        kind = "subscription completion" if run.case.request.source == BY_RETENTION else "completion"
+        letters.queue(session, run.case, kind, now=now, dedupe_key=step.key)
         step.state, step.waits_for, step.waits_about, step.next_at = "waiting", "letter", "", now
         note(run, step, "asked")
     elif letter.state == "sent":

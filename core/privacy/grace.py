@@ -18,6 +18,7 @@ from core.models.platform import Student
 from core.models.requests import Request, RequestClock, RequestMove
 from core.policy import in_force
 from core.policy.clock import add_months, grace_end
+from core.policy.keeping import BY_RETENTION
 from core.privacy import letters
 from core.privacy.accounts import AFTER_CLOSING, plan_steps
 from core.privacy.acting import Case, change, demand_move, of_system, write_text
@@ -43,36 +44,57 @@ def adopt_closing(session: Session, *, student_id: uuid.UUID, now: datetime) -> 
     student = session.get(Student, student_id, with_for_update=True, populate_existing=True)
     if student is None or student.closed_at is None or str(student_id) not in closings_due(session, now):
         return 0
-    closed_at, rules = student.closed_at, in_force(session, now)
+    _file(session, student, rule=CLOSED_BY_STUDENT, source="platform", letter="closing", now=now,
+          identity=("confirmed", "signed in on the platform"))  # fmt: skip
+    return 1
+
+
+def close_by_rule(session: Session, *, student_id: uuid.UUID, rule: str, now: datetime) -> uuid.UUID:
+    """Close the account of a student whose subscription ended, as a deletion that a rule approves; return its request.
+
+    The whole grace period follows; nobody asked, so no identity was checked.
+    """
+    student = session.get_one(Student, student_id, with_for_update=True, populate_existing=True)
+    student.account_status, student.closed_at = "closed", now
+    session.flush()
+    return _file(session, student, rule=rule, source=BY_RETENTION, letter="subscription closing", now=now,
+                 identity=("not checked", None))  # fmt: skip
+
+
+def _file(
+    session: Session,
+    student: Student,
+    *,
+    rule: str,
+    source: str,
+    letter: str,
+    identity: tuple[str, str | None],
+    now: datetime,
+) -> uuid.UUID:
+    closed_at, rules = student.closed_at or now, in_force(session, now)
     request = Request(
         id=uuid7(), kind="delete", student_id=student.id, channel="platform", requester="subject", state="waiting",
         policy_version=rules.version, received_at=closed_at, filed_at=max(now, closed_at), moved_at=now,
-        due_at=add_months(closed_at, rules.answer_months), answered_at=now, identity="confirmed",
-        identity_method="signed in on the platform", identity_at=closed_at, account_closed_at=closed_at,
-        grace_ends_at=grace_end(closed_at, rules), source="platform",
+        due_at=add_months(closed_at, rules.answer_months), answered_at=now, identity=identity[0],
+        identity_method=identity[1], identity_at=closed_at if identity[1] else None, account_closed_at=closed_at,
+        grace_ends_at=grace_end(closed_at, rules), source=source,
     )  # fmt: skip
     session.add(request)
     session.flush()
     session.refresh(request)
-    case = Case(request, "adopt_closing", None)
+    case = Case(request, "adopt_closing" if source == "platform" else "close_by_rule", None)
     for what, at in (("start", closed_at), ("stop", now)):
         session.add(RequestClock(request_id=request.id, version=1, what=what, at=at, reason="account closed"))
     session.add(RequestMove(request_id=request.id, version=1, from_state="", to_state="waiting", moved_at=now))
     plan = preview_of(session, request, early=False, now=now)
     store(session, request, plan, by=None, now=now)
-    approve_by_rule(session, request, plan, CLOSED_BY_STUDENT, now)
+    approve_by_rule(session, request, plan, rule, now)
     plan_steps(session, case, AFTER_CLOSING, now)
     change(session, case, now=now, plan_fingerprint=plan.fingerprint, sentence="")
-    letters.queue_closing(session, case, closed_at=closed_at, now=now)
-    append(
-        session,
-        Action.CLOSING_FOUND,
-        now=now,
-        subject_kind="request",
-        subject_id=request.id,
-        plan=plan.fingerprint[:16],
-    )
-    return 1
+    letters.queue_closing(session, case, closed_at=closed_at, now=now, kind=letter)
+    found = Action.CLOSING_FOUND if source == "platform" else Action.LAPSED_CLOSED
+    append(session, found, now=now, subject_kind="request", subject_id=request.id, plan=plan.fingerprint[:16])
+    return request.id
 
 
 def signs_of_life_due(session: Session, now: datetime) -> Sequence[str]:

@@ -19,6 +19,7 @@ from core.db import identify
 from core.errors import BadInput, NotFound, Refused
 from core.models.base import Base, uuid7
 from core.models.erasure import HOLD_BASES, LONGEST_NOTE, RELEASE_REASONS, LegalHold
+from core.models.retention import MOVED_TO
 from core.models.ways import Fate, fates
 from core.privacy.audit import Action, append, append_view, guarded
 from core.privacy.sessions import Staff, demand_fresh
@@ -79,8 +80,8 @@ def holds_on(
 
 
 def spared_by(holds: tuple[StandingHold, ...]) -> tuple[Spared, ...]:
-    """Return what these holds keep, for an order to a processor: what they name, and their own rows."""
-    named = [Spared(hold.table, hold.record) for hold in holds]
+    """Return what these holds keep, for an order to a processor: what they name, also where it was moved to, and their own rows."""
+    named = [Spared(table, hold.record) for hold in holds for table in _places(hold.table)]
     return (*named, *(Spared("privacy.legal_hold", hold.id) for hold in holds))
 
 
@@ -221,6 +222,12 @@ def review_hold(session: Session, *, hold_id: uuid.UUID, review_on: date, by: St
 def numbered(number: int) -> str:
     """Return a hold's number as people name it: ``H-7``."""
     return f"H-{number}"
+
+
+def _places(table: str | None) -> tuple[str | None, ...]:
+    """Where the rows are that a hold on a table keeps."""
+    twins = {place for pair in MOVED_TO.items() for place in pair if table in pair}
+    return (table, *sorted(twins - {table}))
 
 
 def _locked(session: Session, hold_id: uuid.UUID, by: Staff) -> LegalHold:

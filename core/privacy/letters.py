@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from core.errors import BadInput, NotFound
 from core.models.base import uuid7
 from core.models.labels import Processor
+from core.models.platform import Student
 from core.models.requests import LONGEST_TEXT, LetterTemplate, Outbox, Request
 from core.policy.machine import KIND_WORDS, number
 from core.privacy.acting import MISSING, Case, Receipt, clock, hold_officer, subject
@@ -35,6 +36,8 @@ PLACEHOLDERS = {
     "reason": "the reason that was chosen",
     "words": "your own words",
     "recipients": "who else held the data and was told",
+    "ended": "last day of a subscription, or –",
+    "days": "days from the notice of its end to the closing of the account, or –",
 }
 REMINDER_DAYS = (23, 29)
 _COURT = "You can complain to a data protection authority, and you can go to court. Neither depends on the other."
@@ -90,10 +93,37 @@ SHIPPED: dict[str, tuple[str, str]] = {
         " copies in backups, payments as the law demands, and a keyed mark of your address that keeps old records from coming"
         " back.\n\n{words}\n\n" + _COURT,
     ),
+    "subscription ended": (
+        "Your subscription ended on {ended}: your account will be closed",
+        "Dear {name},\n\nyour subscription ended on {ended}. We keep your data as long as a subscription runs, so we will close your"
+        " account {days} days after this letter. 30 days later everything is erased, but what the law makes us keep (payments).\n\n"
+        "Before that you can have a copy of everything we hold about you, as a file that you can open and take along: answer this"
+        " mail. If you renew your subscription, nothing happens to your account.",
+    ),
+    "subscription renewed": (
+        "Your subscription runs again: your account stays",
+        "Dear {name},\n\nyour subscription runs again. What we wrote about the end of it no longer holds: your account stays open,"
+        " and nothing is erased.",
+    ),
+    "subscription closing": (
+        "Your account is closed and will be erased on {erased_on}",
+        "Dear {name},\n\nas we wrote to you when your subscription had ended, your account is closed now ({number}). Until"
+        " {erased_on} you can have it back: renew your subscription, or tell us. Until then you can also have a copy of everything we"
+        " hold about you. After that everything is erased, but what the law makes us keep (payments).",
+    ),
+    "subscription completion": (
+        "Our last letter: your data is being erased ({number})",
+        "Dear {name},\n\nyour subscription ended, your account was closed, and the time in which you could have it back is over: what we"
+        " hold about you is erased now. These held a part of it and were told: {recipients}. Our own records follow as soon as this"
+        " letter is out; after that we do not know your address any more.\n\nFor a time there remain copies in backups, payments as"
+        " the law demands, and a keyed mark of your address that keeps old records from coming back.\n\n{words}\n\n"
+        + _COURT,
+    ),
 }
 KINDS = tuple(SHIPPED)
 OTHERS = NOTICES | AGE_LETTERS
 WORDINGS = (*SHIPPED, *OTHERS)
+BY_HAND = tuple(kind for kind in KINDS if not kind.startswith("subscription "))  # retention writes the others
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_0-9]*)\}")
 
 
@@ -218,19 +248,43 @@ def queue(
     reason: str = "",
     not_before: datetime | None = None,
     key: str = "",
+    dedupe_key: str = "",
 ) -> bool:
     """Put a letter of a case into the outbox, as part of a verb (whose audit line tells it). Return whether it is new.
 
-    ``key`` tells letters of one kind apart; without it the request's version does.
+    ``key`` tells letters of one kind apart; without it the request's version does. ``dedupe_key`` is a whole key instead.
     """
     request = case.request
     cleaned = clean_text(words, what="The text", longest=LONGEST_TEXT)
     letter = _filled(session, request, kind, words=cleaned, reason=reason, now=now)
-    dedupe = f"{request.id}:{kind}:{key or request.version}"
+    dedupe = dedupe_key or f"{request.id}:{kind}:{key or request.version}"
     return _put(session, request, letter, dedupe, by=case.by, now=now, not_before=not_before or now)
 
 
-def queue_closing(session: Session, case: Case, *, closed_at: datetime, now: datetime, words: str = "") -> None:
+def queue_to_student(
+    session: Session, student: Student, kind: str, *, key: str, values: dict[str, str], now: datetime
+) -> bool:
+    """Put a letter that belongs to no request into the outbox, as the worker; ``key`` exists once. Return whether it is new."""
+    found, filled = (
+        wording(session, kind),
+        {**dict.fromkeys(PLACEHOLDERS, "–"), "words": "", "name": student.name, **values},
+    )
+    letter = Letter(kind, found.version, student.email, " ".join(fill(found.subject, filled).split()), fill(found.body, filled))  # fmt: skip
+    row = {"id": uuid7(), "key": key, "request": None, "student": student.id, "visitor": None, "kind": kind, "version": found.version,
+           "address": letter.address, "subject": letter.subject, "body": letter.body, "before": now, "now": now, "by": None}  # fmt: skip
+    return bool(session.execute(text(PUT), row).first())
+
+
+def cancel_or_was_sent(session: Session, key: str) -> bool:
+    """Cancel the letter of this key unless it left; return whether it left."""
+    waiting = update(Outbox).where(Outbox.dedupe_key == key, Outbox.state.in_(("waiting", "failed")))
+    session.execute(waiting.values(state="canceled", address=None).execution_options(synchronize_session=False))
+    return session.scalar(select(Outbox.state).where(Outbox.dedupe_key == key)) == "sent"
+
+
+def queue_closing(
+    session: Session, case: Case, *, closed_at: datetime, now: datetime, words: str = "", kind: str = "closing"
+) -> None:
     """Put the letter about a closed account and the reminders of days 23 and 29 into the outbox, those that lie ahead.
 
     When the grace period is over already (an account that the student closed long ago), nothing is announced.
@@ -238,7 +292,7 @@ def queue_closing(session: Session, case: Case, *, closed_at: datetime, now: dat
     request = case.request
     if request.grace_ends_at is None or request.grace_ends_at <= now:
         return
-    queue(session, case, "closing", now=now, words=words, key=closed_at.isoformat())
+    queue(session, case, kind, now=now, words=words, key=closed_at.isoformat())
     for day in REMINDER_DAYS:
         when = closed_at + day * timedelta(hours=24)
         if when >= now and when < request.grace_ends_at:
@@ -246,7 +300,11 @@ def queue_closing(session: Session, case: Case, *, closed_at: datetime, now: dat
 
 
 def cancel_waiting(
-    session: Session, case: Case, *, now: datetime, kinds: tuple[str, ...] = ("closing", "reminder")
+    session: Session,
+    case: Case,
+    *,
+    now: datetime,
+    kinds: tuple[str, ...] = ("closing", "subscription closing", "reminder"),
 ) -> int:
     """Cancel letters of a case that wait and would not be true any more; return how many."""
     waiting = update(Outbox).where(
@@ -280,6 +338,8 @@ def _filled(session: Session, request: Request, kind: str, *, words: str, reason
         "reason": reason,
         "words": words,
         "recipients": ", ".join(Processor),
+        "ended": "–",
+        "days": "–",
     }
     one_line = " ".join(fill(found.subject, values).split())
     return Letter(kind, found.version, person.email if person else None, one_line, fill(found.body, values))

@@ -21,6 +21,7 @@ from core.errors import BadInput, NotFound, Refused
 from core.models.base import Base
 from core.models.data_map import unmapped
 from core.models.labels import Erasure, TableLabel
+from core.models.retention import MOVED_TO
 from core.models.ways import PERSONS, Fate, ancestors, fates, problems
 from core.policy import Parameters, listed_processors, pinned
 from core.privacy.holds import StandingHold, holds_on
@@ -194,7 +195,7 @@ def _keeps(hold: StandingHold, fate: Fate) -> str:
     """What a hold keeps of a table: "all" or "some" of its rows, those "below" which something is held, or nothing."""
     if hold.table is None:
         return "all"
-    if hold.table == fate.table:
+    if fate.table in (hold.table, MOVED_TO.get(hold.table)):
         return "some" if hold.record else "all"
     if fate.table == "privacy.legal_hold":
         return "some"  # its own row stays, and leads to the person

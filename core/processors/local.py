@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from core.errors import DatabaseError
 from core.models.base import Base, uuid7
 from core.models.data_map import unmapped
 from core.models.labels import ColumnLabel, Erasure
@@ -86,19 +87,25 @@ class Local:
     def erase(self, session: Session, order: Order, *, now: datetime) -> Outcome:
         """Erase at most ``order.at_most`` rows, as the worker; "more" when there may be others, "gone" when there was nobody.
 
-        "failed" with the code "labels" when a column has no label: nothing is erased by an incomplete map.
+        "failed" with the code "labels" when a column has no label: nothing is erased by an incomplete map. The live database is
+        asked before the first part, and once more before anything is called proven.
         """
-        if problems() or unmapped(session):
+        if problems() or (not order.begun and unmapped(session)):
             return Outcome(Became.FAILED, error="labels")
         if any(spared.table is None for spared in order.spared):
             return Outcome(Became.WAITING, error="held")
         roots = _roots(session, order.person)
         if not _there(session, roots):
             return Outcome(Became.GONE)
-        return _erased(session, order, roots, now)
+        return _rows_erased(session, order.person.kind, order.spared, roots, order.at_most, now)
 
     def verify(self, session: Session, order: Order, *, now: datetime) -> Proof:
-        """Count what is left of what should be gone. Foreign keys hold everything else to the person's own row."""
+        """Count what is left of what should be gone. Foreign keys hold everything else to the person's own row.
+
+        Nothing is proven ("labels") while the database has a column that the map does not know.
+        """
+        if unmapped(session):
+            return Proof(None, error="labels")
         roots = _roots(session, order.person)
         found = {}
         for fate in fates(order.person.kind):
@@ -145,6 +152,16 @@ def known(session: Session, person: Person) -> Person:
     return replace(person, email_hash=digest, forms=tuple(forms))
 
 
+def erase_visitors(session: Session, ids: Iterable[uuid.UUID], *, at_most: int, now: datetime) -> dict[str, int]:
+    """Erase, as the worker, the rows about visitors (all forms of each have to be among ``ids``), at most so many; return how many
+    went, by table. Retention does so, which looked for holds before. Raises DatabaseError when the map is not whole.
+    """
+    if problems() or unmapped(session):
+        raise DatabaseError("A column has no privacy label, so nothing is erased. See `python -m core labels`.")
+    found: Roots = {"visitor": list(ids)}
+    return dict(_rows_erased(session, "visitor", (), found, at_most, now).counts)
+
+
 def _roots(session: Session, person: Person) -> Roots:
     """The rows that are the person, there or not: their own, and forms that were left with the same e-mail address."""
     found = {"student": [person.id], "visitor": list(known(session, person).forms)}
@@ -173,14 +190,16 @@ def _along(way: Way, ids: list[uuid.UUID]) -> ColumnElement[bool]:
     return condition
 
 
-def _erased(session: Session, order: Order, roots: Roots, now: datetime) -> Outcome:
+def _rows_erased(
+    session: Session, kind: str, spared: tuple[Spared, ...], roots: Roots, at_most: int, now: datetime
+) -> Outcome:
     done: dict[str, int] = {}
-    left = order.at_most
-    for fate in fates(order.person.kind):
+    left = at_most
+    for fate in fates(kind):
         if left <= 0:
             return Outcome(Became.MORE, done)
         table = Base.metadata.tables[fate.table]
-        rows = condition(fate, roots) & _goes(fate, table, order.spared)
+        rows = condition(fate, roots) & _goes(fate, table, spared)
         if fate.action is Erasure.ROW:
             number = _delete(session, table, rows, left)
         elif fate.blanked:

@@ -68,13 +68,15 @@ class Spared:
 class Order:
     """What an erasure asks for. ``at_most`` rows in one call; ``spared`` stays, and with it what it points to.
 
-    ``key`` is the same in every attempt: a processor that knows idempotency keys gets it.
+    ``key`` is the same in every attempt: a processor that knows idempotency keys gets it. ``begun``: a part of it was done
+    before, after whatever has to be looked at first.
     """
 
     person: Person
     key: str
     spared: tuple[Spared, ...] = ()
     at_most: int = 5000
+    begun: bool = False
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,8 @@ def weeks(session: Session, *, now: datetime, many: int = WEEKS) -> tuple[Week, 
 
 def promise_counts(session: Session, *, now: datetime, parameters: Parameters) -> PromiseCounts:
     """Return the counts behind the promises for privacy officers, admins and auditors; zeros for everyone else."""
-    asked = {"now": now, "log_days": parameters.email_log_days, "grace_days": parameters.grace_days}
+    log_days = parameters.email_log_days + 1  # retention runs once a day
+    asked = {"now": now, "log_days": log_days, "grace_days": parameters.grace_days}
     row = session.execute(text("select * from privacy.promise_counts(:now, :log_days, :grace_days)"), asked).first()
     return PromiseCounts(*row) if row else PromiseCounts(0, 0, 0, 0, 0, 0, None, 0, 0)
 

@@ -39,6 +39,8 @@ PATHS = {
     "manual-steps": ("omar", "/manual_steps"),
     "quarantine": ("omar", "/quarantine"),
     "certificates": ("aiko", "/certificates"),
+    "retention": ("omar", "/retention"),
+    "retention-runs": ("aiko", "/retention?view=runs"),
     "letters": ("omar", "/letters"),
     "letters-delivery": ("omar", "/letters?show=Delivery"),
     "policy-versions": ("omar", "/policy_versions"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
@@ -25,6 +26,25 @@ def run(*words: str, typed: str = "") -> str:
     return done.output
 
 
+def test_status_ends_with_1_when_retention_is_silent(house: str) -> None:
+    with db.transaction("worker") as session:
+        run_id = text("insert into privacy.retention_run (id, rule, begun_at, tried_at, ended_at) values"
+                      " (gen_random_uuid(), 'visitors', :at, :at, :at)")  # fmt: skip
+        session.execute(run_id, {"at": datetime.now(UTC) - timedelta(hours=27)})
+    for words in (("status",), ("status", "--json")):
+        done = CliRunner().invoke(cli.app, list(words))
+        assert done.exit_code == 1 and ("ALARM" in done.output or json.loads(done.output)["retention"]["silent_since"])
+
+
+@pytest.fixture
+def retention_ran(house: str) -> None:
+    """A run ended a moment ago: nothing to be alarmed about."""
+    with db.transaction("worker") as session:
+        session.execute(text("insert into privacy.retention_run (id, rule, begun_at, tried_at, ended_at) values"
+                             " (gen_random_uuid(), 'visitors', :at, :at, :at)"), {"at": datetime.now(UTC)})  # fmt: skip
+
+
+@pytest.mark.usefixtures("retention_ran")
 def test_status_counts_in_all_and_by_source(house: str) -> None:
     found = json.loads(run("status", "--json"))
     assert found["embedded"] is False

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL: clients that come, die and come back; innocent processes; strange paths."""
 
+import fcntl
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -292,6 +294,33 @@ def test_a_client_that_comes_while_the_server_stops_waits_for_a_new_one(home: Pa
         assert ask(client, "select 1") == 1
         assert [p.pid for p in postmasters(home)] != [stopping.pid]
         late.communicate("\n")
+
+
+def test_who_attaches_while_a_killed_guardian_still_holds_its_lock_gets_a_new_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first look finds the lock of a guardian that is dying; the server it leaves behind answers all the while."""
+    with embedded.attach(home, settings=FAST):
+        kill_guardian(home)
+        real, looks = embedded._locked, []
+
+        def dying(path: Path) -> bool:
+            looks.append(path.name)
+            return looks.count("guardian.lock") <= 2 if path.name == "guardian.lock" and len(looks) <= 2 else real(path)
+
+        monkeypatch.setattr(embedded, "_locked", dying)
+        with embedded.attach(home):
+            assert looks.count("guardian.lock") > 2
+            assert len(guardians(home)) == 1 and real(home / "guardian.lock")
+
+
+def test_who_only_looks_at_the_lock_does_not_send_a_new_guardian_away(home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    looking, wanting = (os.open(home / "guardian.lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.05, os.close, (looking,)).start()
+    assert embedded._lock_soon(wanting)
+    os.close(wanting)
 
 
 def test_two_guardians_at_once_are_no_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ PAGES = {
     "report": {"privacy_officer", "auditor", "admin"},
     "certificates": {"privacy_officer", "auditor"},
     "quarantine": {"privacy_officer"},
+    "retention": {"privacy_officer", "admin", "auditor"},
     "analytics": set(STAFF.values()),
     "staff": {"admin"},
     "staff_member": {"admin"},

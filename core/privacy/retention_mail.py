@@ -1,0 +1,114 @@
+"""E-mail logs past their period: whole months are dropped, the edge goes in parts, what a hold keeps is moved aside.
+
+Danger: a drop takes what a hold keeps, stops everybody who reads, or waits for one who never ends. Principle: nobody can place a
+hold while a part runs; a month is locked for the moment of the drop, or not at all and tried again. Mechanism: holds are locked
+against new ones, held rows move to ``platform.held_mail`` (with their ids, so that holds, exports and erasures still find
+them), then ``platform.drop_month``, which asks the policy again.
+"""
+
+from datetime import date, datetime
+
+from sqlalchemy import CursorResult, func, select, text
+from sqlalchemy.orm import Session
+
+from core.models.platform import EmailLog
+from core.policy import Parameters
+from core.policy.keeping import day_begins, mail_before
+
+PART = 10_000
+ALL_AT_ONCE = 1_000_000
+UNUSUAL_ROWS, UNUSUAL_SHARE = 1000, 0.75
+
+
+def is_due(session: Session, rules: Parameters, now: datetime) -> bool:
+    """Whether a whole day of mails is past its period, or a hold let go of some that were kept."""
+    before = mail_before(rules, day_begins(now))
+    old = session.scalar(select(EmailLog.sent_at).where(EmailLog.sent_at < before).limit(1))
+    return old is not None or session.scalar(text(f"select exists ({RELEASED})"), {"before": before}) is True
+
+
+def unusual(session: Session, rules: Parameters, now: datetime) -> tuple[int, int] | None:
+    """More than three quarters of the whole log, and more than 1,000 rows: a clock or a parameter may be wrong."""
+    old = func.count().filter(EmailLog.sent_at < mail_before(rules, now))
+    due, total = session.execute(select(old, func.count()).select_from(EmailLog)).one()
+    return (due, total) if due > UNUSUAL_ROWS and due > UNUSUAL_SHARE * total else None
+
+
+def part(session: Session, rules: Parameters, now: datetime) -> tuple[dict[str, int], bool]:
+    """Move what is held aside, drop one month, or else delete a part of the edge; whether there may be more."""
+    before = mail_before(rules, now)
+    session.execute(text("lock table privacy.legal_hold in share mode"))  # no new hold until this part is over
+    moved = _move_held(session, before, PART)
+    if moved >= PART:
+        return {"moved aside": moved}, True
+    month = session.scalar(text(OLDEST_MONTH), {"before": before.date()})
+    if month is not None:
+        return _drop(session, month, moved, now), True
+    gone = _number(session.execute(text(EDGE), {"before": before, "most": PART}))
+    released = _number(session.execute(text(LET_GO), {"before": before, "most": PART}))
+    counts = {"moved aside": moved, "rows": gone, "no longer held": released}
+    return {name: number for name, number in counts.items() if number}, PART in (gone, released)
+
+
+def oldest(session: Session, _now: datetime) -> datetime | None:
+    """Return when the oldest mail that is left, and not held, was sent."""
+    return session.scalar(select(func.min(EmailLog.sent_at)))
+
+
+def _drop(session: Session, month: date, moved: int, now: datetime) -> dict[str, int]:
+    """Drop a month. It is counted before it is locked: readers wait for the drop only."""
+    ends = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+    rows = session.scalar(text(IN_MONTH), {"begins": month, "ends": ends}) or 0
+    session.execute(text("lock table platform.email_log in access exclusive mode"))
+    late = _move_held(session, _midnight(ends), ALL_AT_ONCE)  # what an import brought meanwhile
+    session.execute(text("select platform.drop_month(:month, :now)"), {"month": month, "now": now})
+    counts = {"moved aside": moved + late, "rows": rows - late, "months": 1}
+    return {name: number for name, number in counts.items() if number}
+
+
+def _move_held(session: Session, before: datetime, most: int) -> int:
+    moved = 0
+    for whose in ("student_id", "visitor_id"):
+        asked = {"before": before, "most": most - moved}
+        moved += _number(session.execute(text(MOVE.format(whose=whose)), asked))
+    return moved
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.fromisoformat(f"{day}T00:00:00+00:00")
+
+
+def _number(result: object) -> int:
+    assert isinstance(result, CursorResult)
+    return int(result.rowcount)
+
+
+MOVE = """
+    with gone as (
+        delete from platform.email_log where (sent_at, id) in (
+            select l.sent_at, l.id from privacy.held_for_mail() h join platform.email_log l on l.{whose} = h.{whose}
+            where l.sent_at < :before and (h.record is null or h.record = l.id) limit :most)
+        returning sent_at, id, student_id, visitor_id, kind, address, outcome, source)
+    insert into platform.held_mail (sent_at, id, student_id, visitor_id, kind, address, outcome, source)
+    select sent_at, id, student_id, visitor_id, kind, address, outcome, source from gone
+    on conflict (id) do nothing
+"""
+EDGE = """
+    delete from platform.email_log where (sent_at, id) in (
+        select sent_at, id from platform.email_log where sent_at < :before order by sent_at, id limit :most)
+"""
+RELEASED = """
+    select k.id from platform.held_mail k where k.sent_at < :before and not exists (
+        select from privacy.held_for_mail() h
+        where (h.student_id = k.student_id or h.visitor_id = k.visitor_id) and (h.record is null or h.record = k.id))
+"""
+LET_GO = f"delete from platform.held_mail where id in ({RELEASED} limit :most)"  # noqa: S608 - constants only
+OLDEST_MONTH = """
+    select min(pg_catalog.to_date(right(c.relname, 7), 'YYYY_MM')) from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'platform.email_log'::regclass
+      and pg_catalog.to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month' <= :before
+"""
+IN_MONTH = """
+    select count(*) from platform.email_log
+    where sent_at >= cast(:begins as timestamp) at time zone 'UTC' and sent_at < cast(:ends as timestamp) at time zone 'UTC'
+"""
