@@ -28,6 +28,7 @@ Plans      plan_for, holds_on
 Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step, reveal_step_person
 Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, reveal_visitors, record_visitor_view
+Register   write_processor_record
 Files      open_file, file_part, file_exists, drop_expired_files
 Figures    take_group_figures
 Promises   check_promises, ask_check, attest, withdraw_attestation, draw_sample, export_policy
@@ -168,6 +169,7 @@ from core.privacy.proposals import (
 )
 from core.privacy.publication import publish_first_version
 from core.privacy.quarantine import DISCARD_REASONS, LET_IN_REASONS, discard, judge_finding, let_in, open_quarantined
+from core.privacy.register import write_processor_record
 from core.privacy.releases import publish_release, releases_due, verify_releases
 from core.privacy.requests import (
     ANSWERS,
@@ -460,4 +462,5 @@ __all__ = [
     "withdraw_request",
     "wording",
     "write_letter",
+    "write_processor_record",
 ]

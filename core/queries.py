@@ -17,6 +17,7 @@ Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
 Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings
 Standing      left_out, hidden_by_restriction, objects, standing_of
 Consent       consent_page, consent_counts, consent_case, consent_rounds, people_to_write_to
+Register      processor_register, processor_history
 By hand       step_counts, step_page, manual_step, manual_steps
 Audit         audit_page, audit_total, audit_state, audit_breaks, colleagues
 Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
@@ -184,6 +185,7 @@ from core.reads.policy import (
     sampled_requests,
     worst_promise,
 )
+from core.reads.processors import ProcessorEntry, RecordVersion, processor_history, processor_register
 from core.reads.progress import (
     MATRIX_SORTS,
     PAGE_STUDENTS,
@@ -413,6 +415,7 @@ __all__ = [
     "Oversight",
     "PlanRead",
     "PolicyProposalRow",
+    "ProcessorEntry",
     "ProgramDay",
     "PromiseCounts",
     "PromiseRow",
@@ -426,6 +429,7 @@ __all__ = [
     "Reason",
     "RecipientRow",
     "RecordPage",
+    "RecordVersion",
     "ReleaseLine",
     "ReleasedFigure",
     "RequestPage",
@@ -533,6 +537,8 @@ __all__ = [
     "policy_proposals",
     "policy_text",
     "policy_versions",
+    "processor_history",
+    "processor_register",
     "program_day",
     "program_team",
     "promise_alerts",

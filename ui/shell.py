@@ -46,6 +46,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("access_review", "Access review", "fact_check", ("admin", "privacy_officer")),
     ],
     "Proof": [
+        ("processors", "Processors", "hub", ("admin", "privacy_officer", "auditor")),
         ("certificates", "Certificates", "workspace_premium", ("privacy_officer", "auditor")),
         ("policy_versions", "Policy versions", "policy", ("privacy_officer", "admin", "auditor")),
         ("notices", "Notices", "campaign", ("privacy_officer", "admin", "auditor")),

@@ -359,6 +359,12 @@ class Action(StrEnum):
         "processor",
         "how",
     )
+    PROCESSOR_WRITTEN = (
+        "processor register changed",
+        "An admin wrote another version of what the register says of a processor.",
+        "processor",
+        "fields",
+    )
     HOLD_PLACED = "hold placed", "A legal hold was placed on a person's data.", "hold", "basis", "scope"
     HOLD_REVIEWED = "hold reviewed", "A legal hold was found to be needed still, and got another day of review.", "hold"
     HOLD_RELEASED = "hold released", "A legal hold was released; what it held goes on.", "hold", "reason"

@@ -37,6 +37,7 @@ PATHS = {
     "requests-to-approve": ("olga", "/requests?view=to+approve"),
     "request-missing": ("omar", "/request?id=none"),
     "manual-steps": ("omar", "/manual_steps"),
+    "processors": ("ada", "/processors"),
     "quarantine": ("omar", "/quarantine"),
     "certificates": ("aiko", "/certificates"),
     "retention": ("omar", "/retention"),

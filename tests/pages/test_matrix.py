@@ -32,6 +32,7 @@ PAGES = {
     "letters": {"privacy_officer"},
     "manual_steps": {"privacy_officer"},
     "policy_versions": {"privacy_officer", "admin", "auditor"},
+    "processors": {"admin", "privacy_officer", "auditor"},
     "notices": {"privacy_officer", "admin", "auditor"},
     "report": {"privacy_officer", "auditor", "admin"},
     "certificates": {"privacy_officer", "auditor"},

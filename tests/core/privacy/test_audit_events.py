@@ -709,6 +709,23 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.REVIEW_STARTED: review,
     Action.RIGHT_CONFIRMED: lambda scene: review(scene, "confirmed"),
     Action.RIGHT_REMOVED: lambda scene: review(scene, "removed", reason="no longer needed"),
+    Action.PROCESSOR_WRITTEN: lambda scene: [
+        as_app(
+            privacy_actions.write_processor_record,
+            scene.staff("ada"),
+            name="SMTP",
+            version=version,
+            purpose="Mail",
+            legal_basis="contract",
+            contract_on=None,
+            review_by=None,
+            sub_processors=[],
+            transfer_basis="",
+            region="",
+            contact="",
+        )
+        for version in (0, 1)
+    ],
     Action.VISITOR_OWNED: lambda scene: follow_up(scene, privacy_actions.assign_visitor, owner_id=id_of("paula")),
     Action.VISITOR_PLANNED: lambda scene: follow_up(scene, privacy_actions.set_next_contact, on=now().date()),
     Action.VISITOR_STATUS: lambda scene: follow_up(scene, privacy_actions.set_visitor_status, status="lost"),
