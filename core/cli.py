@@ -186,6 +186,15 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     if as_json:
         facts = {"database": found.server, "embedded": settings().embedded, "migration": asdict(state), **asdict(found),
                  "retention": asdict(alarm)}  # fmt: skip
+        platform = queries.sync_state(session).told(_now())
+    if as_json:
+        facts = {
+            "database": found.server,
+            "embedded": settings().embedded,
+            "migration": asdict(state),
+            "platform": platform,
+            **asdict(found),
+        }
         typer.echo(json.dumps(facts, default=str, indent=2))
         raise typer.Exit(int(alarm.rings))
     out.print(f"Database    PostgreSQL {found.server}, {'embedded' if settings().embedded else 'server'}")
@@ -194,6 +203,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     out.print(f"Backups     {_backup_line()}", markup=False)
     if (copy := replica.following()) is not None:
         out.print(f"Replica     {copy.trouble or f'{copy.lag:.1f} s behind'}", markup=False)
+    out.print(f"Platform    {platform}", markup=False)
     for dead in found.worker.dead:
         out.print(
             f"  failed    {dead.kind} {dead.key}: {dead.attempts} attempts, {dead.error} at {dead.failed_at:%F %H:%M} UTC"

@@ -12,6 +12,7 @@ Mail          mail_server, mail_figures, letters_back, campaign_list, campaign, 
 Erasures      erasure_of, brakes_on, stuck_erasures
 Operations    status, worker_state
 Retention     retention, retention_runs, retention_alarm, kept_by_label
+Sync          sync_state, misfit_page, misfit_reasons, sync_gaps
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
 Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
 Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings
@@ -283,6 +284,17 @@ from core.reads.reviews import (
 from core.reads.search import Found, Hit, search
 from core.reads.standing import Decision, LeftOut, hidden_by_restriction, left_out, objects, standing_of
 from core.reads.students import Look, StudentCard, StudentEnrollment, student_card, who_looked
+from core.reads.syncing import (
+    Gap,
+    Misfit,
+    MisfitPage,
+    SyncedCollection,
+    SyncState,
+    misfit_page,
+    misfit_reasons,
+    sync_gaps,
+    sync_state,
+)
 from core.reads.timeline import LearningRecord, StudentRecord, TimelineEntry, student_record
 from core.reads.visitors import (
     LEAD_AGES,
@@ -381,6 +393,7 @@ __all__ = [
     "FollowUpStep",
     "Found",
     "Funnel",
+    "Gap",
     "GroupFigures",
     "HandedOn",
     "Handled",
@@ -407,6 +420,8 @@ __all__ = [
     "MailServer",
     "Matrix",
     "MatrixRow",
+    "Misfit",
+    "MisfitPage",
     "ModuleStand",
     "MyAccount",
     "NeedsHelp",
@@ -455,6 +470,8 @@ __all__ = [
     "StudentCard",
     "StudentEnrollment",
     "StudentRecord",
+    "SyncState",
+    "SyncedCollection",
     "TaughtCohort",
     "TeamMember",
     "TextRow",
@@ -524,6 +541,8 @@ __all__ = [
     "mail_server",
     "manual_step",
     "manual_steps",
+    "misfit_page",
+    "misfit_reasons",
     "monthly_trend",
     "my_account",
     "next_closing",
@@ -565,6 +584,8 @@ __all__ = [
     "stuck_erasures",
     "student_card",
     "student_record",
+    "sync_gaps",
+    "sync_state",
     "table_words",
     "taught_cohort",
     "taught_cohorts",

@@ -44,6 +44,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("staff", "Staff", "groups", ("admin",)),
         ("assignments", "Assignments", "school", ("admin",)),
         ("access_review", "Access review", "fact_check", ("admin", "privacy_officer")),
+        ("platform_sync", "Platform sync", "sync", ("admin", "privacy_officer", "auditor")),
     ],
     "Proof": [
         ("processors", "Processors", "hub", ("admin", "privacy_officer", "auditor")),

@@ -679,6 +679,6 @@ def upshot(session: Session, done: Done) -> list[str]:
                      " run it with --sweep --accept-deletions.")  # fmt: skip
     if gaps := session.scalar(select(func.count()).select_from(SyncGap)):
         lines.append(
-            f"{gaps:,} gaps: the platform keeps what no line of the mapping mentions. See the page Processors."
+            f"{gaps:,} gaps: the platform keeps what no line of the mapping mentions. See the page Platform sync."
         )
     return lines

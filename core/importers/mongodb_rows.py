@@ -33,6 +33,7 @@ SECRET = re.compile(
     re.DOTALL,
 )
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_IP = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}")
 _PHONE = re.compile(r"\+?[0-9][0-9 ()/.-]{6,18}[0-9]")
 
 
@@ -308,4 +309,6 @@ def looks_like(path: str, value: Any) -> str:
         return "" if value is None else "other"
     if _EMAIL.fullmatch(value.strip()):
         return "e-mail address"
+    if _IP.fullmatch(value.strip()):
+        return "network address"
     return "phone number" if _PHONE.fullmatch(value.strip()) else "text"

@@ -43,7 +43,7 @@ SOURCE, UNKNOWN, NOT_MAPPED = "mongodb", "not known here", "collections that no 
 CORRECTED = "correct"
 PASSED_ON = (Kind.LINE, Kind.TEXT, Kind.EMAIL, Kind.LINK)
 OF_PERSON = {"student": ("student", "student_profile"), "visitor": ("visitor",)}
-BUSY_FOR = timedelta(minutes=1)
+BUSY_FOR = timedelta(minutes=2)
 PARENTS: Mapping[str, Any] = {"enrollment": Enrollment, "submission": Submission}
 T = TypeVar("T")
 
@@ -124,6 +124,17 @@ def _trouble(error: BaseException, now: datetime) -> Trouble:
     if code == BUSY_CODE:
         return Trouble(code, until=now + BUSY_FOR)
     return Trouble(code, unclear=code in UNCLEAR, ours=code in ("document refused", "document unreadable"))
+
+
+def declared(known: PlatformMapping) -> frozenset[str]:
+    """Return the name of every field that a command to the platform's database may hold."""
+    names = {"_id"}
+    for each in known.collections:
+        names |= {each.email, each.changed, *each.of.values(), *each.pull, *each.only, *each.unset, *each.secrets}
+    for kind in OF_PERSON:
+        names |= {field.path for _, field, _ in _correctable(known, kind)}
+    names |= {path for rights in known.rights.values() for right in rights for path in (*right.set, *right.unset)}
+    return frozenset(names - {""})
 
 
 def unmapped_collections(session: Session) -> tuple[str, ...]:

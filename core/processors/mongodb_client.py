@@ -25,9 +25,9 @@ from core.errors import SettingsError
 from core.settings import settings
 
 Document = dict[str, Any]
-SECONDS = 20.0
+SECONDS, ANSWER = 5.0, 4  # to connect; an answer may take so many times as long
 UNCLEAR = frozenset({"connection lost", "timed out", "not confirmed by a majority"})
-MAJORITY = WriteConcern(w="majority", wtimeout=int(SECONDS * 1000))
+MAJORITY = WriteConcern(w="majority", wtimeout=int(SECONDS * ANSWER * 1000))
 CODES = {
     13: "not allowed", 18: "sign-in refused", 8000: "sign-in refused", 43: "cursor lost", 50: "timed out", 262: "timed out",
     64: "not confirmed by a majority", 100: "not confirmed by a majority", 91: "not primary", 189: "not primary", 10107: "not primary",
@@ -54,8 +54,8 @@ def _database(uri: str, name: str | None) -> "Database[Document]":
     logging.getLogger("pymongo").setLevel(logging.WARNING)  # below that it writes commands with their values
     try:
         client: MongoClient[Document] = MongoClient(
-            uri, appname="resocode-admin", serverSelectionTimeoutMS=5000, connectTimeoutMS=5000, socketTimeoutMS=int(SECONDS * 1000),
-            maxPoolSize=8, retryReads=True, retryWrites=True,
+            uri, appname="resocode-admin", serverSelectionTimeoutMS=int(SECONDS * 1000), connectTimeoutMS=int(SECONDS * 1000),
+            socketTimeoutMS=int(SECONDS * ANSWER * 1000), maxPoolSize=8, retryReads=True, retryWrites=True,
         )  # fmt: skip
         named = name or client.get_default_database().name
     except (errors.PyMongoError, ValueError) as error:

@@ -38,6 +38,7 @@ PATHS = {
     "request-missing": ("omar", "/request?id=none"),
     "manual-steps": ("omar", "/manual_steps"),
     "processors": ("ada", "/processors"),
+    "platform-sync": ("ada", "/platform_sync"),
     "quarantine": ("omar", "/quarantine"),
     "certificates": ("aiko", "/certificates"),
     "retention": ("omar", "/retention"),

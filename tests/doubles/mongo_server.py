@@ -17,6 +17,7 @@ Faults are asked for by command and are used up as they happen::
 """
 
 import copy
+import socket
 import socketserver
 import struct
 import sys
@@ -94,31 +95,50 @@ class MongoServer:
     _done: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _released: threading.Event = field(default_factory=threading.Event)
-    _stopped: threading.Event = field(default_factory=threading.Event)
+    _server: Any = None
+    _lines: set[Any] = field(default_factory=set)
 
     def __enter__(self) -> "MongoServer":
+        self.port = 0
+        self.up()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def up(self) -> None:
+        """Listen; at the same address as before."""
+        if self._server is not None:
+            return
         double = self
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
+                double._lines.add(self.request)
                 with suppress(Dropped, OSError, struct.error):
                     double._serve(self.request)
+                double._lines.discard(self.request)
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
             allow_reuse_address = True
             block_on_close = False
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True).start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
+    def down(self) -> None:
+        """Hear nobody any more, and cut every line."""
+        if self._server is None:
+            return
         self._released.set()
         self._server.shutdown()
         self._server.server_close()
+        for line in list(self._lines):
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+        self._server = None
 
     @property
     def uri(self) -> str:
@@ -146,10 +166,27 @@ class MongoServer:
         """The commands of these names that came in."""
         return [each for each in self.commands if next(iter(each)) in names]
 
+    def names_sent(self) -> set[str]:
+        """The name of every field in every command that came in: in filters, projections, pipelines and changes."""
+        parts: list[Any] = []
+        for each in self.commands:
+            parts += [
+                each.get("filter"),
+                each.get("query"),
+                each.get("projection"),
+                each.get("pipeline", [COUNTED])[0].get("$match"),
+            ]
+            parts += [
+                part
+                for change in (*each.get("updates", ()), *each.get("deletes", ()))
+                for part in (change["q"], change.get("u"))
+            ]
+        return {name for part in parts for name in _names(part) if not name.startswith("$")}
+
     # -- the wire ---------------------------------------------------------------------------------------------------------
 
     def _serve(self, line: Any) -> None:
-        while not self._stopped.is_set():
+        while self._server is not None:
             length, request, _, code = struct.unpack("<iiii", _exactly(line, 16))
             payload = _exactly(line, length - 16)
             if code == OP_QUERY:
@@ -338,6 +375,12 @@ def _some(found: Iterator[Any], size: int) -> tuple[list[Any], bool]:
         if len(batch) >= size or weight >= LARGEST_BATCH:
             return batch, True
     return batch, False
+
+
+def _names(part: Any) -> set[str]:
+    if isinstance(part, dict):
+        return set(part) | {name for value in part.values() for name in _names(value)}
+    return {name for each in part for name in _names(each)} if isinstance(part, list) else set()
 
 
 def _is_update(change: Any) -> bool:

@@ -20,11 +20,11 @@ def ago(days: float = 0, minutes: float = 0) -> datetime:
     return NOW - timedelta(days=days, minutes=minutes)
 
 
-def user(name: str, **more: Any) -> dict[str, Any]:
+def user(who: str, /, **more: Any) -> dict[str, Any]:
     """A student's account."""
     return {
-        "_id": oid(name), "name": f"{name.title()} Platform", "email": f"{name}@platform.example", "password": HASH, "role": "student",
-        "status": "active", "profile": {"experienceLevel": "junior", "phone": "+49 30 1234", "headline": "Learns", "avatar": {"url": f"https://img.example/{name}.png"}},
+        "_id": oid(who), "name": f"{who.title()} Platform", "email": f"{who}@platform.example", "password": HASH, "role": "student",
+        "status": "active", "profile": {"experienceLevel": "junior", "phone": "+49 30 1234", "headline": "Learns", "avatar": {"url": f"https://img.example/{who}.png"}},
         "birthDate": datetime(2000, 5, 1, tzinfo=UTC), "createdAt": ago(90), "updatedAt": ago(10),
     } | more  # fmt: skip
 

@@ -43,6 +43,7 @@ PAGES = {
     "staff_member": {"admin"},
     "assignments": {"admin"},
     "access_review": {"admin", "privacy_officer"},
+    "platform_sync": {"admin", "privacy_officer", "auditor"},
 }
 OPEN = {"marek": "ben"}  # whose record a member of the cast may open, if not Asha's
 STUDENT_WORDS = ("Asha", "Ben", "Cleo", "students.example")

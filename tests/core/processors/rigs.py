@@ -5,24 +5,46 @@ no code with the processor.
 """
 
 import atexit
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+import pymongo.common
 import pytest
 from sqlalchemy import text
 
 from core import db
-from core.processors import cloudinary, payments
+from core.processors import cloudinary, mongodb, mongodb_client, payments
+from core.processors.mongodb_mapping import mapping
 from core.processors.protocol import Processor
+from core.processors.registry import configured
 from tests.cast import email_of, id_of
 from tests.doubles import stripe_gateway
 from tests.doubles.cloudinary_server import CLOUD, KEY, SECRET, Library
+from tests.doubles.mongo_server import (
+    BUSY,
+    DROP_AFTER,
+    DROP_BEFORE,
+    HANG,
+    PRETEND,
+    UNAUTHORIZED,
+    WRITE_ERROR,
+    Behavior,
+    Error,
+    MongoServer,
+)
 from tests.doubles.wire import FAULTS, Wire, listening
 
 KNOWN = {"cleo": "p-12", "ben": "p-123", "asha": "p-1"}  # platform ids: each begins another one
+
+
+MONGO_FAULTS: dict[str, Error | Behavior] = {
+    "hanging": HANG, "429": BUSY, "500": Error(8, "UnknownError"), "200 with an error body": WRITE_ERROR, "200 and still there": PRETEND,
+    "401": UNAUTHORIZED, "executed, then dropped": DROP_AFTER, "dropped before": DROP_BEFORE,
+}  # fmt: skip
 
 
 class Rig(Protocol):
@@ -195,7 +217,68 @@ def stripe_rig(patch: pytest.MonkeyPatch) -> Iterator[StripeRig]:
         yield StripeRig(wire, gateway)
 
 
+@dataclass
+class MongoRig:
+    """pymongo, its wire, and a server that keeps documents."""
+
+    server: MongoServer
+    name: str = "MongoDB Atlas"
+    faults: tuple[str, ...] = ("refused", *MONGO_FAULTS)
+    secret: str = "no password on this server"
+
+    @property
+    def sent(self) -> frozenset[str]:
+        return mongodb.declared(mapping())
+
+    def processor(self) -> Processor:
+        return configured(self.name)
+
+    def put(self, who: str) -> None:
+        key, enrollment = KNOWN[who], f"e-{KNOWN[who]}"
+        insert = {
+            "users": {"_id": key, "email": email_of(who), "name": f"{who.title()} Example", "role": "student"},
+            "enrollments": {"_id": enrollment, "student": key},
+            "progress": {"_id": f"x-{who}", "enrollment": enrollment, "score": 3},
+            "leads": {"_id": f"l-{who}", "email": email_of(who).upper(), "name": who},
+            "payments": {"_id": f"y-{who}", "student": key, "amount": 100},
+        }
+        for collection, document in insert.items():
+            self.server.db[collection].insert_one(document)
+
+    def holds(self, who: str) -> bool:
+        told = json.dumps([list(self.server.db[name].find()) for name in self.server.db.list_collection_names()])
+        return any(
+            f'"{each}"' in told for each in (KNOWN[who], f"e-{KNOWN[who]}", email_of(who), email_of(who).upper())
+        )
+
+    def breaks(self, *faults: str, reading: bool = False) -> None:
+        if "refused" in faults:
+            self.server.down()
+            return
+        for command in ("aggregate", "find") if reading else ("delete", "update"):
+            self.server.fail(command, MONGO_FAULTS[faults[0]], times=99 if reading else 1)
+
+    def mend(self) -> None:
+        self.server.heal()
+        self.server.up()
+
+    def left(self) -> tuple[set[str], str]:
+        return self.server.names_sent(), str(self.server.commands)
+
+
+@contextmanager
+def mongo_rig(patch: pytest.MonkeyPatch) -> Iterator[MongoRig]:
+    patch.setattr(mongodb_client, "SECONDS", 0.06)
+    patch.setattr(
+        pymongo.common, "MIN_HEARTBEAT_INTERVAL", 0.02
+    )  # how long its library waits for a server that is down
+    with MongoServer() as server:
+        patch.setenv("RESOCODE_MONGODB_URI", server.uri)
+        yield MongoRig(server)
+
+
 RIGS: dict[str, Callable[[pytest.MonkeyPatch], AbstractContextManager[Rig]]] = {
     "Cloudinary": cloudinary_rig,
     "payment gateway": stripe_rig,
+    "MongoDB Atlas": mongo_rig,
 }
