@@ -63,6 +63,15 @@ def transaction(
         yield session
 
 
+@contextmanager
+def snapshot() -> Iterator[Session]:
+    """Open a session of the worker that only reads, and sees the database as it is at its first look, however long it takes."""
+    steady = engine("worker").execution_options(isolation_level="REPEATABLE READ")
+    with Session(steady) as session, session.begin():
+        session.execute(text("set transaction read only"))
+        yield session
+
+
 def identify(session: Session, *, staff_id: uuid.UUID | None, session_id: uuid.UUID | None = None) -> None:
     """Say for the rest of this transaction who asks."""
     session.execute(

@@ -29,6 +29,7 @@ from core.privacy import (
     campaigns,
     consent_watch,
     erasure,
+    exports,
     grace,
     housekeeping,
     ledger,
@@ -185,6 +186,10 @@ def _erase(session: Session, key: str, now: datetime) -> dict[str, int]:
     return erasure.go_on(session, request_id=uuid.UUID(key), now=now)
 
 
+def _export(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return exports.go_on(session, request_id=uuid.UUID(key), now=now)
+
+
 def _forget_suppressed(session: Session, _key: str, now: datetime) -> dict[str, int]:
     return suppression.drop_expired(session, now=now)
 
@@ -313,6 +318,7 @@ JOBS: tuple[Job, ...] = (
     Job("erasures", erasure.erasures_due, _erase, again=NOW, failed=erasure.note_failure),
     Job("propagations", propagating.propagations_due, _pass_on, again=NOW, failed=propagating.note_trouble),
     Job("retention", retention.rules_due, _retain, again=NOW),
+    Job("exports", exports.exports_due, _export, lease=timedelta(minutes=5), again=NOW, failed=exports.note_failure),
     Job("words of unknown people", unknown_people.words_due, _erase_words, every=timedelta(hours=1)),
     Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),
     Job("canceled deletions", restore.unwritten_cancellations, _note_cancellation),

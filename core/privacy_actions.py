@@ -13,6 +13,7 @@ People     reveal_contacts, record_view, record_refusal, record_search, export_l
 Audit      check_audit, sign_audit, export_audit, record_audit_export, propose_seal, confirm_seal
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
+Exports    judge_export_text, judge_export_texts, remake_export, hand_out_export, answer_export, sealed
 Deletion   preview_deletion, close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account,
            send_back, return_plan, declare_single_officer
 Erasures   answer_brake, retry_erasure_step, judge_finding
@@ -41,6 +42,7 @@ transaction. None of them commits. Dangerous ones are ``guarded``: closed while 
 """
 
 from core.certified import is_genuine
+from core.models.exports import DELIVERIES, TEXT_DECISIONS
 from core.models.proof import VERDICTS
 from core.privacy.access_reviews import REMOVE_REASONS, decide_right, settle_access_reviews, start_access_review
 from core.privacy.acting import Receipt
@@ -122,6 +124,14 @@ from core.privacy.deletion import (
     send_back,
 )
 from core.privacy.erasure import retry_erasure_step
+from core.privacy.exports import (
+    HandedOut,
+    answer_export,
+    hand_out_export,
+    judge_export_text,
+    judge_export_texts,
+    remake_export,
+)
 from core.privacy.files import drop_expired_files, file_exists, open_file
 from core.privacy.holds import (
     FoundPerson,
@@ -196,6 +206,7 @@ from core.privacy.requests import (
 )
 from core.privacy.rescue import rescue_invite, rescue_reset, rescue_single_admin
 from core.privacy.restore import compare as compare_with_ledger
+from core.privacy.sealed import sealed
 from core.privacy.sessions import (
     SignedIn,
     Staff,
@@ -257,6 +268,7 @@ __all__ = [
     "CONSENT_REFUSALS",
     "DECLARED",
     "DECLINES",
+    "DELIVERIES",
     "DISABLE_REASONS",
     "DISCARD_REASONS",
     "EXTENSIONS",
@@ -275,6 +287,7 @@ __all__ = [
     "RESUMES",
     "RETURNS",
     "SEND_BACKS",
+    "TEXT_DECISIONS",
     "VERDICTS",
     "WITHDRAWALS",
     "WITHDRAWN_BY",
@@ -285,6 +298,7 @@ __all__ = [
     "ConsentReceipt",
     "Filed",
     "FoundPerson",
+    "HandedOut",
     "HoldableRecord",
     "Invited",
     "Letter",
@@ -307,6 +321,7 @@ __all__ = [
     "add_staff",
     "address",
     "answer_brake",
+    "answer_export",
     "answer_request",
     "approve_deletion",
     "approve_deletions",
@@ -366,10 +381,13 @@ __all__ = [
     "find_consent",
     "follow_up_campaign",
     "give_review_back",
+    "hand_out_export",
     "holds_on",
     "invite_staff",
     "is_fresh",
     "is_genuine",
+    "judge_export_text",
+    "judge_export_texts",
     "judge_finding",
     "let_in",
     "link_subject",
@@ -417,6 +435,7 @@ __all__ = [
     "refuse_session",
     "release_hold",
     "releases_due",
+    "remake_export",
     "remind_silent",
     "remove_codes",
     "renew_code",
@@ -437,6 +456,7 @@ __all__ = [
     "reveal_step_person",
     "reveal_visitors",
     "review_hold",
+    "sealed",
     "send_back",
     "set_account_end",
     "set_help_limits",

@@ -10,6 +10,7 @@ Requests      request_queue, request_page, desk_counts, answer_days, decides_alo
 Policy        policy_versions, policy_proposals
 Mail          mail_server, mail_figures, letters_back, campaign_list, campaign, campaign_recipients
 Erasures      erasure_of, brakes_on, stuck_erasures
+Exports       export_of
 Operations    status, worker_state
 Retention     retention, retention_runs, retention_alarm, kept_by_label
 Sync          sync_state, misfit_page, misfit_reasons, sync_gaps
@@ -131,6 +132,7 @@ from core.reads.erasures import (
     erasure_of,
     stuck_erasures,
 )
+from core.reads.exports import AskedProcessor, ExportRead, JudgedText, export_of
 from core.reads.figures import Figure, GroupFigures, group_figures
 from core.reads.holds import (
     Hold,
@@ -344,6 +346,7 @@ __all__ = [
     "AnalyticsState",
     "Answer",
     "AnswerDays",
+    "AskedProcessor",
     "AssignmentCursor",
     "AssignmentPage",
     "AssignmentRow",
@@ -389,6 +392,7 @@ __all__ = [
     "ErasureStepRow",
     "Event",
     "EvidenceRow",
+    "ExportRead",
     "Figure",
     "FollowUpStep",
     "Found",
@@ -404,6 +408,7 @@ __all__ = [
     "HoldCounts",
     "HoldPage",
     "House",
+    "JudgedText",
     "Kept",
     "KindOfJob",
     "KindYear",
@@ -524,6 +529,7 @@ __all__ = [
     "enrollment_total",
     "erasure_certificate",
     "erasure_of",
+    "export_of",
     "funnel",
     "group_figures",
     "handed_on",

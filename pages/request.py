@@ -12,7 +12,7 @@ from core.privacy_actions import FoundPerson
 from core.queries import ErasureRead, Hold, LetterRow, RequestPage, Step
 from core.settings import ROOT
 from core.words import isolated
-from ui import confirm, desk, elsewhere, erasing, guards, holding, plans, request_dialogs, states
+from ui import confirm, desk, elsewhere, erasing, exporting, guards, holding, plans, request_dialogs, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -29,6 +29,11 @@ NEXT = {
     "record_identity": "Nothing is answered or closed before it is clear who asks. Record how it was checked, or ask for a"
     " proof: then the clock rests.",
     "answer_request": "Do what was asked for, then record it with its evidence; the letter waits in the outbox.",
+    "wait for the file": "Access and export are built by the worker; you are asked only where a text may name somebody else.",
+    "judge_texts": "Others wrote these texts. Decide below; then the worker makes the file.",
+    "remake_export": "What happened stands below. The worker makes the file again.",
+    "hand_out_export": "Fetch it through a link that works once, and bring it to the person. Nothing is answered before.",
+    "answer_export": "The file was fetched. When the person has it, say so: the letter goes out and the clock stops.",
     "close_account": "Closing is reversible: the student can come back for {days} days. A second person then approves the plan.",
     "open_plan": "You may approve: you neither filed, own nor closed this request. Look at the plan first.",
     "approve_deletion": "The erasure then runs on {ends}. Until then the student can reactivate.",
@@ -52,6 +57,7 @@ WAITS_FOR = {
     "wait for the person": "the person's",
     "wait for the grace period": "the worker's",
     "wait for the worker": "the worker's",
+    "wait for the file": "the worker's",
 }
 
 
@@ -138,7 +144,7 @@ def rare(found: RequestPage) -> dict[str, str]:
         options["Let the clock run on" if row.paused else "Let the clock rest"] = "resume" if row.paused else "pause"
     if found.can_extend:
         options["Extend the answer"] = "extend"
-    if (not fresh and row.kind != "delete") or not known:
+    if ((not fresh and row.kind != "delete") or not known) and by_hand_is_possible(found):
         options["Record the answer"] = "answer"
     options |= {"Write a letter": "letter", "Add a note": "note"}
     if known:
@@ -161,6 +167,11 @@ def rare(found: RequestPage) -> dict[str, str]:
     return options
 
 
+def by_hand_is_possible(found: RequestPage) -> bool:
+    """Access and export are answered by their file, by hand only where none could be made."""
+    return found.export is None or found.person_id is None or found.export.stage == "failed"
+
+
 def pick(options: dict[str, str], request_id: uuid.UUID, version: int) -> None:
     """Open what was picked from the menu."""
     name = options.get(str(st.session_state.get("more")), "")
@@ -173,6 +184,10 @@ def start(name: str, request_id: uuid.UUID, version: int) -> None:
         desk.decide(privacy_actions.take_request, request_id=request_id, version=version)
     elif name == "hold":
         begin_hold(request_id)
+    elif name == exporting.HAND_OUT:
+        confirm.open_danger(name)
+    elif name == "remake export":
+        exporting.remake(request_id)
     elif name == "plan":
         if desk.decide(
             privacy_actions.open_plan, done="You have opened the plan. It is recorded.", request_id=request_id
@@ -367,6 +382,9 @@ def buttons(found: RequestPage) -> list[tuple[str, str, bool]]:
         "record_identity": [("Record the check", "identity", True)]
         + ([("Ask for proof", "ask", False)] if row.state == "received" else [("Refuse", "refuse", False)]),
         "answer_request": [("Record the answer", "answer", True)],
+        "remake_export": [("Try again now" if found.export and found.export.stage == "failed" else "Make it anew", "remake export", True)],
+        "hand_out_export": [("Hand it out", exporting.HAND_OUT, True)],
+        "answer_export": [("The person has it", "answer export", True)],
         "close_account": [("Close the account" if row.person == "student" else "Prepare the deletion",
                            request_dialogs.CLOSE, True)],
         "open_plan": [("Open the plan", "plan", True), ("Send back", request_dialogs.SEND_BACK, False)],
@@ -472,6 +490,7 @@ def step_list(found: RequestPage, moment: datetime) -> list[tuple[str, str, str,
     elif row.closed_at is None:
         lines.append(("Check the identity", "now", "now", ""))
     if row.kind != "delete":
+        lines += file_steps(found)
         lines.append(answered(found))
         return lines
     lines.append(
@@ -493,11 +512,35 @@ def step_list(found: RequestPage, moment: datetime) -> list[tuple[str, str, str,
     return lines + [(label, "after approval" if at < 4 else when, state, "") for label, when in later]
 
 
+def file_steps(found: RequestPage) -> list[tuple[str, str, str, str]]:
+    """The steps of a file: made, fetched."""
+    file = found.export
+    if file is None or found.person_id is None or (found.row.closed_at and file.built_at is None):
+        return []
+    made = (
+        ("File made", f"{desk.instant(file.built_at)} · {file.total:,} records", "done", "")
+        if file.built_at
+        else (
+            "Make the file",
+            "now" if found.row.state == "verified" else "",
+            "now" if found.row.state == "verified" else "later",
+            "",
+        )
+    )
+    fetched = (
+        ("File handed out", stamp(file.fetched_at, file.handed_by), "done", "")
+        if file.fetched_at
+        else ("Hand the file out", "", "now" if file.stage in ("ready", "linked") else "later", "")
+    )
+    return [made] if found.row.closed_at and not file.fetched_at else [made, fetched]
+
+
 def answered(found: RequestPage) -> tuple[str, str, str, str]:
     """The last step of a request that is not a deletion."""
     if found.row.closed_at is not None:
         return (found.row.state_words, f"{desk.instant(found.row.closed_at)} · {found.row.outcome or '–'}", "done", "")
-    return ("Answer the request", "now" if found.row.state == "verified" else "", "now" if found.row.state == "verified" else "later", "")  # fmt: skip
+    now_ = found.row.state == "verified" and (found.export is None or found.export.stage == "handed out")
+    return ("Answer the request", "now" if now_ else "", "now" if now_ else "later", "")
 
 
 def approval(found: RequestPage, at: int) -> tuple[str, str, str, str]:
@@ -740,6 +783,7 @@ def page(moment: datetime) -> None:
         if decided:  # what waits for people and what is done; before that, what is to be decided on
             elsewhere.draw(found.steps, hands, moment, alone=found.single_officer)
             steps(found, moment)
+        exporting.card(found)
         holds(found, held)
         plan(found, moment)
         if not decided:

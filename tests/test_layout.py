@@ -13,7 +13,7 @@ LAYERS = [
     ("core.jobs", 6), ("core.companion", 6), ("core.drill", 6), ("core.importers", 5), ("core.leases", 3),
     ("core.queries", 5), ("core.backup", 5), ("core.privacy_actions", 5), ("core.reads", 4), ("core.privacy", 4), ("core.processors", 3), ("core.anon", 3),
     ("core.policy", 3), ("core.db", 2), ("core.replica", 3), ("core.roles", 2), ("core.embedded", 2), ("core.models", 2), ("core.signing", 2), ("core.certified", 2), ("core.append_only", 1), ("core.keys", 1), ("core.words", 1),
-    ("core.settings", 1), ("core.links", 1), ("core.errors", 0), ("core", 0),
+    ("core.settings", 1), ("core.cells", 1), ("core.links", 1), ("core.errors", 0), ("core", 0),
 ]  # fmt: skip
 FILES = [f for folder in ("core", "ui", "pages") for f in sorted((ROOT / folder).rglob("*.py"))] + [
     ROOT / "dashboard.py"

@@ -159,8 +159,12 @@ def _file_answer(request: Request) -> Response:
     headers = {"content-disposition": f'attachment; filename="{opened.name}"'}
     if opened.artifact is None:
         return Response(opened.content, media_type=opened.media_type, headers=headers)
-    headers["content-length"] = str(opened.artifact.size)
-    return StreamingResponse(_parts(staff, opened.artifact), media_type=opened.media_type, headers=headers)
+    parts = _parts(staff, opened.artifact)
+    if opened.password is not None:
+        parts = privacy_actions.sealed(parts, password=opened.password)
+    else:
+        headers["content-length"] = str(opened.artifact.size)
+    return StreamingResponse(parts, media_type=opened.media_type, headers=headers)
 
 
 def _parts(staff: Staff, opened: OpenedArtifact) -> Iterator[bytes]:

@@ -41,6 +41,7 @@ DATA = {
     "privacy.manual_step": "Steps done by hand",
     "privacy.legal_hold": "Legal holds",
     "privacy.request": "Record of requests",
+    "privacy.export_text": "Exports and evidence",
 }
 HERE = {"platform": "Platform", "privacy": "Privacy", "staff": "Staff", "anon": "Releases"}
 CHIPS = {

@@ -94,6 +94,12 @@ def _answer(_found: RequestPage) -> dict[str, Any]:
     }
 
 
+def _answer_export(found: RequestPage) -> dict[str, Any]:
+    how = found.export.handed_how if found.export else None
+    st.caption(f"Handed out: **{how}**. The letter “your data are ready” waits in the outbox, and the clock stops.")
+    return {"note": words("Note")}
+
+
 def _note(_found: RequestPage) -> dict[str, Any]:
     return {"note": words("Note", needed=True)}
 
@@ -115,6 +121,9 @@ DIALOGS: dict[str, Dialog] = {
     "refuse": Dialog("Refuse the request", "block", "Refuse the request", _refuse, verbs.refuse_request),
     "withdraw": Dialog("Record a withdrawal", "undo", "Record the withdrawal", _withdraw, verbs.withdraw_request),
     "answer": Dialog("Record the answer", "task_alt", "Record the answer", _answer, verbs.answer_request),
+    "answer export": Dialog(
+        "Say that the person has it", "task_alt", "The person has it", _answer_export, verbs.answer_export
+    ),
     "note": Dialog("Add a note", "edit_note", "Keep the note", _note, verbs.add_note, versioned=False),
     "pause": Dialog("Let the clock rest", "pause", "Let it rest", _pause, verbs.pause_clock),
     "resume": Dialog("Let the clock run on", "play_arrow", "Let it run", _resume, verbs.resume_clock),

@@ -1,18 +1,16 @@
 """Tables, and the file that shows the same: names are text, never markdown; nothing becomes a formula."""
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
+from core.cells import csv_bytes, harmless
 from ui import theme
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\x00", "＝", "＋", "－", "＠")
-SEPARATORS = (";", ",", "|")
+__all__ = ["capitalized", "chips", "csv_bytes", "day", "harmless", "literal", "status_column"]
 
 
 def status_column(options: Sequence[str]) -> ColumnConfig:
@@ -39,24 +37,3 @@ def day(moment: date | datetime | None) -> str:
 def literal(text: str) -> str:
     """Return a title with every sign that markdown might read escaped, for places that know markdown only."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
-
-
-def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """Return a CSV (RFC 4180, UTF-8 with BOM so that spreadsheets recognize it) in which no cell is a formula."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow([harmless(cell) for cell in header])
-    writer.writerows([harmless(cell) for cell in row] for row in rows)
-    return b"\xef\xbb\xbf" + text.getvalue().encode()
-
-
-def harmless(cell: object) -> str:
-    """Return a cell that a spreadsheet shows and never runs (OWASP ASVS 5.0, 1.2.10).
-
-    A leading apostrophe goes before whatever could begin a formula, also behind blanks and separators, at which some
-    programs split a cell again.
-    """
-    text = "" if cell is None else str(cell)
-    first = text.lstrip(" \u00a0" + "".join(SEPARATORS))
-    risky = first.startswith(FORMULA) or text.startswith(FORMULA)
-    return "'" + text if risky else text

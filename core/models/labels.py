@@ -68,15 +68,23 @@ class TableLabel:
 @dataclass(frozen=True)
 class ColumnLabel:
     """What one column holds. ``because`` is obligatory outside the lists of the policy; ``export`` is its name in a
-    person's own export, or "" when it says nothing about the person (keys, hashes)."""
+    person's own export, or "" when it says nothing about the person (keys, hashes).
+
+    ``stands_for``: the column leads to somebody else; an export says these words instead ("somebody who teaches").
+    ``free_text``: somebody other than the person wrote it, and may name a third one: it is screened before it leaves.
+    """
 
     category: Category
     export: str = ""
     because: str = ""
     erasure: Erasure | None = None
     processors: tuple[Processor, ...] | None = None
+    stands_for: str = ""
+    free_text: bool = False
 
     def __post_init__(self) -> None:
+        if (self.stands_for or self.free_text) and not self.export:
+            raise ValueError("what an export treats in a special way needs a name in it")
         if self.category is Category.OUTSIDE and not self.because:
             raise ValueError("a column outside the lists of the policy needs a reason")
 

@@ -292,11 +292,13 @@ class CodeReview(Base):
     enrollment_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
     cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
     reviewer_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+        ForeignKey("staff.staff_member.id"),
+        index=True,
+        info=label(Category.STAFF, "reviewed by", stands_for="somebody who teaches"),
     )
     reviewed_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "reviewed"))
     passed: Mapped[bool] = mapped_column(info=label(Category.LEARNING, "passed"))
-    comment: Mapped[str] = mapped_column(info=label(Category.LEARNING, "review comment"))
+    comment: Mapped[str] = mapped_column(info=label(Category.LEARNING, "review comment", free_text=True))
 
 
 class Result(Base):
@@ -358,9 +360,13 @@ class HelpNote(Base):
     enrollment_id: Mapped[uuid.UUID] = mapped_column(info=technical())
     cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
     handled_until: Mapped[date | None] = mapped_column(Date, info=label(Category.LEARNING, "handled until"))
-    note: Mapped[str] = mapped_column(server_default="", info=label(Category.LEARNING, "note of those who teach"))
+    note: Mapped[str] = mapped_column(
+        server_default="", info=label(Category.LEARNING, "note of those who teach", free_text=True)
+    )
     written_by: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+        ForeignKey("staff.staff_member.id"),
+        index=True,
+        info=label(Category.STAFF, "noted by", stands_for="somebody who teaches"),
     )
     written_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "noted"))
 
@@ -402,7 +408,9 @@ class ReviewClaim(Base):
     enrollment_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
     cohort_id: Mapped[uuid.UUID] = mapped_column(index=True, info=technical())
     staff_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+        ForeignKey("staff.staff_member.id"),
+        index=True,
+        info=label(Category.STAFF, "review taken by", stands_for="somebody who teaches"),
     )
     taken_at: Mapped[datetime] = mapped_column(info=label(Category.LEARNING, "review taken"))
 
@@ -506,7 +514,9 @@ class Visitor(Base):
     )
     message: Mapped[str | None] = mapped_column(info=label(Category.INTEREST, "message"))
     status: Mapped[str] = mapped_column(server_default="new", info=outside("follow-up by staff", "follow-up"))
-    owner_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("staff.staff_member.id"), info=label(Category.STAFF))
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("staff.staff_member.id"), info=label(Category.STAFF, "in contact with", stands_for="program staff")
+    )
     next_contact_on: Mapped[date | None] = mapped_column(Date, info=outside("follow-up by staff", "next contact"))
     asked_at: Mapped[datetime] = mapped_column(info=label(Category.CONTACT, "asked for contact"))
     answered_at: Mapped[datetime | None] = mapped_column(info=outside("follow-up by staff", "answered"))
@@ -537,7 +547,9 @@ class FollowUp(Base):
     step: Mapped[int] = mapped_column(SmallInteger, info=technical())
     at: Mapped[datetime] = mapped_column(info=outside("follow-up by staff", "followed up"))
     by_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("staff.staff_member.id"), index=True, info=label(Category.STAFF)
+        ForeignKey("staff.staff_member.id"),
+        index=True,
+        info=label(Category.STAFF, "followed up by", stands_for="program staff"),
     )
     kind: Mapped[str] = mapped_column(info=outside("follow-up by staff", "step"))
     owner_id: Mapped[uuid.UUID | None] = mapped_column(
@@ -545,7 +557,7 @@ class FollowUp(Base):
     )
     next_contact_on: Mapped[date | None] = mapped_column(Date, info=outside("follow-up by staff", "next contact"))
     status: Mapped[str | None] = mapped_column(info=outside("follow-up by staff", "follow-up"))
-    note: Mapped[str | None] = mapped_column(info=outside("follow-up by staff", "note"))
+    note: Mapped[str | None] = mapped_column(info=outside("follow-up by staff", "note", free_text=True))
 
 
 class VisitorDevice(Base):

@@ -212,7 +212,7 @@ class RequestText(Base):
         ForeignKey("platform.visitor.id"), index=True, info=technical()
     )
     what: Mapped[str] = mapped_column(info=outside(_RIGHT, "kind of note"))
-    body: Mapped[str] = mapped_column(info=outside(_RIGHT, "text"))
+    body: Mapped[str] = mapped_column(info=outside(_RIGHT, "text", free_text=True))
     written_by: Mapped[uuid.UUID | None] = _staff()
     written_at: Mapped[datetime] = mapped_column(info=outside(_RIGHT, "written"))
 

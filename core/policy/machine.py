@@ -59,7 +59,8 @@ DONE_BY_PEOPLE = {
 @dataclass(frozen=True)
 class Situation:
     """What the next action depends on. ``me``: who looks; ``involved``: who filed it, owns it or closed the account;
-    ``alone``: the company declared a single officer, and there is one."""
+    ``alone``: the company declared a single officer, and there is one. ``export``: how far the file of an access or export is, a
+    key of EXPORT_NEXT."""
 
     kind: str
     state: str
@@ -76,6 +77,7 @@ class Situation:
     plan_seen: bool = False
     alone: bool = False
     erasure_waits: str = ""
+    export: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,18 @@ class NextAction:
         return not self.why_not and self.code not in WAITS
 
 
-WAITS = ("wait for the person", "wait for the grace period", "wait for the worker", "nothing")
+WAITS = ("wait for the person", "wait for the grace period", "wait for the worker", "wait for the file", "nothing")
+# How far the file of an access or export is: what comes next, and its words.
+EXPORT_NEXT = {
+    "": ("wait for the file", "The worker makes the file"),
+    "to build": ("wait for the file", "The worker makes the file"),
+    "to judge": ("judge_texts", "Judge what may name somebody else"),
+    "failed": ("remake_export", "The file could not be made"),
+    "ready": ("hand_out_export", "Ready: hand the file out"),
+    "linked": ("hand_out_export", "Fetch the file"),
+    "expired": ("remake_export", "The file has expired: make it anew"),
+    "handed out": ("answer_export", "Say that the person has it"),
+}
 
 
 def next_action(now: Situation) -> NextAction:
@@ -120,6 +133,8 @@ def _next(now: Situation) -> tuple[str, str]:
             return "wait for the person", "Wait for the person to prove who they are"
         return "record_identity", "Decide about the identity"
     if now.state == "verified":
+        if now.kind in ("access", "export"):
+            return EXPORT_NEXT[now.export]
         if now.kind != "delete":
             return "answer_request", "Answer the request"
         return ("close_account", "Close the account") if now.is_student else ("close_account", "Prepare the deletion")

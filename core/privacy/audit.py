@@ -233,6 +233,26 @@ class Action(StrEnum):
         "basis",
     )
     RESTRICTION_LIFTED = "restriction lifted", "A person's data is used again.", "basis", "reason"
+    EXPORT_WAITS = (
+        "export waits for judgment",
+        "Texts of a file for a person may name somebody else; an officer judges them first.",
+        "texts",
+    )
+    EXPORT_TEXTS_JUDGED = (
+        "export texts judged",
+        "An officer decided about texts that may name somebody else.",
+        "decision",
+        "texts",
+    )
+    EXPORT_BUILT = (
+        "export built",
+        "The file that answers a request was made: how many records, how many processors were asked and answered.",
+        "rows",
+        "asked",
+        "answered",
+    )
+    EXPORT_REMADE = "export to be made anew", "An officer let a file be made again."
+    EXPORT_HANDED_OUT = "export handed out", "A one-time link to a person's file was made.", "how"
     WORDS_ERASED = (
         "words of unknown people erased",
         "What was written for closed requests of people whom nobody found was erased after its period.",

@@ -30,12 +30,14 @@ RETRY = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """A file on its way out: its ``content``, or the ``artifact`` whose parts follow (core.privacy.artifacts.part)."""
+    """A file on its way out: its ``content``, or the ``artifact`` whose parts follow (core.privacy.artifacts.part); with a
+    ``password`` they leave inside a ZIP that only it opens (core.privacy.sealed)."""
 
     name: str
     media_type: str
     content: bytes
     artifact: artifacts.Opened | None = None
+    password: str | None = None
 
 
 def add_file(
@@ -57,17 +59,26 @@ def add_file(
 
 
 def link_artifact(
-    session: Session, *, session_id: uuid.UUID, artifact_id: uuid.UUID, name: str, media_type: str, now: datetime
+    session: Session,
+    *,
+    session_id: uuid.UUID,
+    artifact_id: uuid.UUID,
+    name: str,
+    media_type: str,
+    now: datetime,
+    password: str | None = None,
 ) -> str:
     """Let a session fetch an artifact once within 24 hours; return the secret part of the address.
 
-    The database lets privacy officers only. ``name`` holds no personal data.
+    The database lets privacy officers only. ``name`` holds no personal data. With a ``password`` it leaves in a ZIP that only
+    the password opens.
     """
     token = secrets.token_urlsafe(32)
     row = {
         "token_hash": digest(token),
         "session_id": session_id,
         "artifact_id": artifact_id,
+        "password": _cipher().encrypt(password.encode()) if password else None,
         "name": name,
         "media_type": media_type,
         "created_at": now,
@@ -96,7 +107,8 @@ def open_file(session: Session, *, token: str, now: datetime) -> OpenedFile | No
         session.execute(opened)
         append(session, Action.FILE_OPENED, now=now, file=link.name)
     content = _cipher().decrypt(link.content) if link.content is not None else b""
-    return OpenedFile(link.name, link.media_type, content, kept)
+    password = _cipher().decrypt(link.password).decode() if link.password is not None else None
+    return OpenedFile(link.name, link.media_type, content, kept, password)
 
 
 def drop_expired_files(session: Session, *, now: datetime) -> int:

@@ -86,6 +86,12 @@ SHIPPED: dict[str, tuple[str, str]] = {
         "Request {number}: done",
         "Dear {name},\n\nwhat you asked for on {received} ({kind}) is done: {reason}.\n\n{words}\n\n" + _COURT,
     ),
+    "export": (
+        "Your data are ready ({number})",
+        "Dear {name},\n\non {received} you asked us for {kind}. The file with everything that we hold about you is ready: {reason}.\n\n"
+        "It is a ZIP. Unpack it and open index.html; any browser shows it, also without a network. Where the file is encrypted, 7-Zip"
+        " and Keka open it; the ZIP program of Windows does not.\n\n{words}\n\n" + _COURT,
+    ),
     "completion": (
         "Our last letter: your data is being erased ({number})",
         "Dear {name},\n\nas you asked, what we hold about you is erased now. These held a part of it and were told: {recipients}. Our own"

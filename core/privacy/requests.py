@@ -22,7 +22,7 @@ from core.models.requests import CHANNELS, LONGEST_TEXT, REQUEST_KINDS, REQUESTE
 from core.policy import in_force
 from core.policy.clock import add_months
 from core.policy.machine import KIND_WORDS, number
-from core.privacy import letters
+from core.privacy import exports, letters
 from core.privacy.accounts import reopen_account
 from core.privacy.acting import (
     MISSING,
@@ -408,6 +408,7 @@ def answer_request(
         raise BadInput("A deletion is not answered by hand: close the account, refuse it, or record its withdrawal.")
     if request.state != "verified" and known and request.kind != "opt_out":
         raise BadInput("Confirm the identity first; an answer to the wrong person is a breach.")
+    exports.demand_by_hand(session, request)
     if not known and outcome != "nothing is held":
         raise BadInput("Nobody is known by these details: find the person, or answer that nothing is held.")
     write_text(session, case, "evidence", evidence, now=now, needed="Say what was done, and where the proof of it is.")

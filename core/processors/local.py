@@ -16,6 +16,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     CursorResult,
+    Select,
     Table,
     delete,
     exists,
@@ -35,8 +36,9 @@ from sqlalchemy.orm import Session
 from core.errors import DatabaseError
 from core.models.base import Base, uuid7
 from core.models.data_map import unmapped
-from core.models.labels import ColumnLabel, Erasure
+from core.models.labels import Erasure
 from core.models.platform import Student, Tombstone, Visitor
+from core.models.shown import ShownTable, shown_tables, statement
 from core.models.ways import GO_TOGETHER, PERSONS, TOMBSTONE, Fate, Way, fates, problems, references
 from core.processors.protocol import (
     Became,
@@ -72,16 +74,15 @@ class Local:
         return Preview(lines, complete, "" if complete else "not open")
 
     def export(self, session: Session, person: Person, *, now: datetime) -> Exported:
-        """Return every row about the person, as the worker, by the names that the labels give its columns in an export."""
+        """Return every row about the person, as the worker, by the names that the labels give its columns in an export.
+
+        All at once: what may be large is streamed by core.privacy.export_build, from the same statements.
+        """
         roots = _roots(session, person)
-        records = {}
-        for fate in reversed(fates(person.kind)):
-            table = Base.metadata.tables[fate.table]
-            named = [(column, _export_name(column)) for column in table.columns]
-            columns = [column.label(name) for column, name in named if name]
-            if columns:
-                rows = session.execute(select(*columns).where(condition(fate, roots))).mappings()
-                records[fate.table] = tuple(dict(row) for row in rows)
+        records = {
+            shown.place: tuple(dict(row) for row in session.execute(rows_of(person, shown, roots)).mappings())
+            for shown in shown_tables(person.kind)
+        }
         return Exported({table: rows for table, rows in records.items() if rows})
 
     def erase(self, session: Session, order: Order, *, now: datetime) -> Outcome:
@@ -166,6 +167,17 @@ def _roots(session: Session, person: Person) -> Roots:
     """The rows that are the person, there or not: their own, and forms that were left with the same e-mail address."""
     found = {"student": [person.id], "visitor": list(known(session, person).forms)}
     return {kind: found[kind] for kind in GO_TOGETHER[person.kind]}
+
+
+def roots_of(session: Session, person: Person) -> Roots:
+    """Return the rows that are the person: what :func:`rows_of` and :func:`condition` ask for."""
+    return _roots(session, person)
+
+
+def rows_of(person: Person, shown: ShownTable, roots: Roots) -> Select[Any]:
+    """Return the select of a person's rows of one table of their export."""
+    fate = next(each for each in fates(person.kind) if each.table == shown.place)
+    return statement(shown).where(condition(fate, roots))
 
 
 def _there(session: Session, roots: Roots) -> bool:
@@ -271,11 +283,6 @@ def _keys(table: Table) -> list[Column[Any]]:
 
 def _column(table: str, name: str) -> Column[Any]:
     return Base.metadata.tables[table].c[name]
-
-
-def _export_name(column: Column[Any]) -> str:
-    label = column.info.get("privacy")
-    return label.export if isinstance(label, ColumnLabel) else ""
 
 
 def _number(result: object) -> int:

@@ -33,6 +33,7 @@ from core.policy import Parameters, pinned
 from core.policy.clock import Clock, Tick, fold
 from core.policy.machine import STATE_WORDS, NextAction, Situation, next_action, number
 from core.reads.erasures import ErasureRead, erasure_of
+from core.reads.exports import ExportRead, export_of, export_stages
 
 PAGE_SIZE = 50
 VIEWS = ("open", "mine", "to approve", "waiting for the person", "in grace", "closed")
@@ -233,6 +234,7 @@ class RequestPage:
     steps: tuple[StepRow, ...]
     timeline: tuple[Event, ...]
     erasure: ErasureRead | None
+    export: ExportRead | None
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,7 @@ class _Around:
     seen: frozenset[tuple[uuid.UUID, str]] = frozenset()
     own: frozenset[uuid.UUID] = frozenset()
     waits: dict[uuid.UUID, str] = field(default_factory=dict)
+    exports: dict[uuid.UUID, str] = field(default_factory=dict)
 
 
 def request_queue(
@@ -357,6 +360,7 @@ def request_page(session: Session, request_id: uuid.UUID, *, now: datetime) -> R
         steps=_steps(session, r),
         timeline=_timeline(session, r),
         erasure=erasure_of(session, r.id) if r.kind == "delete" else None,
+        export=export_of(session, r.id, now=now) if r.kind in ("access", "export") else None,
     )
 
 
@@ -499,6 +503,9 @@ def _around(session: Session, found: Sequence[Request], now: datetime) -> _Aroun
         seen=_seen(session, deciding, me),
         own=_own(session, found),
         waits=_waits(session, [r.id for r in found if r.state in ("waiting", "erasing")]),
+        exports=export_stages(
+            session, [r.id for r in found if r.kind in ("access", "export") and r.state == "verified"], now=now
+        ),
     )
 
 
@@ -614,6 +621,7 @@ def _next(r: Request, around: _Around) -> NextAction:
             plan_seen=(r.id, r.plan_fingerprint) in around.seen,
             alone=around.alone,
             erasure_waits=around.waits.get(r.id, ""),
+            export=around.exports.get(r.id, ""),
         )
     )
 

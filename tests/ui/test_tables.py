@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.tables import FORMULA, csv_bytes, harmless, literal
+from core.cells import FORMULA
+from ui.tables import csv_bytes, harmless, literal
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from sqlalchemy import insert, text
 
 from core import db, privacy_actions
 from core.models.staff import StaffSession
+from core.privacy import exports
 from core.privacy_actions import Filed, Receipt, Staff
 from tests.cast import NOW, STAFF, email_of, id_of
 
@@ -71,6 +72,13 @@ def verified(kind: str = "delete", *, by: Staff | str = "omar", now: datetime = 
     """A request whose person is confirmed."""
     filed = file(kind, now=now, **more)
     act("record_identity", by, now=now, method="known in person", confirmed=True, **on(filed))
+    return filed
+
+
+def no_file(filed: Filed) -> Filed:
+    """The same request, whose file the worker could not make: it may be answered by hand."""
+    with db.transaction("worker") as session:
+        exports.note_failure(session, str(filed.request_id), "F-0000 Error", NOW)
     return filed
 
 

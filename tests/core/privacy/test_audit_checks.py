@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("house")
 GUARDED = {
     "add_assignment", "add_staff", "approve_deletion", "approve_deletions", "ask_early", "assign", "attest_manual_step",
     "change_role", "close_account", "confirm_manual_step", "decide_proposal", "declare_single_admin",
-    "declare_single_officer", "enable_staff", "export_list", "invite_staff", "place_hold", "propose_enabling",
+    "declare_single_officer", "enable_staff", "export_list", "hand_out_export", "invite_staff", "place_hold", "propose_enabling",
     "propose_reset", "propose_role", "publish_release", "release_hold", "renew_code", "rescue_invite", "rescue_reset",
     "rescue_single_admin", "reset_sign_in",
 }  # fmt: skip
@@ -39,13 +39,14 @@ OPEN = {
         record_refusal record_command_refusal record_closed""",
     "people have a right to an answer within a month, whatever our log does": """file_request take_request link_subject
         ask_identity record_identity pause_clock resume_clock extend_answer add_note refuse_request withdraw_request answer_request
-        wording edit_wording draft_letter write_letter mark_sent_by_hand cancel_letter""",
+        wording edit_wording draft_letter write_letter mark_sent_by_hand cancel_letter
+        judge_export_text judge_export_texts remake_export answer_export""",
     "it takes something dangerous back": "reactivate_account send_back return_plan take_manual_step review_hold",
     "it looks, and the view is recorded": """preview_deletion open_plan plan_for holds_on person_to_hold records_to_hold reveal_held
         reveal_step_person open_quarantined reveal_contacts reveal_visitors record_view record_visitor_view record_request_view record_cohort_view
         record_search""",
     "it reads, and changes nothing": """assignments staff_id staff_list needs_second_admin file_exists releases_due""",
-    "the file was made by a guarded verb; its one link is opened or dropped": "open_file file_part drop_expired_files",
+    "the file was made by a guarded verb; its one link is opened or dropped": "open_file file_part sealed drop_expired_files",
     "figures of groups, nobody's rows": "export_report take_group_figures",
     "daily work that anybody assigned can undo": """mark_handled put_back set_help_limits take_review give_review_back
         assign_visitor set_next_contact set_visitor_status note_contact""",

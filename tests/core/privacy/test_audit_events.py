@@ -42,6 +42,7 @@ from tests.cast import NOW, PASSWORD, email_of, id_of
 from tests.conftest import sign_in
 from tests.core.privacy import house_of_consent as consent
 from tests.core.privacy import house_of_erasures as erasures
+from tests.core.privacy import house_of_exports as exporting
 from tests.core.privacy import house_of_requests as requests
 from tests.core.privacy.scenes_of_mail import NOTICE_VERBS
 from ui.clock import now
@@ -246,6 +247,39 @@ def sign_of_life(_scene: Scene) -> None:
         as_worker(grace.heed_sign_of_life, request_id=filed.request_id)
 
 
+def text_to_judge(_scene: Scene) -> Filed:
+    """An export of Asha that waits for an officer, because a review names somebody."""
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.code_review set comment = 'As Jonas said, and Ben.'"))
+    filed = requests.verified("export", student_id=id_of("asha"))
+    exporting.work()
+    exporting.work()
+    return filed
+
+
+def judge(scene: Scene) -> None:
+    filed = text_to_judge(scene)
+    for _ in range(2):
+        requests.act("judge_export_texts", "omar", request_id=filed.request_id, decision="redact")
+
+
+def make_anew(_scene: Scene) -> None:
+    filed = exporting.ready()
+    for _ in range(2):
+        requests.act("remake_export", "omar", request_id=filed.request_id)
+
+
+EXPORT_VERBS: dict[Action, Callable[[Scene], object]] = {
+    Action.EXPORT_WAITS: text_to_judge,
+    Action.EXPORT_TEXTS_JUDGED: judge,
+    Action.EXPORT_BUILT: lambda _scene: [exporting.ready(), exporting.work()],
+    Action.EXPORT_REMADE: make_anew,
+    Action.EXPORT_HANDED_OUT: lambda _scene: requests.act(
+        "hand_out_export", "omar", request_id=exporting.ready().request_id, how="handed over in person"
+    ),
+}
+
+
 def on_request(verb: str, filed: Callable[[], Filed], **given: object) -> Callable[[Scene], object]:
     """A verb on a request, clicked twice."""
 
@@ -275,7 +309,10 @@ REQUEST_VERBS: dict[Action, Callable[[Scene], object]] = {
     ),
     Action.REQUEST_WITHDRAWN: on_request("withdraw_request", requests.file, reason="by the person"),
     Action.REQUEST_ANSWERED: on_request(
-        "answer_request", lambda: requests.verified("access"), outcome="sent by hand", evidence="Letter of today."
+        "answer_request",
+        lambda: requests.no_file(requests.verified("access")),
+        outcome="sent by hand",
+        evidence="Letter of today.",
     ),
     Action.ACCOUNT_CLOSED: on_request("close_account", requests.verified),
     Action.ACCOUNT_REACTIVATED: on_request("reactivate_account", requests.closed, reason="closed by mistake"),
@@ -742,6 +779,7 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.AUDIT_RESTORED: restore_the_log,
     **REQUEST_VERBS,
     **NOTICE_VERBS,
+    **EXPORT_VERBS,
     **HOLD_VERBS,
     Action.WORDS_ERASED: erase_words,
     Action.BREAK_PROPOSED: lambda scene: seal(scene, confirmed=False),

@@ -16,7 +16,7 @@ from core.policy.clock import add_months
 from tests import cast
 from tests.cast import NOW, ROLES, email_of, id_of
 from tests.core.privacy import house_of_requests as requests
-from tests.core.privacy.house_of_requests import DAY, act, file, lines, on, row, rows, staff, verified
+from tests.core.privacy.house_of_requests import DAY, act, file, lines, no_file, on, row, rows, staff, verified
 
 pytestmark = pytest.mark.usefixtures("house")
 
@@ -158,6 +158,8 @@ def test_a_visitor_is_a_subject_too() -> None:
     filed = file("access", email="vera@visitors.example")
     assert row(filed.request_id)["visitor_id"] == id_of("vera")
     act("record_identity", "omar", method="answered from the known address", confirmed=True, **on(filed))
+    refused(BadInput, "hand it out", "answer_request", outcome="sent by hand", evidence="Mail of today", **on(filed))
+    no_file(filed)
     done = act("answer_request", "omar", outcome="sent by hand", evidence="Mail of today", **on(filed))
     assert done.state == "answered"
 
@@ -195,6 +197,7 @@ EVERY_VERB: dict[str, dict[str, Any]] = {
     "refuse_request": {"reason": "manifestly unfounded", "words": "No."},
     "withdraw_request": {"reason": "by the person"},
     "answer_request": {"outcome": "sent by hand", "evidence": "x"},
+    "answer_export": {},
     "close_account": {},
     "approve_deletion": {"fingerprint": "x", "confirmation": "x", "reason": "plan is right"},
     "ask_early": {"words": "now"},
@@ -359,6 +362,7 @@ def test_an_answer_needs_a_confirmed_identity_and_evidence() -> None:
     given = {"outcome": "sent by hand", "evidence": "Tracking number 5"}
     refused(BadInput, "Confirm the identity first", "answer_request", **given, **on(filed))
     act("record_identity", "omar", method="known in person", confirmed=True, **on(filed))
+    no_file(filed)
     refused(BadInput, "what was done", "answer_request", outcome="sent by hand", evidence=" ", **on(filed))
     refused(BadInput, "not a outcome", "answer_request", outcome="magic", evidence="x", **on(filed))
     assert act("answer_request", "omar", **given, **on(filed)).state == "answered"

@@ -1,0 +1,445 @@
+"""Access and export: the worker makes the file, an officer judges what may name others, hands it out, and then answers.
+
+Danger: an answer that was never given; a file that opens to the wrong person, or that holds somebody else's data; learning
+content on the screen of an officer who has no need of it. Principle: nothing is handed out before every text in question is
+judged, nothing is answered before the file was fetched, nothing half is ever kept. Mechanism: :func:`go_on` is one job per
+request; it makes the file in one transaction and keeps it for seven days under a key of its own (core.privacy.artifacts). The
+officer sees counts, and of texts the sentences in question; each link works once, for one session, within 24 hours.
+
+States of ``privacy.export``: "to build" → ("to judge" →) "ready" → "handed out"; "failed" is tried again with growing pauses.
+"""
+
+import errno
+import json
+import logging
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg import errors as postgres
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from core import db
+from core.errors import AdminError, BadInput, NotFound
+from core.models.artifacts import Artifact
+from core.models.base import uuid7
+from core.models.exports import DELIVERIES, TEXT_DECISIONS, Export, ExportText
+from core.models.platform import Student, Visitor
+from core.models.requests import Request
+from core.models.shown import shown_tables
+from core.policy import listed_processors
+from core.policy.machine import number
+from core.policy.processing_record import processing_record
+from core.privacy import artifacts, export_build, export_page, letters
+from core.privacy.acting import (
+    MISSING,
+    Receipt,
+    begin,
+    change,
+    demand_move,
+    hold_officer,
+    parameters,
+    stop_clock,
+    write_text,
+)
+from core.privacy.audit import Action, append, guarded
+from core.privacy.export_build import Answer, Decision, Values, row_key
+from core.privacy.export_texts import Found, Known, digest, found_in, words_of
+from core.privacy.files import link_artifact
+from core.privacy.rules import ask
+from core.privacy.sessions import Staff
+from core.processors.local import Roots, known, roots_of, rows_of
+from core.processors.protocol import Person
+from core.processors.registry import configured, third_parties
+from core.words import clean
+
+KINDS = ("access", "export")
+KEPT = timedelta(days=7)
+MORE = "more"
+ZIP = "application/zip"
+LONGEST_PAUSE = timedelta(hours=1)
+NO_SPACE = "no space"
+MOST_WORDS = 200
+MOST_PEOPLE = 20_000
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is read as something else on the telephone
+TOLD = {
+    "handed over in person": "we give it to you in person",
+    "put into their account": "it is in your account",
+    "sent encrypted": "we send it to you encrypted, and tell you the password on another way",
+}
+
+log = logging.getLogger("resocode")
+
+
+class NoSpace(AdminError):
+    """The disk of the database is full: nothing is kept of what was begun."""
+
+
+@dataclass(frozen=True)
+class HandedOut:
+    """What an officer gets: the secret of the one-time link and, where the file travels, its password: shown once, kept nowhere
+    else in clear."""
+
+    secret: str
+    name: str
+    how: str
+    password: str | None
+
+
+def exports_due(session: Session, now: datetime) -> Sequence[str]:
+    """Return the requests whose file is to be made, or to be destroyed because nobody wants it any more; oldest first."""
+    return list(map(str, session.scalars(text(DUE), {"now": now})))
+
+
+def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str, int]:
+    """Do the next part: count and say so, then make the file, or list the texts that somebody has to judge first.
+
+    Counts with "more" ask for the next part. Raises NoSpace when the disk is full; nothing is kept then.
+    """
+    request = session.get(Request, request_id, populate_existing=True)
+    if request is None or request.kind not in KINDS:
+        return {}
+    if request.closed_at is not None:
+        return _drop(session, request, now)
+    person = _person(request)
+    if request.state != "verified" or person is None:
+        return {}
+    found = _begun(session, request.id, now)
+    try:
+        with db.snapshot() as reader:
+            return _build(session, reader, request, found, known(reader, person), now)
+    except (DBAPIError, OSError) as error:
+        if _is_full(error):
+            raise NoSpace("The disk of the database is full; nothing was kept.") from error
+        raise
+
+
+def note_failure(session: Session, key: str, code: str, now: datetime) -> None:
+    """Write down that the file of a request could not be made, and when it is tried again: 1, 2, 4 … 60 minutes."""
+    found = _begun(session, uuid.UUID(key), now)
+    if found.state not in ("to build", "to judge", "failed"):
+        return
+    pause = min(LONGEST_PAUSE, timedelta(minutes=2 ** min(found.attempts, 6)))
+    found.state, found.error = "failed", NO_SPACE if code.endswith(NoSpace.__name__) else code
+    found.attempts, found.next_at = found.attempts + 1, now + pause
+    session.flush()
+
+
+def judge_export_text(
+    session: Session, *, text_id: uuid.UUID, decision: str, by: Staff, now: datetime, words: Sequence[str] = ()
+) -> None:
+    """Decide about one text: "hand out" as it is, "redact" the ``words``, or "leave out" the whole of it.
+
+    Raises BadInput for another decision or nothing to redact, Refused, NotFound.
+    """
+    hold_officer(session, by)
+    if decision not in TEXT_DECISIONS:
+        raise BadInput(f"{decision!r} is not a decision that exists. Choose one of: {', '.join(TEXT_DECISIONS)}.")
+    wanted = _words(words) if decision == "redact" else []
+    if decision == "redact" and not wanted:
+        raise BadInput("Say which words to take out, or leave the whole text out.")
+    kept = session.get(ExportText, text_id)
+    if _judged(session, text_id, decision, wanted, now) and kept is not None:
+        append(session, Action.EXPORT_TEXTS_JUDGED, now=now, subject_kind="request", subject_id=kept.request_id,
+               decision=decision, texts=1)  # fmt: skip
+
+
+def judge_export_texts(session: Session, *, request_id: uuid.UUID, decision: str, by: Staff, now: datetime) -> int:
+    """Decide the same about every text of a request that waits; return about how many.
+
+    "redact" takes out the words that were found; texts in which none can be told apart (they are shown whole) are left out then.
+    Raises BadInput, Refused, NotFound.
+    """
+    hold_officer(session, by)
+    if decision not in TEXT_DECISIONS:
+        raise BadInput(f"{decision!r} is not a decision that exists. Choose one of: {', '.join(TEXT_DECISIONS)}.")
+    waiting = select(ExportText).where(ExportText.request_id == request_id, ExportText.decision.is_(None))
+    many = 0
+    for each in session.scalars(waiting.order_by(ExportText.id)).all():
+        found = [str(word) for word in (each.found or {}).get("words", [])]
+        own = "leave out" if decision == "redact" and not found else decision
+        many += _judged(session, each.id, own, found if own == "redact" else [], now)
+    if many:
+        append(session, Action.EXPORT_TEXTS_JUDGED, now=now, subject_kind="request", subject_id=request_id,
+               decision=decision, texts=many)  # fmt: skip
+    return many
+
+
+def remake_export(session: Session, *, request_id: uuid.UUID, by: Staff, now: datetime) -> None:
+    """Let the worker make the file anew: it failed, has expired, was lost on its way, or holds a decision that was wrong.
+
+    The old file is destroyed when the new one is made. Raises Refused (also for one's own record), NotFound, BadInput (closed).
+    """
+    hold_officer(session, by)
+    if ask(session, "privacy.remake_export(:request, :now)", request=request_id, now=now):
+        append(session, Action.EXPORT_REMADE, now=now, subject_kind="request", subject_id=request_id)
+
+
+@guarded
+def hand_out_export(session: Session, *, request_id: uuid.UUID, how: str, by: Staff, now: datetime) -> HandedOut:
+    """Let the file out through a one-time link of this session; ``how`` it then reaches the person is one of DELIVERIES.
+
+    "sent encrypted": it leaves as a ZIP that only the password opens, which is told once and on another way than the file.
+    Raises NotFresh, Refused, NotFound when no file is kept (any more), BadInput.
+    """
+    hold_officer(session, by)
+    if how not in DELIVERIES:
+        raise BadInput(f"{how!r} is not a way that exists. Choose one of: {', '.join(DELIVERIES)}.")
+    kept = ask(session, "privacy.hand_out_export(:request, :how, :now)", request=request_id, how=how, now=now)
+    if kept is None:
+        raise NotFound("No file is kept any more. Make it anew.", request_id=request_id)
+    label = session.scalar(select(Request.number).where(Request.id == request_id))
+    password = "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(5)) if how == "sent encrypted" else None  # fmt: skip
+    name = f"{number(int(label or 0)).lower()}-{'encrypted' if password else 'data'}.zip"
+    secret = link_artifact(session, session_id=by.session_id, artifact_id=kept, name=name, media_type=ZIP, now=now,
+                           password=password)  # fmt: skip
+    append(session, Action.EXPORT_HANDED_OUT, now=now, subject_kind="request", subject_id=request_id, how=how)
+    return HandedOut(secret, name, how, password)
+
+
+def answer_export(
+    session: Session, *, request_id: uuid.UUID, version: int, by: Staff, now: datetime, note: str = ""
+) -> Receipt:
+    """Close a request whose file was handed out; the letter "your data are ready" waits in the outbox.
+
+    Raises BadInput when the file was not fetched yet, and like every verb on a request.
+    """
+    case = begin(session, verb="answer_export", request_id=request_id, version=version, by=by)
+    if case.done:
+        return case.done
+    demand_move(session, case, "answered", now, start=("verified",))
+    found = session.get(Export, request_id)
+    if case.request.kind not in KINDS or found is None or found.state != "handed out" or found.handed_how is None:
+        raise BadInput("Hand the file out and fetch it first; that is the answer.")
+    write_text(session, case, "note", note, now=now)
+    letters.queue(session, case, "export", now=now, reason=TOLD[found.handed_how])
+    values = stop_clock(session, case, now=now, reason="answered")
+    receipt = change(session, case, to="answered", now=now, outcome=found.handed_how, sentence="Answered. The letter waits in the outbox.",
+                     **values)  # fmt: skip
+    append(session, Action.REQUEST_ANSWERED, now=now, subject_kind="request", subject_id=request_id,
+           outcome=found.handed_how)  # fmt: skip
+    return receipt
+
+
+def demand_by_hand(session: Session, request: Request) -> None:
+    """Raise BadInput when a request is answered by its file and not by hand: only one that could not be made is."""
+    if request.kind in KINDS and _person(request) is not None:
+        found = session.get(Export, request.id)
+        if found is None or found.state != "failed":
+            raise BadInput(
+                "The worker makes the file; hand it out, and that is the answer. By hand only if it cannot be made."
+            )
+
+
+def _build(
+    session: Session, reader: Session, request: Request, found: Export, person: Person, now: datetime
+) -> dict[str, int]:
+    roots = roots_of(reader, person)
+    counts = export_build.counted(reader, person, roots)
+    if counts and not found.rows and found.state == "to build":  # told at once: an officer sees what is being made
+        found.rows = counts
+        session.flush()
+        return {"counted": 1, MORE: 1}
+    answers = _asked(session, request, person, now)
+    if waiting := _screen(session, reader, request, person, roots, counts, answers, now):
+        found.state, found.error, found.rows = "to judge", None, counts
+        session.flush()
+        append(session, Action.EXPORT_WAITS, now=now, subject_kind="request", subject_id=request.id, texts=waiting)
+        return {"texts": waiting}
+    order = _order(session, reader, request, person, roots, answers, now)
+    told: list[Values] = []
+    kept = artifacts.keep(
+        session, kind="export", owner_id=request.id, name=f"{order.number.lower()}-data.zip", media_type=ZIP,
+        chunks=export_build.chunks(reader, order, counts, told.append), expires_at=order.kept_until, now=now,
+        student_id=request.student_id, visitor_id=request.visitor_id,
+    )  # fmt: skip
+    _demand_wanted(session, request.id)
+    _destroy(session, request.id, "made anew", now, but=kept)
+    found.state, found.error, found.attempts, found.built_at = "ready", None, 0, now
+    found.artifact_id, found.rows, found.round = kept, counts, found.round + 1
+    found.size = session.scalar(select(Artifact.size).where(Artifact.id == kept))
+    found.processors = [{"name": a.name, "asked": a.asked, "complete": a.complete, "problem": a.problem, "rows": a.rows} for a in answers]  # fmt: skip
+    session.flush()
+    append(session, Action.EXPORT_BUILT, now=now, subject_kind="request", subject_id=request.id, rows=sum(counts.values()),
+           asked=len(answers), answered=sum(a.complete for a in answers))  # fmt: skip
+    return {"rows": sum(counts.values())}
+
+
+def _order(
+    session: Session, reader: Session, request: Request, person: Person, roots: Roots, answers: tuple[Answer, ...], now: datetime
+) -> export_build.Order:  # fmt: skip
+    own = Student if person.kind == "student" else Visitor
+    rules = parameters(session, request)
+    decided = select(ExportText.digest, ExportText.decision, ExportText.words).where(
+        ExportText.request_id == request.id, ExportText.decision.is_not(None)
+    )
+    return export_build.Order(
+        person=person,
+        roots=roots,
+        name=reader.scalar(select(own.name).where(own.id == person.id)) or "",
+        number=number(request.number),
+        kind=request.kind,
+        policy_version=rules.version,
+        made_at=now,
+        kept_until=now + KEPT,
+        decisions={
+            row.digest: Decision(row.decision, tuple(map(str, row.words or ()))) for row in session.execute(decided)
+        },
+        answers=answers,
+        context=export_page.lines(processing_record(rules, person=person.kind)) if request.kind == "access" else (),
+    )
+
+
+def _asked(session: Session, request: Request, person: Person, now: datetime) -> tuple[Answer, ...]:
+    """Ask every processor that concerns the person. One that does not answer is named with the reason, never left out."""
+    listed = listed_processors(session, parameters(session, request).version)
+    return tuple(_answer(session, name, person, now) for name in third_parties(person.kind, listed))
+
+
+def _answer(session: Session, name: str, person: Person, now: datetime) -> Answer:
+    processor = configured(name)
+    try:
+        with session.begin_nested():
+            given = processor.export(session, person, now=now)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong there, the person gets the rest, and is told
+        log.error("%s did not answer an export: %s", name, type(error).__name__)
+        return Answer(name, asked=True, complete=False, problem="error")
+    asked = given.problem != "manual"
+    return Answer(name, asked, given.complete, given.problem, {str(k): tuple(v) for k, v in given.records.items()})
+
+
+def _screen(
+    session: Session, reader: Session, request: Request, person: Person, roots: Roots, counts: dict[str, int],
+    answers: tuple[Answer, ...], now: datetime,
+) -> int:  # fmt: skip
+    """List the texts that may name somebody else and that nobody has judged; return how many wait."""
+    around: Known | None = None
+    for shown in shown_tables(person.kind):
+        free = [each.name for each in shown.fields if each.free_text]
+        if not free or shown.place not in counts:
+            continue
+        around = around or _around(reader, person)
+        for each in reader.execute(rows_of(person, shown, roots), execution_options={"yield_per": 500}):
+            row = dict(each._mapping)
+            for name in free:
+                if isinstance(row[name], str) and (found := found_in(row[name], around)).passages:
+                    _list(
+                        session,
+                        request,
+                        shown.name,
+                        name,
+                        row,
+                        digest(shown.place, name, row_key(row), row[name]),
+                        found,
+                    )
+    waiting = select(ExportText.id).where(ExportText.request_id == request.id, ExportText.decision.is_(None))
+    return len(session.scalars(waiting).all())
+
+
+def _list(
+    session: Session, request: Request, place: str, field: str, row: Any, mark: str, found: Found
+) -> None:  # fmt: skip
+    written = next((value for value in row.values() if isinstance(value, datetime)), None)
+    values = {"id": uuid7(), "request_id": request.id, "student_id": request.student_id, "visitor_id": request.visitor_id,
+              "place": place, "field": field, "written_on": f"{written:%Y-%m-%d}" if written else None, "digest": mark,
+              "found": {"words": list(found.words), "passages": list(found.passages)}}  # fmt: skip
+    again = insert(ExportText).values(values).on_conflict_do_nothing(index_elements=["request_id", "digest"])
+    session.execute(again)
+
+
+def _around(reader: Session, person: Person) -> Known:
+    """Whose names are whose: the person's own, those of people who work here and learn in the same cohorts, and titles."""
+    own = reader.execute(text(OWN), {"student": person.id, "visitors": list(person.forms)}).all()
+    others = reader.scalars(text(OTHERS), {"student": person.id, "most": MOST_PEOPLE})
+    titles = reader.scalars(text("select title from platform.program union select title from platform.cohort union select title from platform.module"))  # fmt: skip
+    plain = {str(value).casefold() for row in own for value in row if value}
+    digits = {"".join(char for char in str(row.phone) if char.isdigit()) for row in own if row.phone}
+    mine = words_of(row.name for row in own)
+    return Known(frozenset(mine | plain | digits), words_of(others) - mine, words_of(titles))
+
+
+def _begun(session: Session, request_id: uuid.UUID, now: datetime) -> Export:
+    """The export of a request, made when it is first due; held until the end of the transaction."""
+    new = (
+        insert(Export).values(request_id=request_id, next_at=now).on_conflict_do_nothing(index_elements=["request_id"])
+    )
+    session.execute(new)
+    mine = select(Export).where(Export.request_id == request_id).with_for_update()
+    return session.scalars(mine.execution_options(populate_existing=True)).one()
+
+
+def _demand_wanted(session: Session, request_id: uuid.UUID) -> None:
+    """Raise when the request was closed while the file was made: then nothing of it is kept."""
+    state = session.scalar(select(Request.state).where(Request.id == request_id).with_for_update())
+    if state != "verified":
+        raise NotFound(MISSING, request_id=request_id)
+
+
+def _drop(session: Session, request: Request, now: datetime) -> dict[str, int]:
+    return (
+        {} if request.state == "answered" else {"destroyed": _destroy(session, request.id, "not needed any more", now)}
+    )
+
+
+def _destroy(session: Session, request_id: uuid.UUID, why: str, now: datetime, *, but: uuid.UUID | None = None) -> int:
+    kept = select(Artifact.id).where(
+        Artifact.kind == "export", Artifact.owner_id == request_id, Artifact.destroyed_at.is_(None)
+    )
+    return sum(
+        artifacts.destroy(session, each, why=why, now=now) for each in session.scalars(kept).all() if each != but
+    )
+
+
+def _judged(session: Session, text_id: uuid.UUID, decision: str, words: list[str], now: datetime) -> bool:
+    given = {"id": text_id, "what": decision, "words": json.dumps(words) if decision == "redact" else None, "now": now}
+    return bool(ask(session, "privacy.judge_export_text(:id, :what, cast(:words as jsonb), :now)", **given))
+
+
+def _words(words: Sequence[str]) -> list[str]:
+    cleaned = [clean(word, what="A word", longest=200) for word in words]
+    if len(cleaned) > MOST_WORDS:
+        raise BadInput(f"{MOST_WORDS} words are possible in one text. Leave the whole text out.")
+    return list(dict.fromkeys(word for word in cleaned if word))
+
+
+def _person(request: Request) -> Person | None:
+    if request.student_id is not None:
+        return Person("student", request.student_id, request.id)
+    return Person("visitor", request.visitor_id, request.id) if request.visitor_id is not None else None
+
+
+def _is_full(error: DBAPIError | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error.orig, postgres.DiskFull)
+
+
+DUE = """
+    select r.id from privacy.request r left join privacy.export e on e.request_id = r.id
+    where r.kind in ('access', 'export') and r.closed_at is null and r.state = 'verified'
+      and num_nonnulls(r.student_id, r.visitor_id) = 1
+      and (e.request_id is null or e.state in ('to build', 'failed') and e.next_at <= :now
+           or e.state = 'to judge' and not exists (
+               select from privacy.export_text t where t.request_id = r.id and t.decision is null))
+    union all
+    select r.id from privacy.artifact a join privacy.request r on r.id = a.owner_id
+    where a.kind = 'export' and a.destroyed_at is null and r.state in ('refused', 'withdrawn')
+    order by 1
+"""
+OWN = """
+    select s.name, s.email, p.phone from platform.student s left join platform.student_profile p on p.student_id = s.id
+    where s.id = :student
+    union all select v.name, v.email, v.phone from platform.visitor v where v.id = any (:visitors)
+"""
+OTHERS = """
+    select m.name from staff.staff_member m
+    union (select distinct s.name from platform.enrollment mine join platform.enrollment e on e.cohort_id = mine.cohort_id
+           join platform.student s on s.id = e.student_id
+           where mine.student_id = :student and e.student_id <> :student limit :most)
+"""
