@@ -68,8 +68,10 @@ from core.privacy.campaigns import (
 )
 from core.privacy.codes import address, new_secret
 from core.privacy.consent import (
+    ANSWER_DAYS,
     CONSENT_REFUSALS,
     DECLARED,
+    TO_REMIND,
     WITHDRAWN_BY,
     ConsentReceipt,
     SeenStudent,
@@ -262,6 +264,7 @@ from core.privacy.visitors import (
 
 __all__ = [
     "ANSWERS",
+    "ANSWER_DAYS",
     "APPROVALS",
     "AUDIENCES",
     "BRAKE_REASONS",
@@ -288,6 +291,7 @@ __all__ = [
     "RETURNS",
     "SEND_BACKS",
     "TEXT_DECISIONS",
+    "TO_REMIND",
     "VERDICTS",
     "WITHDRAWALS",
     "WITHDRAWN_BY",

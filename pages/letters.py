@@ -101,6 +101,8 @@ def one(row: LetterRow) -> None:
     """Draw a letter to be read and copied; it names a person, so showing it is recorded."""
     if row.request_id:
         act(privacy_actions.record_request_view, request_id=row.request_id)
+    elif row.student_id:
+        act(privacy_actions.record_view, student_id=row.student_id, purpose="letter")
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader(f"{row.kind.capitalize()} · {row.request or 'no request'}", anchor=False, width="stretch")

@@ -330,15 +330,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
                 ("retention", {}),
             )
         )
-    if counts.minors_without_consent:
-        items.append(
-            (
-                ":orange[:material/family_restroom:]",
-                f"{many(counts.minors_without_consent, 'minor')} without verified consent",
-                "Clause 9: parental consent below 18.",
-                None,
-            )
-        )
+    items += consents(staff, moment)
     if counts.old_mail_logs:
         items.append(
             (
@@ -386,6 +378,27 @@ def by_hand(staff: Staff, moment: datetime) -> list[Item]:
     if steps.mine_to_confirm:
         items.append((":violet[:material/group:]", f"{many(steps.mine_to_confirm, 'manual step')} to confirm as the second person",
                       "Read the evidence; confirm it or return it.", ("manual_steps", {"view": "to confirm"})))  # fmt: skip
+    return items
+
+
+def consents(staff: Staff, moment: datetime) -> list[Item]:
+    """Whose age or guardian's consent needs somebody today."""
+    cases = read(staff, queries.consent_counts, now=moment)
+    items: list[Item] = []
+    for number, icon, thing, reason, view in (
+        (cases.of("below"), ":red[:material/warning:]", f"{many(cases.of('below'), 'student')} below the minimum age",
+         "The worker closes and erases the account. If a date is wrong, record the right one at once.", "to do"),
+        (cases.mine_to_verify, ":violet[:material/group:]", f"{many(cases.mine_to_verify, 'consent')} to verify as the second person",
+         "Look at the evidence; verify it or refuse it.", "to do"),
+        (cases.of("missing"), ":orange[:material/family_restroom:]", f"{many(cases.of('missing'), 'minor')} whose guardian is to be asked",
+         "Clause 9: a guardian's consent below 18. Until it is verified the account is restricted.", "to do"),
+        (cases.of("silent"), ":orange[:material/schedule:]", f"{many(cases.of('silent'), 'guardian')} silent for a week",
+         "Remind them, all at once.", "to do"),
+        (cases.of("not answered"), ":orange[:material/cake:]", f"{many(cases.of('not answered'), 'student')} did not say how old they are",
+         "Restricted since the deadline, until they answer.", "waiting"),
+    ):  # fmt: skip
+        if number:
+            items.append((icon, thing, reason, ("consent", {"view": view})))
     return items
 
 

@@ -22,6 +22,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     ],
     "Privacy desk": [
         ("requests", "Requests", "inbox", ("privacy_officer",)),
+        ("consent", "Consent", "family_restroom", ("privacy_officer",)),
         ("holds", "Holds", "lock", ("privacy_officer",)),
         ("manual_steps", "Manual steps", "checklist", ("privacy_officer",)),
         ("quarantine", "Quarantine", "shield_person", ("privacy_officer",)),

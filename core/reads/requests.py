@@ -167,6 +167,7 @@ class LetterRow:
     sent_at: datetime | None
     sent_how: str | None
     sendable: bool
+    student_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)

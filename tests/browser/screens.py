@@ -54,6 +54,8 @@ PATHS = {
     "audit": ("aiko", "/audit?period=All+time"),
     "audit-admin": ("ada", "/audit"),
     "holds": ("omar", "/holds"),
+    "consent": ("omar", "/consent"),
+    "consent-waiting": ("olga", "/consent?view=waiting"),
     "staff": ("ada", "/staff"),
     "assignments": ("ada", "/assignments"),
     "access-review": ("ada", "/access_review"),

@@ -19,6 +19,7 @@ PAGES = {
     "overview": set(STAFF.values()),
     "enrollments": {"program_staff", "admin"},
     "holds": {"privacy_officer"},
+    "consent": {"privacy_officer"},
     "student": {"program_staff", "instructor", "mentor", "privacy_officer"},
     "progress": {"instructor", "mentor"},
     "reviews": {"instructor", "mentor"},
