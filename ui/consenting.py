@@ -62,12 +62,25 @@ def card(case: ConsentCase, moment: datetime, *, alone: bool) -> None:
                 st.badge("account restricted", color="red", icon=":material/lock:")
             st.space("stretch")
             whom(case)
+        moved(case)
         facts(case, moment)
         if case.own_record:
             st.info("This is your own record. Another privacy officer sees to it.", icon=":material/person_off:")
         else:
             next_step(case, moment, alone=alone)
         history(case)
+
+
+def moved(case: ConsentCase) -> None:
+    """Say that somebody else changed the case since it was drawn in this tab: what was pressed on the old picture did nothing."""
+    key = f"consent_drawn_{case.student_id}"
+    before = st.session_state.get(key)
+    st.session_state[key] = case.version
+    if before is not None and before != case.version and not case.changed_by_me:
+        st.warning(
+            f"Case {case.number} was changed since you opened it. Look at it again, then decide.",
+            icon=":material/update:",
+        )
 
 
 def seen(case: ConsentCase) -> verbs.SeenStudent | None:

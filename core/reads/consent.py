@@ -116,6 +116,7 @@ class ConsentCase:
     verified_by: str | None
     restricted: tuple[str, ...]
     own_record: bool
+    changed_by_me: bool
     history: tuple[Happened, ...]
 
 
@@ -172,7 +173,7 @@ def consent_case(session: Session, student_id: uuid.UUID, *, now: datetime) -> C
     ).all()
     names = _names(session, {case.entered_by, case.verified_by, *(step.done_by for step in steps)})
     guardian = session.get(Guardian, case.guardian_id, populate_existing=True) if case.guardian_id else None
-    rules = in_force(session, now)
+    rules, me = in_force(session, now), session.scalar(text("select staff.my_id()"))
     bases = (
         "select basis from privacy.restriction where student_id = :id and until is null and basis <> 'asked' order by 1"
     )
@@ -193,12 +194,13 @@ def consent_case(session: Session, student_id: uuid.UUID, *, now: datetime) -> C
         method=case.method,
         entered_at=case.entered_at,
         entered_by=names.get(case.entered_by),
-        mine=case.entered_by is not None and case.entered_by == session.scalar(text("select staff.my_id()")),
+        mine=case.entered_by is not None and case.entered_by == me,
         has_evidence=case.evidence_id is not None,
         verified_at=case.verified_at,
         verified_by=names.get(case.verified_by),
         restricted=tuple(session.scalars(text(bases), {"id": student_id})),
         own_record=bool(session.scalar(text("select privacy.is_my_own(:id, null)"), {"id": student_id})),
+        changed_by_me=case.changed_by is not None and case.changed_by == me,
         history=tuple(_happened(step, names) for step in steps),
     )
 

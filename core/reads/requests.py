@@ -673,7 +673,7 @@ def _letters(session: Session, r: Request, now: datetime) -> tuple[LetterRow, ..
 def _letter(row: Outbox, request: int | None, now: datetime) -> LetterRow:
     label = number(request) if request is not None else None
     return LetterRow(row.id, row.request_id, label, row.kind, row.subject, row.body, row.state, row.address, row.not_before, row.attempts,
-                     row.error, row.sent_at, row.sent_how, row.state in ("waiting", "failed") and row.not_before <= now)  # fmt: skip
+                     row.error, row.sent_at, row.sent_how, row.state in ("waiting", "failed") and row.not_before <= now, row.student_id)  # fmt: skip
 
 
 def _steps(session: Session, r: Request) -> tuple[StepRow, ...]:

@@ -1,6 +1,7 @@
 """Consent on the real database: from a declared age to verified by two people, refused, withdrawn; what stays secret; and what the
 database refuses when the guards in Python are off."""
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -12,13 +13,15 @@ from sqlalchemy.exc import DBAPIError
 
 from core import db, privacy_actions
 from core.errors import AdminError, BadInput, NotFound, NotFresh, Refused, Stale
-from core.models.consent import CONSENT_STATES, WITHOUT_CONSENT
-from core.privacy import artifacts, consent
+from core.models.consent import CONSENT_STATES, WITHOUT_CONSENT, Guardian
+from core.privacy import artifacts, consent, consent_letters
+from core.privacy.age_letters import AGE_LETTERS
 from core.privacy.deletion import declare_single_officer
 from tests import cast
 from tests.cast import NOW, email_of, id_of
 from tests.core.privacy import house_of_consent as c
 from tests.core.privacy import house_of_requests as requests
+from tests.hostile import NAMES, UNSTORABLE
 
 pytestmark = pytest.mark.usefixtures("house")
 
@@ -385,3 +388,39 @@ def test_finding_a_student_is_by_exact_address_and_recorded() -> None:
     assert requests.lines(id_of("cleo")) == ["person viewed"]
     with pytest.raises(AdminError):
         requests.act("find_consent", "omar", email="")
+
+
+def test_two_hundred_hostile_names_as_guardian_and_in_letters() -> None:
+    """Kept byte for byte (in NFC, trimmed) or refused with a sentence; in a letter they stay what they are, its subject one line."""
+    c.minor()
+    kept = 0
+    for number, name in enumerate((*NAMES, *UNSTORABLE)):
+        try:
+            c.on(
+                "request_consent",
+                now=NOW + timedelta(minutes=number),
+                guardian_name=name,
+                guardian_email=f"g{number}@guardians.example",
+            )
+        except BadInput as error:
+            assert error.sentence
+            continue
+        kept += 1
+        [(written, subject, body)] = requests.rows(
+            "select g.name, o.subject, o.body from privacy.guardian g join privacy.outbox o on o.address = g.email where g.email = :e",
+            e=f"g{number}@guardians.example")  # fmt: skip
+        assert written == unicodedata.normalize("NFC", name).strip()
+        assert body.startswith(f"Dear {written},") and "\n" not in subject and "\r" not in subject
+        assert c.seen().guardian.name == written
+    assert kept > 150
+
+
+def test_every_letter_can_be_filled_in() -> None:
+    c.requested()
+    with db.transaction("worker") as session:
+        about = consent_letters.pupil(session, id_of("cleo"), by=None)
+        guardian = session.get(Guardian, c.case().guardian_id)
+        for kind in AGE_LETTERS:
+            consent_letters.write(session, about, kind, to=guardian, key=kind, until=NOW, reason="r", words="{name}", by=None, now=NOW)  # fmt: skip
+    for subject, body in requests.rows("select subject, body from privacy.outbox where dedupe_key = kind"):
+        assert "{" not in subject + body.replace("{name}", ""), subject

@@ -2,8 +2,8 @@
 
 from migrations import rights
 
-revision = "0090"
-down_revision = "0089"
+revision = "0034"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 
