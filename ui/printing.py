@@ -31,3 +31,32 @@ def page(
         f"<body><h1>{escape(title)}</h1><p>{escape(said)}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         f"{foot}<p>Made on {made:%Y-%m-%d %H:%M} UTC.</p></body></html>"
     ).encode()
+
+
+DOCUMENT_STYLE = STYLE + (
+    "h2{font-size:12.5pt;margin:1.6em 0 .2em}.d th,.d td{text-align:left;vertical-align:top}.d tr:last-child td{font-weight:400}"
+    ".d{font-size:9.5pt}.d tr{break-inside:avoid}"
+)
+
+
+def document(
+    title: str,
+    said: str,
+    sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[object]]]],
+    *,
+    notes: Sequence[str] = (),
+    made: datetime,
+) -> bytes:
+    """Return a whole HTML page of several tables of words: (heading, header, rows) each; every cell is escaped."""
+    parts = []
+    for heading, header, rows in sections:
+        head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header)
+        body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+        parts.append(
+            f'<h2>{escape(heading)}</h2><table class="d"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        )
+    foot = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{DOCUMENT_STYLE}</style></head>'
+        f"<body><h1>{escape(title)}</h1><p>{escape(said)}</p>{''.join(parts)}{foot}<p>Made on {made:%Y-%m-%d %H:%M} UTC.</p></body></html>"
+    ).encode()

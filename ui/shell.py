@@ -49,6 +49,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     ],
     "Proof": [
         ("processors", "Processors", "hub", ("admin", "privacy_officer", "auditor")),
+        ("policy", "Policy", "policy", EVERYONE),
         ("certificates", "Certificates", "workspace_premium", ("privacy_officer", "auditor")),
         ("policy_versions", "Policy versions", "policy", ("privacy_officer", "admin", "auditor")),
         ("notices", "Notices", "campaign", ("privacy_officer", "admin", "auditor")),

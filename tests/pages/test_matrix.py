@@ -24,6 +24,7 @@ PAGES = {
     "progress": {"instructor", "mentor"},
     "reviews": {"instructor", "mentor"},
     "programs": {"program_staff", "privacy_officer", "admin", "auditor"},
+    "policy": set(STAFF.values()),
     "audit": {"privacy_officer", "auditor", "admin"},
     "account": set(STAFF.values()),
     "visitors": {"program_staff"},
