@@ -113,6 +113,7 @@ def serve(
         os.environ["RESOCODE_DEMO"] = "1"
     known = settings()
     host, port = host or known.host, port or known.port
+    os.environ["RESOCODE_HOST"], os.environ["RESOCODE_PORT"] = host, str(port)  # the worker beside looks at our answers
     _check_port(host, port)
     with worker() as session:
         if seed == "auto" and not session.scalar(select(func.count(Program.id))):

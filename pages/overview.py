@@ -8,11 +8,14 @@ import streamlit as st
 
 from core import queries
 from core.policy import in_force
+from core.policy.evidence import State
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
 from ui import charts, erasing, export, guards, learning, links, oversight, standing, states, watching, workers
 from ui.cached import catalog, following, read
+from ui import charts, export, guards, learning, links, oversight, promises, standing, states, workers
+from ui.cached import catalog, read
 from ui.clock import now
 from ui.tables import day, literal
 
@@ -38,7 +41,7 @@ def needs(items: Sequence[Item], *, title: str = "Needs you today", help: str | 
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(f"{icon} **{thing}**  \n:gray[:small[{reason}]]", width="stretch")
                 if link is not None and st.button(
-                    "Open" if link[0] in ("staff", "access_review") else "Show list",
+                    "Open" if link[0] in ("staff", "access_review", "policy") else "Show list",
                     key=f"need_{place}",
                     type="tertiary",
                     icon=":material/arrow_forward:",
@@ -295,7 +298,7 @@ def taught_table(cohorts: Sequence[TaughtCohort], known: Mapping[uuid.UUID, str 
 
 def privacy_officer(staff: Staff, moment: datetime) -> None:
     """Requests and clocks, in counts."""
-    counts = promises(staff, moment)
+    counts = promise_numbers(staff, moment)
     headline("Today", moment, "privacy desk")
     items: list[Item] = []
     desk = read(staff, queries.desk_counts, now=moment)
@@ -350,6 +353,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     waiting = oversight.review_needs(review, moment) if review.review_open else []
     alarm = watching.needs(read(staff, queries.retention_alarm, now=moment))
     needs([*alarm, *items, *oversight.mode(review), *waiting, *workers.needs(machinery)])
+    needs([*how_promises_stand(staff, moment), *items, *oversight.mode(review), *waiting, *workers.needs(machinery)])
     promise_figures(counts)
     workers.line(machinery)
 
@@ -416,11 +420,28 @@ def set_aside(staff: Staff) -> list[Item]:
     return items
 
 
-def promises(staff: Staff, moment: datetime) -> PromiseCounts:
+def promise_numbers(staff: Staff, moment: datetime) -> PromiseCounts:
     """The counts behind the promises, with the policy in force."""
     return read(
         staff, lambda session: queries.promise_counts(session, now=moment, parameters=in_force(session, moment))
     )
+
+
+def how_promises_stand(staff: Staff, moment: datetime) -> list[Item]:
+    """The worst state of all promises, with the way to its proof; good news too."""
+    found = read(staff, queries.worst_promise, now=moment)
+    if found is None:
+        return []
+    worst, counts, first = found
+    told = ", ".join(f"{count} {state}" for state in State if (count := counts.get(state, 0)))
+    if first is None or worst is State.HOLDS:
+        return [(":green[:material/check_circle:]", "Every promise of the policy holds", told, ("policy", {}))]
+    color, icon = promises.LOOKS[worst]
+    number = counts[worst]
+    thing = f"{many(number, 'promise')} of the policy {'is' if number == 1 else 'are'} {worst}"
+    reason = f"{first.promise.id}: {promises.short(first.told.sentence, 120)} ({told})"
+    filters = {"promise": first.promise.id} if number == 1 else {"state": str(worst)}
+    return [(f":{color}[:material/{icon}:]", thing, literal(reason), ("policy", filters))]
 
 
 def promise_figures(counts: PromiseCounts) -> None:
@@ -491,6 +512,8 @@ def admin(staff: Staff, moment: datetime) -> None:
             *items,
         ]
     )
+    grants = oversight.needs(read(staff, queries.oversight, now=moment), moment)
+    needs([*how_promises_stand(staff, moment), *workers.needs(machinery), *grants, *items])
     with st.grid(4, min_column_width=190):
         st.metric("Staff accounts", found.enabled, border=True, help="Accounts that can sign in. Live.")
         st.metric("Disabled accounts", found.disabled, border=True, help="Accounts that cannot sign in. Live.")
@@ -514,6 +537,9 @@ def auditor(staff: Staff, moment: datetime) -> None:
         [*alarm, *oversight.told(read(staff, queries.oversight, now=moment), moment)],
         title="Who watches over rights",
         help="Declared modes and the access review, live. The lines of the audit have who decided what.",
+        [*how_promises_stand(staff, moment), *oversight.told(read(staff, queries.oversight, now=moment), moment)],
+        title="Promises, and who watches over rights",
+        help="How the promises stand by their last check; declared modes and the access review, live. The lines of the audit have who decided what.",
     )
     promise_figures(counts)
     with st.grid(4, min_column_width=190):

@@ -9,7 +9,7 @@ from core.policy.evidence import Evidence, State
 from core.policy.promises import CLAUSES
 from core.queries import PromiseRow
 from core.settings import ROOT
-from ui.desk import instant, span
+from ui.desk import instant
 from ui.tables import day, literal
 
 # state → color, icon
@@ -50,8 +50,15 @@ def mark(state: State) -> str:
 
 
 def ago(at: datetime | None, now: datetime) -> str:
-    """How long ago: ``2 hours ago``, ``never``."""
-    return f"{span(now - at)} ago" if at else "never"
+    """How long ago, short: ``just now``, ``12 min ago``, ``2 h ago``, ``3 days ago``, ``never``."""
+    if at is None:
+        return "never"
+    minutes = int(max((now - at).total_seconds(), 0)) // 60
+    if minutes < 2:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"
 
 
 def clause(number: str) -> str:
@@ -62,18 +69,28 @@ def clause(number: str) -> str:
 def line(row: PromiseRow, *, now: datetime, open_it: Callable[[str], None]) -> None:
     """Draw one promise of the board."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        with st.container(width=104):
+        with st.container(width=98):
             badge(row.state)
-        st.markdown(literal(row.promise.text), width=300)
-        st.markdown(f":gray[:small[{row.promise.id}]]", width=116)
-        with st.container(width=280):
-            st.caption(literal(short(row.told.sentence)))
-        st.markdown(f":gray[:small[{ago(row.checked_at, now)}]]", width=88)
-        st.button("Proof", key=f"proof_{row.promise.id}", type="tertiary", icon=":material/arrow_forward:", icon_position="right",
-                  on_click=open_it, args=(row.promise.id,))  # fmt: skip
+        st.markdown(literal(row.promise.text), width=286)
+        st.markdown(f":gray[:small[{literal(row.promise.id)}]]", width=108)
+        with st.container(width=276):
+            st.caption(literal(short(in_short(row))))
+        st.markdown(f":gray[:small[{ago(row.checked_at, now)}]]", width=70)
+        st.button("Proof", key=f"proof_{row.promise.id}", type="tertiary", help=f"Evidence of {row.promise.id}", on_click=open_it,
+                  args=(row.promise.id,))  # fmt: skip
 
 
-def short(sentence: str, most: int = 110) -> str:
+def in_short(row: PromiseRow) -> str:
+    """What makes the state, in one line: where it holds here and waits for somebody's word elsewhere, both."""
+    waiting = [
+        each.place for each in row.evidence[1:] if each.state is State.NOT_PROVEN and each.place in row.promise.attested
+    ]
+    if row.state is State.NOT_PROVEN and row.evidence[0].state is State.HOLDS and waiting:
+        return f"Holds here; not attested: {', '.join(waiting)}. {row.evidence[0].sentence}"
+    return row.told.sentence
+
+
+def short(sentence: str, most: int = 90) -> str:
     """A sentence that fits its place: cut at a word."""
     return sentence if len(sentence) <= most else sentence[:most].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
@@ -85,7 +102,7 @@ def evidence(found: Evidence, *, role: str, key: str, live: bool) -> None:
         badge(found.state)
     st.markdown(literal(found.sentence))
     if found.figures:
-        st.table(
+        st.container(width=640).table(
             {"Figure": [literal(name) for name in found.figures], "Found": [literal(figure(value)) for value in found.figures.values()]},
             border="horizontal", hide_index=True, alt=f"Table of {len(found.figures)} figures about {found.place}.",
         )  # fmt: skip
