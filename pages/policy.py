@@ -55,15 +55,24 @@ def as_of(moment: datetime) -> tuple[datetime, bool]:
 
 
 def state_filter(board: Board) -> State | None:
-    """Draw the filter by state, with counts."""
+    """Draw the filter by state, with counts; the address holds the bare word."""
     options = [ALL, *[str(state) for state in State if board.counts[state]]]
-    if st.session_state.get("state") not in (None, *options):
-        del st.session_state["state"]
+    if st.session_state.setdefault("state", st.query_params.get("state", ALL)) not in options:
+        st.session_state["state"] = ALL
     chosen = st.segmented_control(
-        "State", options, key="state", bind="query-params", default=ALL, required=True, label_visibility="collapsed",
+        "State", options, key="state", required=True, label_visibility="collapsed", on_change=keep_state,
         format_func=lambda name: f"All {len(board.rows)}" if name == ALL else f"{name} {board.counts[State(name)]}",
     )  # fmt: skip
     return None if chosen in (None, ALL) else State(str(chosen))
+
+
+def keep_state() -> None:
+    """Put the chosen state into the address."""
+    chosen = st.session_state.get("state") or ALL
+    if chosen == ALL:
+        st.query_params.pop("state", None)
+    else:
+        st.query_params["state"] = chosen
 
 
 def open_promise(promise: str) -> None:

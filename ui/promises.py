@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Literal
 
 import streamlit as st
 
@@ -13,7 +14,7 @@ from ui.desk import instant
 from ui.tables import day, literal
 
 # state → color, icon
-LOOKS = {
+LOOKS: dict[State, tuple[Literal["red", "orange", "gray", "green"], str]] = {
     State.BROKEN: ("red", "cancel"),
     State.AT_RISK: ("orange", "error"),
     State.NOT_PROVEN: ("gray", "help"),

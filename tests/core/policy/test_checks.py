@@ -42,7 +42,7 @@ def make(world: object, owner: Connection, patch: pytest.MonkeyPatch) -> None:
     if callable(world):
         world(patch)
     elif world:
-        owner.exec_driver_sql(str(world))
+        owner.exec_driver_sql(f"set session_replication_role = replica; {world}")  # no trigger has a say
         owner.commit()
 
 

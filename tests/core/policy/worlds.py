@@ -39,11 +39,9 @@ def right(kind: str) -> World:
         "insert into privacy.request (id, kind, {who}, state, received_at, due_at, answered_at, closed_at, source) select gen_random_uuid(),"
         f" '{kind}', '{{person}}', '{{state}}', {AT} - {{days}} * {DAY}, {AT} - {{days}} * {DAY} + interval '1 month', {{answered}}, {{answered}}, 'test'"
     )
-    none = "set session_replication_role = replica; delete from privacy.request_clock; delete from privacy.request; "
+    none = "delete from privacy.request_clock; delete from privacy.request; "
     held = none + made.format(who="student_id", person=CLEO, state="answered", days=50, answered=f"{AT} - 40 * {DAY}")
-    late = "set session_replication_role = replica; " + made.format(
-        who="student_id", person=BEN, state="received", days=40, answered="null"
-    )
+    late = "" + made.format(who="student_id", person=BEN, state="received", days=40, answered="null")
     return World(late, held)
 
 
@@ -106,14 +104,14 @@ REVIEWED = (
 )
 OLD_REVIEW = f"update staff.access_review set completed_at = {AT} - 91 * {DAY}"
 ERASED = (
-    "set session_replication_role = replica;"
+    ""
     f" insert into privacy.erasure (id, request_id, kind, next_at, made_at, begun_at, finished_at) select '{id_of('an erasure')}', id, 'student',"
     f" {AT}, {AT}, {AT} - 20 * {DAY}, {AT} - 20 * {DAY} from privacy.request where kind = 'delete';"
     " insert into privacy.erasure_certificate (id, number, erasure_id, issued_at, document, sha256, public_key, signature)"
     f" values (gen_random_uuid(), 1, '{id_of('an erasure')}', {AT}, '{{}}', '', '', '')"
 )
 DELETED = (
-    "set session_replication_role = replica; insert into privacy.request (id, kind, state, received_at, due_at, answered_at, closed_at,"
+    "insert into privacy.request (id, kind, state, received_at, due_at, answered_at, closed_at,"
     f" account_closed_at, grace_ends_at, source) values (gen_random_uuid(), 'delete', 'erased', {AT} - 60 * {DAY}, {AT} - 30 * {DAY},"
     f" {AT} - 60 * {DAY}, {AT} - 20 * {DAY}, {AT} - 60 * {DAY}, {AT} - 30 * {DAY}, 'test');"
 )
@@ -130,14 +128,14 @@ WORLDS: dict[str, World] = {
     "USE-MANAGE": World(
         f"delete from platform.certificate; update platform.result set decided_at = {AT} - 31 * {DAY}",
     ),
-    "USE-MAIL": World(f"set session_replication_role = replica; update platform.email_log set kind = 'newsletter' where student_id = '{BEN}'"),
-    "USE-IMPROVE": World("set session_replication_role = replica; update anon.cell set value = value + 1 where ctid = (select min(ctid) from anon.cell)"),
+    "USE-MAIL": World(f"update platform.email_log set kind = 'newsletter' where student_id = '{BEN}'"),
+    "USE-IMPROVE": World("update anon.cell set value = value + 1 where ctid = (select min(ctid) from anon.cell)"),
     "USE-ABUSE": World(
         "grant select (address) on platform.visitor_device to resocode_app",
         f"insert into staff.worker_heartbeat (worker, beat_at) values ('w', {AT})",
     ),
     "USE-NOSALE": World(
-        "set session_replication_role = replica; update privacy.policy_version set document = jsonb_set(document, '{processors,1,purpose}', '\"advertising\"')"
+        "update privacy.policy_version set document = jsonb_set(document, '{processors,1,purpose}', '\"advertising\"')"
     ),
     "SEC-ENCRYPT": World(open_keys),
     "SEC-BCRYPT": World(f"update staff.staff_member set password_hash = md5('x') where id = '{id_of('paula')}'"),
@@ -167,15 +165,15 @@ WORLDS: dict[str, World] = {
         "delete from platform.email_log",
     ),
     "RET-ANON": World("alter table anon.cell disable trigger all"),
-    "AGE-16": World(f"update privacy.consent set adult = null, birth_date = date '2011-01-01' where student_id = '{CLEO}'"),
+    "AGE-16": World(f"update privacy.consent set adult = null, birth_date = date '2011-01-01', state = 'missing' where student_id = '{CLEO}'"),
     "AGE-PARENT": World(MINOR.replace("verified", "missing"), MINOR),
     "CHG-NOTICE": World(
         "insert into privacy.policy_version select '2026-09-01', '2026-09-01', '2026-08-01', document from privacy.policy_version"
     ),
-    "CHG-DATE": World("set session_replication_role = replica; update privacy.policy_version set document = jsonb_set(document, '{parameters,grace_days}', '7')"),
+    "CHG-DATE": World("update privacy.policy_version set document = jsonb_set(document, '{parameters,grace_days}', '7')"),
     "CON-CHANNEL": World(
-        "set session_replication_role = replica; update privacy.policy_version set document = document - 'contact'",
-        "set session_replication_role = replica; update privacy.policy_version set document = document || '{\"contact\": \"privacy@example.org\"}'",
+        "update privacy.policy_version set document = document - 'contact'",
+        "update privacy.policy_version set document = document || '{\"contact\": \"privacy@example.org\"}'",
     ),
 }  # fmt: skip
 
