@@ -12,10 +12,21 @@ from core.policy.evidence import State
 from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
-from ui import charts, erasing, export, guards, learning, links, oversight, standing, states, watching, workers
+from ui import (
+    charts,
+    erasing,
+    export,
+    guards,
+    learning,
+    links,
+    oversight,
+    promises,
+    standing,
+    states,
+    watching,
+    workers,
+)
 from ui.cached import catalog, following, read
-from ui import charts, export, guards, learning, links, oversight, promises, standing, states, workers
-from ui.cached import catalog, read
 from ui.clock import now
 from ui.tables import day, literal
 
@@ -352,8 +363,16 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     review = read(staff, queries.oversight, now=moment)
     waiting = oversight.review_needs(review, moment) if review.review_open else []
     alarm = watching.needs(read(staff, queries.retention_alarm, now=moment))
-    needs([*alarm, *items, *oversight.mode(review), *waiting, *workers.needs(machinery)])
-    needs([*how_promises_stand(staff, moment), *items, *oversight.mode(review), *waiting, *workers.needs(machinery)])
+    needs(
+        [
+            *how_promises_stand(staff, moment),
+            *alarm,
+            *items,
+            *oversight.mode(review),
+            *waiting,
+            *workers.needs(machinery),
+        ]
+    )
     promise_figures(counts)
     workers.line(machinery)
 
@@ -505,6 +524,7 @@ def admin(staff: Staff, moment: datetime) -> None:
     alarm = watching.needs(read(staff, queries.retention_alarm, now=moment))
     needs(
         [
+            *how_promises_stand(staff, moment),
             *alarm,
             *workers.needs(machinery),
             *workers.replica_needs(following()),
@@ -512,8 +532,6 @@ def admin(staff: Staff, moment: datetime) -> None:
             *items,
         ]
     )
-    grants = oversight.needs(read(staff, queries.oversight, now=moment), moment)
-    needs([*how_promises_stand(staff, moment), *workers.needs(machinery), *grants, *items])
     with st.grid(4, min_column_width=190):
         st.metric("Staff accounts", found.enabled, border=True, help="Accounts that can sign in. Live.")
         st.metric("Disabled accounts", found.disabled, border=True, help="Accounts that cannot sign in. Live.")
@@ -527,17 +545,18 @@ def auditor(staff: Staff, moment: datetime) -> None:
     """What can be checked: the policy in force and its counts."""
     headline("Today", moment, "promises")
     rules = read(staff, in_force, moment)
-    counts = promises(staff, moment)
+    counts = promise_numbers(staff, moment)
     st.markdown(
         f"Policy of **{rules.version}** is in force: answers within {many(rules.answer_months, 'month')}, {rules.grace_days} days of grace, "
         f"e-mail logs for {rules.email_log_days} days, users from {rules.minimum_age}, parental consent below {rules.consent_age}."
     )
     alarm = watching.needs(read(staff, queries.retention_alarm, now=moment))
     needs(
-        [*alarm, *oversight.told(read(staff, queries.oversight, now=moment), moment)],
-        title="Who watches over rights",
-        help="Declared modes and the access review, live. The lines of the audit have who decided what.",
-        [*how_promises_stand(staff, moment), *oversight.told(read(staff, queries.oversight, now=moment), moment)],
+        [
+            *how_promises_stand(staff, moment),
+            *alarm,
+            *oversight.told(read(staff, queries.oversight, now=moment), moment),
+        ],
         title="Promises, and who watches over rights",
         help="How the promises stand by their last check; declared modes and the access review, live. The lines of the audit have who decided what.",
     )

@@ -48,10 +48,10 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("platform_sync", "Platform sync", "sync", ("admin", "privacy_officer", "auditor")),
     ],
     "Proof": [
-        ("processors", "Processors", "hub", ("admin", "privacy_officer", "auditor")),
         ("policy", "Policy", "policy", EVERYONE),
+        ("processors", "Processors", "hub", ("admin", "privacy_officer", "auditor")),
         ("certificates", "Certificates", "workspace_premium", ("privacy_officer", "auditor")),
-        ("policy_versions", "Policy versions", "policy", ("privacy_officer", "admin", "auditor")),
+        ("policy_versions", "Policy versions", "difference", ("privacy_officer", "admin", "auditor")),
         ("notices", "Notices", "campaign", ("privacy_officer", "admin", "auditor")),
         ("retention", "Retention", "auto_delete", ("privacy_officer", "admin", "auditor")),
         ("audit", "Audit", "history_edu", ("privacy_officer", "auditor", "admin")),

@@ -8,10 +8,11 @@ from core.anon.content import check as check_releases
 from core.anon.method import adopted
 from core.anon.workload import lifetime_cost
 from core.policy import in_force
-from core.policy.checks.asking import day, many, number, one, there
+from core.policy.checks.asking import day, many, number, one
 from core.policy.evidence import Evidence, Link, judged, not_proven
 
 LATE = timedelta(hours=24)
+LAPSE_DAYS = 7  # within which the worker writes the notice of a subscription that ended
 GRACE = """
 select
     (select count(*) from privacy.erasure e join privacy.request r on r.id = e.request_id
@@ -28,9 +29,11 @@ select
     (select count(*) from privacy.erasure e where e.finished_at is not null
         and not exists (select from privacy.erasure_certificate c where c.erasure_id = e.id)) as uncertified"""
 LAPSED = """
-select count(*) from platform.student s where s.account_status = 'open'
-  and exists (select from platform.subscription p where p.student_id = s.id and p.ends_on < :before)
-  and not exists (select from platform.subscription p where p.student_id = s.id and coalesce(p.ends_on, 'infinity') >= :before)"""
+select count(*) as lapsed, count(*) filter (where x.id is null) as untold, count(*) filter (where o.state = 'sent') as told
+from privacy.lapsed(cast(:before as date)) l
+left join privacy.lapse x on x.student_id = l.student_id and x.ended_on = l.ended_on
+left join privacy.outbox o on o.dedupe_key = x.notice_key"""
+RUN = "select max(r.ended_at) as at from privacy.retention_run r where r.rule = :rule"
 OLDEST = "select min(l.sent_at) from platform.email_log l"
 OLD = "select count(*) from platform.email_log l where l.sent_at < :limit"
 FROZEN = """
@@ -66,13 +69,17 @@ def grace(session: Session, now: datetime) -> Evidence:
 
 def active(session: Session, now: datetime) -> Evidence:
     """Whoever's subscription has ended is told, and their data has a day on which it goes."""
-    today = now.astimezone(UTC).date()
-    lapsed = number(session, LAPSED, before=today - timedelta(days=30))
-    figures = {"open accounts whose subscription ended 30 days ago": lapsed}
-    if not there(session, "privacy.retention_case"):
-        return judged(lapsed, False, f"{many(lapsed, 'account')} whose subscription ended more than 30 days ago, without a notice and a day of erasure.",
-                      figures=figures, query=LAPSED)  # fmt: skip
-    return not_proven("The schedule of lapsed accounts could not be read.", figures=figures, query=LAPSED)
+    row = one(session, LAPSED, before=now.astimezone(UTC).date() - timedelta(days=LAPSE_DAYS))
+    figures = {
+        f"subscriptions over for {LAPSE_DAYS} days, account open": row.lapsed,
+        "without a notice": row.untold,
+        "told by mail": row.told,
+    }
+    if row.untold:
+        sentence = f"{many(row.untold, 'account')} whose subscription ended more than {LAPSE_DAYS} days ago, without a notice and a day of erasure."
+    else:
+        sentence = f"{many(row.lapsed, 'account')} whose subscription has ended, each with a notice and a day on which it is closed."
+    return judged(row.untold, False, sentence, figures=figures, query=LAPSED, links=(Link("Retention", "retention"),))
 
 
 def mail_logs(session: Session, now: datetime) -> Evidence:
@@ -82,7 +89,9 @@ def mail_logs(session: Session, now: datetime) -> Evidence:
     oldest = one(session, OLDEST)[0]
     old = number(session, OLD, limit=limit) if oldest is not None and oldest < limit else 0
     over = oldest is not None and oldest < limit - LATE
+    run = one(session, RUN, rule="e-mail logs").at
     figures: dict[str, int | str] = {
+        "last run": day(run) if run else "never",
         "oldest row": day(oldest) if oldest else "none",
         f"rows older than {rules.email_log_days} days": old,
     }
