@@ -171,8 +171,8 @@ def test_no_page_shows_an_outcome_to_those_without_assignment(name: str) -> None
         return
     app = opened(name, "overview")
     for page in [
-        each for each in PAGES if each not in ("certificates", "policy")
-    ]:  # of erasures, and what is promised; not of learning: tests/pages/test_proof.py, test_policy.py
+        each for each in PAGES if each not in ("certificates", "policy", "processors")
+    ]:  # of erasures, what is promised, words of the labels; no record: tests/pages/test_proof.py, test_policy.py
         shown = words(at(app, page, id=str(id_of("asha")))).lower()
         for word in ("score", "77", "distinction", "certificate", "failed"):
             assert word not in shown, f"{name} {page} {word}"

@@ -37,7 +37,7 @@ select count(*) from platform.email_log l where l.kind <> all (:allowed) and exi
 DEVICES = """
 select has_any_column_privilege('resocode_app', 'platform.visitor_device', 'select')::int,
     (select count(*) from pg_proc f join pg_namespace n on n.oid = f.pronamespace
-     where n.nspname in ('platform', 'privacy', 'staff') and f.prosecdef and f.prosrc like '%visitor_device%')"""
+     where n.nspname in ('platform', 'privacy', 'staff') and f.prosecdef and f.prosrc ~ '(from|join) platform.visitor_device')"""
 WATCHED = """
 select (select count(*) from staff.throttle),
     (select count(*) from privacy.audit_event where action = 'sign-in failed' and at > :since),
