@@ -27,6 +27,7 @@ Consent    find_consent, reveal_consent, declare_age, request_consent, enter_con
            withdraw_consent, ask_ages, remind_silent
 Plans      plan_for, holds_on
 Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
+Rights     restrict_now, answer_right, announce_lifting, lift, correctable, open_correction, enter_correction, confirm_correction, return_correction
 By hand    take_manual_step, attest_manual_step, confirm_manual_step, return_manual_step, reveal_step_person
 Visitors   assign_visitor, set_next_contact, set_visitor_status, note_contact, reveal_visitors, record_visitor_view
 Register   write_processor_record
@@ -44,6 +45,7 @@ transaction. None of them commits. Dangerous ones are ``guarded``: closed while 
 from core.certified import is_genuine
 from core.models.exports import DELIVERIES, TEXT_DECISIONS
 from core.models.proof import VERDICTS
+from core.models.standing import CORRECTED_BECAUSE
 from core.privacy.access_reviews import REMOVE_REASONS, decide_right, settle_access_reviews, start_access_review
 from core.privacy.acting import Receipt
 from core.privacy.artifacts import Opened as OpenedArtifact
@@ -98,6 +100,17 @@ from core.privacy.contacts import (
     record_refusal,
     record_view,
     reveal_contacts,
+)
+from core.privacy.correcting import (
+    RETURN_REASONS,
+    CorrectableField,
+    OpenedCorrection,
+    OpenedField,
+    confirm_correction,
+    correctable,
+    enter_correction,
+    open_correction,
+    return_correction,
 )
 from core.privacy.credentials import (
     Invited,
@@ -185,6 +198,7 @@ from core.privacy.register import write_processor_record
 from core.privacy.releases import publish_release, releases_due, verify_releases
 from core.privacy.requests import (
     ANSWERS,
+    COMPELLING_GROUNDS,
     EXTENSIONS,
     IDENTITY_METHODS,
     PAUSES,
@@ -209,6 +223,7 @@ from core.privacy.requests import (
 from core.privacy.rescue import rescue_invite, rescue_reset, rescue_single_admin
 from core.privacy.restore import compare as compare_with_ledger
 from core.privacy.sealed import sealed
+from core.privacy.rights import LIFTED_BECAUSE, announce_lifting, answer_right, lift, restrict_now
 from core.privacy.sessions import (
     SignedIn,
     Staff,
@@ -272,6 +287,8 @@ __all__ = [
     "DECLARED",
     "DECLINES",
     "DELIVERIES",
+    "COMPELLING_GROUNDS",
+    "CORRECTED_BECAUSE",
     "DISABLE_REASONS",
     "DISCARD_REASONS",
     "EXTENSIONS",
@@ -279,6 +296,7 @@ __all__ = [
     "LETTERS_BY_HAND",
     "LETTER_KINDS",
     "LET_IN_REASONS",
+    "LIFTED_BECAUSE",
     "LONGEST_NOTE",
     "NOTICES",
     "OTHER_LETTERS",
@@ -289,6 +307,7 @@ __all__ = [
     "RESET_REASONS",
     "RESUMES",
     "RETURNS",
+    "RETURN_REASONS",
     "SEND_BACKS",
     "TEXT_DECISIONS",
     "TO_REMIND",
@@ -300,6 +319,7 @@ __all__ = [
     "BulkReceipt",
     "CampaignReceipt",
     "ConsentReceipt",
+    "CorrectableField",
     "Filed",
     "FoundPerson",
     "HandedOut",
@@ -309,6 +329,8 @@ __all__ = [
     "LetterReceipt",
     "OneTimeCode",
     "OpenedArtifact",
+    "OpenedCorrection",
+    "OpenedField",
     "Plan",
     "PlanRow",
     "PlanShown",
@@ -324,9 +346,11 @@ __all__ = [
     "add_note",
     "add_staff",
     "address",
+    "announce_lifting",
     "answer_brake",
     "answer_export",
     "answer_request",
+    "answer_right",
     "approve_deletion",
     "approve_deletions",
     "approve_policy",
@@ -350,9 +374,11 @@ __all__ = [
     "check_promises",
     "close_account",
     "compare_with_ledger",
+    "confirm_correction",
     "confirm_identity",
     "confirm_manual_step",
     "confirm_seal",
+    "correctable",
     "decide_proposal",
     "decide_right",
     "declare_age",
@@ -372,6 +398,7 @@ __all__ = [
     "end_session",
     "end_single_admin",
     "enter_consent",
+    "enter_correction",
     "export_audit",
     "export_certificate",
     "export_list",
@@ -394,6 +421,7 @@ __all__ = [
     "judge_export_texts",
     "judge_finding",
     "let_in",
+    "lift",
     "link_subject",
     "live_session",
     "mark_handled",
@@ -402,6 +430,7 @@ __all__ = [
     "new_secret",
     "note_contact",
     "open_evidence",
+    "open_correction",
     "open_file",
     "open_plan",
     "open_quarantined",
@@ -448,10 +477,12 @@ __all__ = [
     "rescue_reset",
     "rescue_single_admin",
     "reset_sign_in",
+    "restrict_now",
     "resume_campaign",
     "resume_clock",
     "retry_erasure_step",
     "retry_letter",
+    "return_correction",
     "return_manual_step",
     "return_plan",
     "reveal_consent",

@@ -20,6 +20,7 @@ Proof         proof_counts, certificate_page, erasure_certificate, set_aside_pag
 Standing      left_out, hidden_by_restriction, objects, standing_of
 Consent       consent_page, consent_counts, consent_case, consent_rounds, people_to_write_to
 Register      processor_register, processor_history
+Standing      left_out, hidden_by_restriction, objects, standing_of, standing_of_request, lifting_of
 By hand       step_counts, step_page, manual_step, manual_steps
 Audit         audit_page, audit_total, audit_state, audit_breaks, colleagues
 Progress      taught_cohorts, taught_cohort, cohort_stand, cohort_matrix, who_needs_help, certificates_due, year_before
@@ -284,7 +285,17 @@ from core.reads.reviews import (
     teachers,
 )
 from core.reads.search import Found, Hit, search
-from core.reads.standing import Decision, LeftOut, hidden_by_restriction, left_out, objects, standing_of
+from core.reads.standing import (
+    Decision,
+    LeftOut,
+    Lifting,
+    hidden_by_restriction,
+    left_out,
+    lifting_of,
+    objects,
+    standing_of,
+    standing_of_request,
+)
 from core.reads.students import Look, StudentCard, StudentEnrollment, student_card, who_looked
 from core.reads.syncing import (
     Gap,
@@ -419,6 +430,7 @@ __all__ = [
     "LeftOut",
     "LetterBack",
     "LetterRow",
+    "Lifting",
     "LiveSession",
     "Look",
     "MailFigures",
@@ -543,6 +555,7 @@ __all__ = [
     "latest_changes",
     "left_out",
     "letters_back",
+    "lifting_of",
     "mail_figures",
     "mail_server",
     "manual_step",
@@ -584,6 +597,7 @@ __all__ = [
     "search",
     "set_aside_page",
     "standing_of",
+    "standing_of_request",
     "status",
     "step_counts",
     "step_page",

@@ -12,7 +12,7 @@ from core.privacy_actions import FoundPerson
 from core.queries import ErasureRead, Hold, LetterRow, RequestPage, Step
 from core.settings import ROOT
 from core.words import isolated
-from ui import confirm, desk, elsewhere, erasing, exporting, guards, holding, plans, request_dialogs, states
+from ui import confirm, correcting, desk, elsewhere, erasing, exporting, guards, holding, plans, request_dialogs, standing, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -34,6 +34,10 @@ NEXT = {
     "remake_export": "What happened stands below. The worker makes the file again.",
     "hand_out_export": "Fetch it through a link that works once, and bring it to the person. Nothing is answered before.",
     "answer_export": "The file was fetched. When the person has it, say so: the letter goes out and the clock stops.",
+    "answer_right": "It is in force already. The letter says what it means, and for how long.",
+    "restrict_now": "It takes effect with the click and ends by itself when the request turns out to be nobody's.",
+    "enter_correction": "Write old and new value as the person did; a second officer compares them.",
+    "confirm_correction": "You did not enter it: compare old and new value with what the person wrote.",
     "close_account": "Closing is reversible: the student can come back for {days} days. A second person then approves the plan.",
     "open_plan": "You may approve: you neither filed, own nor closed this request. Look at the plan first.",
     "approve_deletion": "The erasure then runs on {ends}. Until then the student can reactivate.",
@@ -145,6 +149,7 @@ def rare(found: RequestPage) -> dict[str, str]:
     if found.can_extend:
         options["Extend the answer"] = "extend"
     if ((not fresh and row.kind != "delete") or not known) and by_hand_is_possible(found):
+    if (not fresh and row.kind not in ("delete", "restrict", "opt_out", "object")) or not known:
         options["Record the answer"] = "answer"
     options |= {"Write a letter": "letter", "Add a note": "note"}
     if known:
@@ -180,7 +185,11 @@ def pick(options: dict[str, str], request_id: uuid.UUID, version: int) -> None:
 
 def start(name: str, request_id: uuid.UUID, version: int) -> None:
     """Begin an action on the request as it is drawn now."""
-    if name == "take":
+    if name == "restrict_now":
+        desk.decide(privacy_actions.restrict_now, request_id=request_id, version=version)
+    elif name == correcting.ENTER:
+        desk.open_dialog(name, version)
+    elif name == "take":
         desk.decide(privacy_actions.take_request, request_id=request_id, version=version)
     elif name == "hold":
         begin_hold(request_id)
@@ -385,6 +394,10 @@ def buttons(found: RequestPage) -> list[tuple[str, str, bool]]:
         "remake_export": [("Try again now" if found.export and found.export.stage == "failed" else "Make it anew", "remake export", True)],
         "hand_out_export": [("Hand it out", exporting.HAND_OUT, True)],
         "answer_export": [("The person has it", "answer export", True)],
+        "answer_right": [("Answer", "answer right", True)] + ([("Refuse", "refuse", False)] if row.kind == "object" else []),
+        "restrict_now": [("Restrict at once", "restrict_now", True), ("Record the check", "identity", False)],
+        "enter_correction": [("Enter the correction", correcting.ENTER, True), ("Answer", "answer", False)],
+        "confirm_correction": [("Compare and confirm", correcting.CONFIRM, True)],
         "close_account": [("Close the account" if row.person == "student" else "Prepare the deletion",
                            request_dialogs.CLOSE, True)],
         "open_plan": [("Open the plan", "plan", True), ("Send back", request_dialogs.SEND_BACK, False)],
@@ -742,12 +755,12 @@ def danger(found: RequestPage) -> None:
 
 def notices(found: RequestPage, held: tuple[Hold, ...]) -> None:
     """Say what is out of the ordinary."""
-    standing = [hold for hold in held if hold.released_at is None]
-    if found.row.kind == "delete" and found.row.closed_at is None and standing:
-        whole = next((hold for hold in standing if hold.table is None), None)
-        numbers = ", ".join(hold.number for hold in standing)
+    in_force = [hold for hold in held if hold.released_at is None]
+    if found.row.kind == "delete" and found.row.closed_at is None and in_force:
+        whole = next((hold for hold in in_force if hold.table is None), None)
+        numbers = ", ".join(hold.number for hold in in_force)
         st.info(f"**{whole.number} keeps everything about this person**: nothing is erased until it is released." if whole else
-                f"**{numbers}** {'keeps' if len(standing) == 1 else 'keep'} part of this person's data; the rest of the deletion goes on."
+                f"**{numbers}** {'keeps' if len(in_force) == 1 else 'keep'} part of this person's data; the rest of the deletion goes on."
                 " A release resumes what was held.", icon=":material/gavel:")  # fmt: skip
     if found.own_record:
         st.warning("This is your own record. Another privacy officer decides.", icon=":material/person_off:")
@@ -784,6 +797,8 @@ def page(moment: datetime) -> None:
             elsewhere.draw(found.steps, hands, moment, alone=found.single_officer)
             steps(found, moment)
         exporting.card(found)
+        correcting.card(found, revealed=revealed(found))
+        standing.card(STAFF, found)
         holds(found, held)
         plan(found, moment)
         if not decided:

@@ -13,7 +13,7 @@ import streamlit as st
 
 from core import privacy_actions as verbs
 from core.queries import RequestPage
-from ui import confirm, desk, plans
+from ui import confirm, correcting, desk, plans
 from ui.actions import act
 
 CLOSE, APPROVE, EARLY, REACTIVATE, TAKE_BACK = (
@@ -77,9 +77,17 @@ def _extend(found: RequestPage) -> dict[str, Any]:
     }
 
 
-def _refuse(_found: RequestPage) -> dict[str, Any]:
+def _refuse(found: RequestPage) -> dict[str, Any]:
     st.caption("The letter names the reason, the right to complain and the way to court.")
-    return {"reason": choose("Reason", verbs.REFUSALS), "words": words("The reason in your words", needed=True)}
+    object_ = found.row.kind == "object"
+    if object_:
+        st.caption("On compelling grounds the person is ordered and counted again; marketing mail stays off.")
+    return {
+        "reason": choose(
+            "Reason", tuple(each for each in verbs.REFUSALS if object_ or each != verbs.COMPELLING_GROUNDS)
+        ),
+        "words": words("The reason in your words", needed=True),
+    }
 
 
 def _withdraw(_found: RequestPage) -> dict[str, Any]:
@@ -98,6 +106,15 @@ def _answer_export(found: RequestPage) -> dict[str, Any]:
     how = found.export.handed_how if found.export else None
     st.caption(f"Handed out: **{how}**. The letter “your data are ready” waits in the outbox, and the clock stops.")
     return {"note": words("Note")}
+def _right(found: RequestPage) -> dict[str, Any]:
+    st.caption({"restrict": "The data is kept and not used until you lift it; the letter says so.",
+                "opt_out": "Marketing mail is off since the request was written down; the letter says so.",
+                "object": "They are not ordered by need of help and not counted in releases; the letter says so."}[found.row.kind])  # fmt: skip
+    return {"words": words("Your own words in the letter"), "note": words("Note")}
+
+
+def _return(_found: RequestPage) -> dict[str, Any]:
+    return {"reason": choose("Reason", verbs.RETURN_REASONS), "note": words("What is wrong")}
 
 
 def _note(_found: RequestPage) -> dict[str, Any]:
@@ -124,6 +141,8 @@ DIALOGS: dict[str, Dialog] = {
     "answer export": Dialog(
         "Say that the person has it", "task_alt", "The person has it", _answer_export, verbs.answer_export
     ),
+    "answer right": Dialog("Answer the request", "task_alt", "Answer the request", _right, verbs.answer_right),
+    correcting.RETURN: Dialog("Return the correction", "undo", "Return it", _return, verbs.return_correction),
     "note": Dialog("Add a note", "edit_note", "Keep the note", _note, verbs.add_note, versioned=False),
     "pause": Dialog("Let the clock rest", "pause", "Let it rest", _pause, verbs.pause_clock),
     "resume": Dialog("Let the clock run on", "play_arrow", "Let it run", _resume, verbs.resume_clock),
@@ -137,6 +156,7 @@ def draw(found: RequestPage) -> None:
             _form(name, dialog, found, *opened)
     if opened := desk.opened("letter"):
         _letter(found, opened[1])
+    correcting.draw(found, version=_about(found)["version"])
     for confirmation in (
         _close,
         _approve,

@@ -8,13 +8,14 @@ import uuid
 
 import streamlit as st
 
-from core import queries
+from core import privacy_actions, queries
 from core.privacy_actions import Staff
-from core.queries import Decision
-from ui import states
+from core.queries import Decision, RequestPage
+from ui import desk, states
 from ui.cached import read
 from ui.tables import day, literal
 
+LIFT = "announce the end"
 ICONS = {"restriction": "lock_person", "objection": "front_hand", "opt_out": "unsubscribe"}
 ENDED = {
     "lifted": "lifted",
@@ -76,3 +77,80 @@ def history(decisions: tuple[Decision, ...]) -> None:
         end += f" by {literal(each.ended_by)}" if each.ended_by and not stands else ""
         words = f"**{each.words}**" if stands else each.words
         st.markdown(f"{icon} {words}  \n:gray[:small[{since}{by}{number}{end}]]")
+
+
+def card(staff: Staff, found: RequestPage) -> None:
+    """Draw what a request for restriction, opt-out or objection set going, and the way to end a restriction."""
+    if found.row.kind not in ("restrict", "opt_out", "object") or found.person_id is None:
+        return
+    decisions = read(staff, queries.standing_of_request, found.row.id)
+    st.subheader(
+        "What stands",
+        anchor=False,
+        help="In force since then, for every record of this person, whatever is imported afterwards.",
+    )
+    with st.container(border=True):
+        if decisions:
+            history(decisions)
+        else:
+            st.caption(
+                "Nothing stands yet: “Restrict at once” puts it in force."
+                if found.row.kind == "restrict"
+                else "Nothing stands any more."
+            )
+        for each in decisions:
+            if (
+                each.what == "restriction"
+                and each.until is None
+                and not found.own_record
+                and found.row.closed_at is not None
+            ):
+                _ending(staff, each)
+
+
+def _ending(staff: Staff, decision: Decision) -> None:
+    """Draw how far the end of a restriction is: announced by a letter, lifted once that was sent."""
+    lifting = read(staff, queries.lifting_of, decision.id)
+    if lifting is None or lifting.state in ("canceled", "failed"):
+        st.button("Announce its end", icon=":material/lock_open:", key="announce_end", on_click=desk.open_dialog, args=(LIFT, 0),
+                  help="GDPR 18(3): the person is told before a restriction they asked for ends.")  # fmt: skip
+    elif lifting.state != "sent":
+        st.caption(":material/schedule_send: The letter about its end waits to be sent; then it can be lifted.")
+    else:
+        st.caption(f":material/mark_email_read: The person was told on {desk.instant(lifting.sent_at)}.")
+        st.button("Lift the restriction", icon=":material/lock_open:", key="lift", on_click=_lift, args=(decision.id,))
+    if desk.opened(LIFT):
+        _announce(decision)
+
+
+def _lift(restriction_id: uuid.UUID) -> None:
+    desk.decide(privacy_actions.lift, done="Lifted: the data is used again.", restriction_id=restriction_id)
+
+
+def _announce(decision: Decision) -> None:
+    @st.dialog(
+        "Announce the end of the restriction", width="medium", icon=":material/lock_open:", on_dismiss=desk.close_dialog
+    )
+    def show() -> None:
+        st.caption("A letter waits in the outbox. The restriction stands until it was sent and you lift it.")
+        with st.form("dialog_announce", border=False, enter_to_submit=False):
+            reason = st.selectbox(
+                "Reason", privacy_actions.LIFTED_BECAUSE, index=None, placeholder="Choose", key="lift_reason"
+            )
+            words = st.text_area("Your own words in the letter (optional)", height=110, key="lift_words")
+            desk.problem_in_dialog()
+            with st.container(horizontal=True, horizontal_alignment="right"):
+                kept = st.form_submit_button("Cancel", key="announce_cancel")
+                pressed = st.form_submit_button("Put the letter into the outbox", key="announce_go", type="primary")
+        if kept:
+            desk.close_dialog()
+            st.rerun()
+        if pressed:
+            if not reason:
+                st.session_state[desk.SAID] = ("problem", "Choose a reason.")
+                st.rerun()
+            desk.answer_in_dialog(
+                privacy_actions.announce_lifting, restriction_id=decision.id, reason=reason, words=words or ""
+            )
+
+    show()

@@ -24,6 +24,30 @@ _WHO = f"""
     update pg_temp.sheet s set student_id = p.id, {_with("case when p.account_status = 'closed' then 'the account is closed' end")}
     from platform.student p where p.email_hash = s.email_hash"""
 
+# An e-mail that was corrected here still finds its student; whoever has another name under it is asked about.
+_EARLIER = f"""
+    update pg_temp.sheet s set student_id = p.id, {
+    _with('''case when p.account_status = 'closed' then 'the account is closed'
+        when NAMED then 'this was the e-mail of a student with another name, which was corrected; take the newer sheet' end''')
+}
+    from privacy.correction c join platform.student p on p.id = c.record_id
+    where s.student_id is null and c.field = 'platform.student.email' and c.state = 'in force' and c.reason <> 'never theirs'
+      and c.old_hash = s.email_hash"""
+_OTHER_NAME = """s.name is not null and lower(s.name) <> lower(p.name) and not exists (select from privacy.correction n
+        where n.record_id = p.id and n.field = 'platform.student.name' and n.state = 'in force' and lower(n.old_value) = lower(s.name))"""
+_SAME = _twice("case when s.problem is null then s.student_id::text end", "the same student")
+# Values that were corrected here: a sheet that still has the old one does not bring it back.
+_STALE = tuple(
+    f"""
+    update pg_temp.sheet s set {column} = null, kept = coalesce(s.kept, 0) + 1 from privacy.correction c join platform.student p on p.id = c.record_id
+        left join platform.student_profile f on f.student_id = p.id
+    where s.student_id = p.id and c.field = 'platform.{field}' and c.state = 'in force' and c.new_value is not distinct from {stands}
+      and lower(c.old_value) = lower(s.{column})"""
+    for column, field, stands in (("name", "student.name", "p.name"), ("level", "student.experience_level", "p.experience_level"),
+                                  ("phone", "student_profile.phone", "f.phone"))
+)  # fmt: skip
+KEPT = "select coalesce(sum(kept), 0) from pg_temp.sheet"
+
 # Erased people: only e-mails that nobody has now, because whoever has one has come in before.
 _NEW = "s.problem is null and not exists (select from platform.student p where p.email_hash = s.email_hash)"
 NEW_WITH_NAME = f"s.name is not null and {_NEW}"
@@ -38,10 +62,14 @@ STUDENT_COLUMNS = {
     "id": "uuid", "email": "text", "email_hash": "bytea", "provider_hash": "bytea", "name": "text", "level": "text", "phone": "text",
     "registered_at": "timestamptz", "birth_date": "date", "adult": "boolean", "guardian": "text", "guardian_email": "text", "guardian_id": "uuid",
     "student_id": "uuid", "fate": "text",
+    "registered_at": "timestamptz", "birth_date": "date", "adult": "boolean", "student_id": "uuid", "fate": "text", "kept": "int",
 }  # fmt: skip
 STUDENT_CHECKS = (
     _twice("s.email_hash", "the same e-mail"),
     _WHO,
+    _EARLIER.replace("NAMED", _OTHER_NAME),
+    _SAME,
+    *_STALE,
     f"""update pg_temp.sheet s set {_with("'a new student needs a name'")}
         where student_id is null and name is null and email is not null""",
     f"""update pg_temp.sheet s set {_with("'another age is on record, and a spreadsheet does not change it'")}
@@ -116,6 +144,8 @@ ENROLLMENT_COLUMNS = {
 ENROLLMENT_CHECKS = (
     _twice("s.email_hash || convert_to(lower(s.cohort), 'UTF8')", "the same student and cohort"),
     _WHO,
+    _EARLIER.replace("NAMED", "false"),
+    _twice("case when s.problem is null then s.student_id::text || lower(s.cohort) end", "the same student and cohort"),
     f"""update pg_temp.sheet s set {_with("'no student has this e-mail; import the students first'")}
         where student_id is null and email is not null""",
     f"""update pg_temp.sheet s set cohort_id = c.id, {_with("case when c.id is null then 'there is no cohort with this code' end")}

@@ -85,7 +85,7 @@ class Problem:
 class SheetReport:
     """What one file holds and what was (or, in a dry run, would be) done with it.
 
-    ``problems`` counts rows; ``first_problems`` are the first ``SHOWN`` of them. With a problem nothing is written.
+    ``kept`` counts values of the file that were corrected here since, and are left as corrected. ``problems`` counts rows; ``first_problems`` are the first ``SHOWN`` of them. With a problem nothing is written.
     """
 
     sheet: Sheet
@@ -98,6 +98,7 @@ class SheetReport:
     first_problems: tuple[Problem, ...]
     dry_run: bool
     aside: SetAside = NOTHING
+    kept: int = 0
 
     def lines(self) -> list[str]:
         """Return the report as people read it; the last line is its upshot."""
@@ -109,9 +110,11 @@ class SheetReport:
             told.append(f"Ignored columns: {', '.join(f'“{title[:40]}”' for title in sheet.ignored)}.")
         if not self.problems:
             done = "would be" if self.dry_run else "were"
+            stale = "an older value of something that was corrected here: left as corrected."
             return [
                 *told,
                 *self.aside.lines,
+                *([f"{self.kept:,} times {stale}"] if self.kept else []),
                 f"{self.added:,} {done} added, {self.changed:,} {done} changed, {self.unchanged:,} are there already.",
             ]
         told += [f"  line {each.line:,}: {each.reason}" for each in self.first_problems]
@@ -194,8 +197,9 @@ def import_sheet(
     if added + changed and not dry_run:
         _apply(session, sheet, kind, known)
         append(session, Action.IMPORTED, now=now, source=SOURCE, rows=added + changed)
+    kept = int(session.scalar(text(sheet_sql.KEPT)) or 0) if kind is STUDENTS else 0
     return SheetReport(
-        sheet, kind.name, many, added, changed, counts.get("unchanged", 0), problems, first, dry_run, aside
+        sheet, kind.name, many, added, changed, counts.get("unchanged", 0), problems, first, dry_run, aside, kept
     )
 
 

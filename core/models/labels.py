@@ -73,6 +73,8 @@ class ColumnLabel:
     ``stands_for``: the column leads to somebody else; an export says these words instead ("somebody who teaches").
     ``free_text``: somebody other than the person wrote it, and may name a third one: it is screened before it leaves.
     """
+    person's own export, or "" when it says nothing about the person (keys, hashes). ``correctable``: a person may have it
+    corrected here (core.privacy.correcting)."""
 
     category: Category
     export: str = ""
@@ -81,6 +83,7 @@ class ColumnLabel:
     processors: tuple[Processor, ...] | None = None
     stands_for: str = ""
     free_text: bool = False
+    correctable: bool = False
 
     def __post_init__(self) -> None:
         if (self.stands_for or self.free_text) and not self.export:

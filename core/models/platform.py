@@ -128,10 +128,10 @@ class Student(Base):
     )
 
     id: Mapped[Id]
-    name: Mapped[str] = mapped_column(info=label(Category.ACCOUNT, "name"))
-    email: Mapped[str] = mapped_column(info=label(Category.ACCOUNT, "e-mail"))
+    name: Mapped[str] = mapped_column(info=label(Category.ACCOUNT, "name", correctable=True))
+    email: Mapped[str] = mapped_column(info=label(Category.ACCOUNT, "e-mail", correctable=True))
     experience_level: Mapped[str] = mapped_column(
-        server_default="not stated", info=label(Category.PROFILE, "experience level")
+        server_default="not stated", info=label(Category.PROFILE, "experience level", correctable=True)
     )
     account_status: Mapped[str] = mapped_column(server_default="open", info=label(Category.ACCOUNT, "account status"))
     registered_at: Mapped[datetime] = mapped_column(info=label(Category.ACCOUNT, "account opened"))
@@ -158,9 +158,9 @@ class StudentProfile(Base):
     student_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey(f"{SCHEMA}.student.id"), primary_key=True, info=technical()
     )
-    phone: Mapped[str | None] = mapped_column(info=label(Category.ACCOUNT, "phone"))
-    headline: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "headline"))
-    link: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "personal link"))
+    phone: Mapped[str | None] = mapped_column(info=label(Category.ACCOUNT, "phone", correctable=True))
+    headline: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "headline", correctable=True))
+    link: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "personal link", correctable=True))
     avatar_url: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "picture"))
     opted_out_at: Mapped[datetime | None] = mapped_column(info=label(Category.PROFILE, "opted out of mail"))
 
@@ -503,14 +503,14 @@ class Visitor(Base):
     )
 
     id: Mapped[Id]
-    name: Mapped[str] = mapped_column(info=label(Category.CONTACT, "name"))
-    email: Mapped[str] = mapped_column(info=label(Category.CONTACT, "e-mail"))
-    phone: Mapped[str | None] = mapped_column(info=label(Category.CONTACT, "phone"))
+    name: Mapped[str] = mapped_column(info=label(Category.CONTACT, "name", correctable=True))
+    email: Mapped[str] = mapped_column(info=label(Category.CONTACT, "e-mail", correctable=True))
+    phone: Mapped[str | None] = mapped_column(info=label(Category.CONTACT, "phone", correctable=True))
     program_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey(f"{SCHEMA}.program.id"), info=label(Category.INTEREST, "program of interest")
     )
     experience_level: Mapped[str] = mapped_column(
-        server_default="not stated", info=label(Category.INTEREST, "experience level")
+        server_default="not stated", info=label(Category.INTEREST, "experience level", correctable=True)
     )
     message: Mapped[str | None] = mapped_column(info=label(Category.INTEREST, "message"))
     status: Mapped[str] = mapped_column(server_default="new", info=outside("follow-up by staff", "follow-up"))

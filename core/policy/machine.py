@@ -61,6 +61,8 @@ class Situation:
     """What the next action depends on. ``me``: who looks; ``involved``: who filed it, owns it or closed the account;
     ``alone``: the company declared a single officer, and there is one. ``export``: how far the file of an access or export is, a
     key of EXPORT_NEXT."""
+    ``alone``: the company declared a single officer, and there is one. ``restricted``: what the request asks for stands already;
+    ``entered_by``: who entered a correction that waits for a second person (nobody: none waits)."""
 
     kind: str
     state: str
@@ -78,6 +80,8 @@ class Situation:
     alone: bool = False
     erasure_waits: str = ""
     export: str = ""
+    restricted: bool = False
+    entered_by: frozenset[uuid.UUID] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,13 @@ EXPORT_NEXT = {
     "expired": ("remake_export", "The file has expired: make it anew"),
     "handed out": ("answer_export", "Say that the person has it"),
 }
+# What is answered with a letter of its own, because it is in force with a click.
+RIGHTS = {
+    "restrict": "Answer: the data is restricted",
+    "opt_out": "Answer: marketing mail is off",
+    "object": "Answer, or refuse on compelling grounds",
+}
+WAITS = ("wait for the person", "wait for the grace period", "wait for the worker", "nothing")
 
 
 def next_action(now: Situation) -> NextAction:
@@ -126,15 +137,29 @@ def _next(now: Situation) -> tuple[str, str]:
         return "link_subject", "Find out who this is"
     if now.state == "received":
         if now.kind == "opt_out":
-            return "answer_request", "Switch marketing off and answer"
+            return "answer_right", "Answer: marketing mail is off"
+        if now.kind == "restrict" and not now.restricted:
+            return "restrict_now", "Restrict at once, then check who asked"
         return "record_identity", "Check the identity, or ask for it"
     if now.state == "checking":
+        if now.kind == "opt_out":
+            return "answer_right", RIGHTS["opt_out"]
+        if now.kind == "restrict" and not now.restricted:
+            return "restrict_now", "Restrict at once"
         if now.paused:
             return "wait for the person", "Wait for the person to prove who they are"
         return "record_identity", "Decide about the identity"
     if now.state == "verified":
         if now.kind in ("access", "export"):
             return EXPORT_NEXT[now.export]
+        if now.kind == "correct":
+            return (
+                ("confirm_correction", "Compare and confirm the correction")
+                if now.entered_by
+                else ("enter_correction", "Enter the correction")
+            )
+        if now.kind in RIGHTS:
+            return "answer_right", RIGHTS[now.kind]
         if now.kind != "delete":
             return "answer_request", "Answer the request"
         return ("close_account", "Close the account") if now.is_student else ("close_account", "Prepare the deletion")
@@ -163,4 +188,6 @@ def _why_not(now: Situation, code: str) -> str:
             return "You have approved; another officer's approval is missing."
         if now.me in now.involved and not now.alone:
             return "You filed this request, own it or closed the account; a second person approves."
+    if code == "confirm_correction" and now.me in now.entered_by and not now.alone:
+        return "You entered this correction; another officer compares and confirms it."
     return ""

@@ -253,6 +253,24 @@ class Action(StrEnum):
     )
     EXPORT_REMADE = "export to be made anew", "An officer let a file be made again."
     EXPORT_HANDED_OUT = "export handed out", "A one-time link to a person's file was made.", "how"
+    RESTRICTION_ENDS = (
+        "end of a restriction announced",
+        "The letter that tells the person of the end of their restriction was written.",
+        "reason",
+    )
+    CORRECTION_ENTERED = (
+        "correction entered",
+        "An officer entered what is to be corrected; nothing changes before another one confirms it.",
+        "fields",
+        "reason",
+    )
+    CORRECTED = "record corrected", "Another officer confirmed a correction; it is in force and passed on.", "fields"
+    CORRECTION_RETURNED = "correction returned", "What was entered was sent back; nothing was changed.", "reason"
+    RIGHT_ANSWERED = (
+        "right answered",
+        "A restriction, an opt-out or an objection is in force, and the person was told.",
+        "kind",
+    )
     WORDS_ERASED = (
         "words of unknown people erased",
         "What was written for closed requests of people whom nobody found was erased after its period.",

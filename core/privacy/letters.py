@@ -7,7 +7,7 @@ row of ``letter_template`` counts, version 0 is :data:`SHIPPED`; :func:`queue` w
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select, text, update
@@ -91,6 +91,36 @@ SHIPPED: dict[str, tuple[str, str]] = {
         "Dear {name},\n\non {received} you asked us for {kind}. The file with everything that we hold about you is ready: {reason}.\n\n"
         "It is a ZIP. Unpack it and open index.html; any browser shows it, also without a network. Where the file is encrypted, 7-Zip"
         " and Keka open it; the ZIP program of Windows does not.\n\n{words}\n\n" + _COURT,
+    "corrected": (
+        "Request {number}: corrected",
+        "Dear {name},\n\nas you asked on {received}, we corrected: {reason}. These hold a part of your data and are told: {recipients}."
+        "\n\n{words}\n\n" + _COURT,
+    ),
+    "address changed": (
+        "The e-mail address of your account was changed",
+        "Dear {name},\n\nsomebody asked us ({number}) to use another e-mail address for you, and we checked that it was you. From now on our"
+        " mail goes there. If it was not you, answer this mail at once.",
+    ),
+    "restricted": (
+        "Request {number}: your data is restricted",
+        "Dear {name},\n\nas you asked on {received}, we keep your data and do not use it for now: nobody who teaches or advises sees it, and"
+        " you get no mail but what concerns your rights and your account. These hold a part of it and are told: {recipients}. We write to"
+        " you before this ends.\n\n{words}\n\n" + _COURT,
+    ),
+    "restriction ends": (
+        "Request {number}: we are going to use your data again",
+        "Dear {name},\n\nsince your request of {received} we have kept your data without using it. That ends now: {reason}.\n\n{words}\n\nIf you"
+        " do not agree, answer this mail. " + _COURT,
+    ),
+    "opted out": (
+        "Request {number}: no more marketing mail",
+        "Dear {name},\n\nas you asked on {received}, you get no marketing mail from us any more. What belongs to your account or to your rights"
+        " we still have to send.\n\n{words}",
+    ),
+    "objection": (
+        "Request {number}: your objection",
+        "Dear {name},\n\nyour objection of {received} holds: nobody orders you by how much help you seem to need, you are counted in no"
+        " anonymized figures from now on, and you get no marketing mail.\n\n{words}\n\n" + _COURT,
     ),
     "completion": (
         "Our last letter: your data is being erased ({number})",
@@ -259,11 +289,17 @@ def queue(
     """Put a letter of a case into the outbox, as part of a verb (whose audit line tells it). Return whether it is new.
 
     ``key`` tells letters of one kind apart; without it the request's version does. ``dedupe_key`` is a whole key instead.
+    address: str = "",
+) -> bool:
+    """Put a letter of a case into the outbox, as part of a verb (whose audit line tells it). Return whether it is new.
+    ``key`` tells letters of one kind apart; without it the request's version does. ``address`` is another one than the person's own.
     """
     request = case.request
     cleaned = clean_text(words, what="The text", longest=LONGEST_TEXT)
     letter = _filled(session, request, kind, words=cleaned, reason=reason, now=now)
     dedupe = dedupe_key or f"{request.id}:{kind}:{key or request.version}"
+    letter = replace(letter, address=address) if address else letter
+    dedupe = f"{request.id}:{kind}:{key or request.version}"
     return _put(session, request, letter, dedupe, by=case.by, now=now, not_before=not_before or now)
 
 
@@ -332,10 +368,18 @@ def fill(template: str, values: dict[str, str]) -> str:
     return re.sub(r"\n{3,}", "\n\n", filled).strip()
 
 
-def _filled(session: Session, request: Request, kind: str, *, words: str, reason: str, now: datetime) -> Letter:
+def filled_but_name(session: Session, request: Request, kind: str, *, words: str, reason: str, now: datetime) -> Letter:
+    """Return a letter with "{name}" left in it, for a person whose identity is not open: the database fills it in."""
+    cleaned = clean_text(words, what="The text", longest=LONGEST_TEXT).replace("{name}", "name")
+    return _filled(session, request, kind, words=cleaned, reason=reason, now=now, name="{name}")
+
+
+def _filled(
+    session: Session, request: Request, kind: str, *, words: str, reason: str, now: datetime, name: str = ""
+) -> Letter:
     found, person = wording(session, kind), subject(session, request)
     values = {
-        "name": person.name if person else "Sir or Madam",
+        "name": name or (person.name if person else "Sir or Madam"),
         "number": number(request.number),
         "kind": KIND_WORDS[request.kind],
         "received": _day(request.received_at),

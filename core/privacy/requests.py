@@ -352,6 +352,8 @@ def refuse_request(
     if case.done:
         return case.done
     _known("reason", reason, REFUSALS)
+    if reason == COMPELLING_GROUNDS and case.request.kind != "object":
+        raise BadInput("Compelling grounds are weighed against an objection only.")
     demand_move(session, case, "refused", now)
     write_text(
         session, case, "reason", words, now=now, needed="Say in words why the request is refused; the letter needs it."

@@ -31,6 +31,7 @@ from core.errors import DatabaseError
 from core.models.base import Base
 from core.models.labels import Category, ColumnLabel, Erasure, TableLabel
 from core.models.platform import EmailLog, Enrollment, Student, StudentProfile, Visitor
+from core.models.standing import Correction
 from core.models.ways import fates
 from core.privacy.sieve import EMAIL, ID, NAME, PHONE, Sieve, Trace, spellings
 from core.processors import local
@@ -98,10 +99,17 @@ def traces(session: Session, person: Person) -> bytes:
         select(Visitor.name, Visitor.email, Visitor.source_key, Visitor.phone).where(Visitor.id.in_(forms))
     )
     used = select(EmailLog.address).where(EmailLog.student_id.in_(students) | EmailLog.visitor_id.in_(forms))
+    earlier = session.scalars(
+        select(Correction.old_value).where(
+            Correction.student_id.in_(students) | Correction.visitor_id.in_(forms), Correction.state == "in force",
+            Correction.reason != "never theirs", Correction.field.endswith(".email"))
+    )  # fmt: skip
+    never = set(session.scalars(select(Correction.old_value).where(
+        Correction.student_id.in_(students) | Correction.visitor_id.in_(forms), Correction.state == "in force", Correction.reason == "never theirs")))  # fmt: skip
     enrolled = session.scalars(select(Enrollment.id).where(Enrollment.student_id.in_(students)))
     found = Traces(
         kind=person.kind, id=person.id, email_hash=(known.email_hash or b"").hex(), forms=tuple(forms),
-        emails=_distinct([row.email for row in rows] + list(session.scalars(used.distinct()))),
+        emails=_distinct([row.email for row in rows] + [each for each in session.scalars(used.distinct()) if each not in never] + [each for each in earlier if each]),
         phones=_distinct(row.phone for row in rows), names=_distinct(row.name for row in rows),
         ids=_distinct([str(each) for each in (person.id, *forms, *enrolled)] + [row.source_key for row in rows]),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from core import keys
 from core.models.base import uuid7
 from core.models.platform import EmailLog, Student, Visitor
 from core.models.proof import Quarantine, Suppression
+from core.models.standing import Correction
 from core.privacy.audit import Action, append
 from core.processors.protocol import Person
 
@@ -68,9 +69,19 @@ def hashes_of(session: Session, person: Person) -> tuple[tuple[str, bytes], ...]
         select(EmailLog.address).where((EmailLog.student_id == own) | EmailLog.visitor_id.in_(person.forms)).distinct()
     )
     found |= {(MAIL, digest(address, "")[0]) for address in session.scalars(used) if address}
+    found |= {(MAIL, old) for old in _earlier(session, own, person, theirs=True)}
+    found -= {(MAIL, old) for old in _earlier(session, own, person, theirs=False)}
     if person.email_hash:
         found.add((MAIL, person.email_hash))
     return tuple(sorted(found))
+
+
+def _earlier(session: Session, own: uuid.UUID | None, person: Person, *, theirs: bool) -> set[bytes]:
+    """Addresses that a correction replaced: those that were theirs until then, or those that never were."""
+    of_them = (Correction.student_id == own) | Correction.visitor_id.in_(person.forms)
+    never = Correction.reason == "never theirs"
+    asked = select(Correction.old_hash).where(of_them, Correction.state == "in force", ~never if theirs else never)
+    return {old for old in session.scalars(asked) if old}
 
 
 def suppress(

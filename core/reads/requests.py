@@ -29,6 +29,7 @@ from core.models.requests import (
     RequestMove,
     RequestText,
 )
+from core.models.standing import Correction, Restriction
 from core.policy import Parameters, pinned
 from core.policy.clock import Clock, Tick, fold
 from core.policy.machine import STATE_WORDS, NextAction, Situation, next_action, number
@@ -295,6 +296,8 @@ class _Around:
     own: frozenset[uuid.UUID] = frozenset()
     waits: dict[uuid.UUID, str] = field(default_factory=dict)
     exports: dict[uuid.UUID, str] = field(default_factory=dict)
+    restricted: frozenset[uuid.UUID] = frozenset()
+    entered: dict[uuid.UUID, frozenset[uuid.UUID]] = field(default_factory=dict)
 
 
 def request_queue(
@@ -507,7 +510,26 @@ def _around(session: Session, found: Sequence[Request], now: datetime) -> _Aroun
         exports=export_stages(
             session, [r.id for r in found if r.kind in ("access", "export") and r.state == "verified"], now=now
         ),
+        restricted=_restricted(session, [r.id for r in found if r.kind == "restrict" and r.closed_at is None]),
+        entered=_entered(session, [r.id for r in found if r.kind == "correct" and r.closed_at is None]),
     )
+
+
+def _restricted(session: Session, ids: list[uuid.UUID]) -> frozenset[uuid.UUID]:
+    """The requests for a restriction that stands already."""
+    stands = select(Restriction.request_id).where(Restriction.request_id.in_(ids), Restriction.until.is_(None))
+    return frozenset(each for each in session.scalars(stands) if each) if ids else frozenset()
+
+
+def _entered(session: Session, ids: list[uuid.UUID]) -> dict[uuid.UUID, frozenset[uuid.UUID]]:
+    """Who entered the corrections that wait for a second person."""
+    asked = select(Correction.request_id, Correction.entered_by).where(
+        Correction.request_id.in_(ids), Correction.state == "proposed"
+    )
+    found: dict[uuid.UUID, set[uuid.UUID]] = {}
+    for row in session.execute(asked) if ids else ():
+        found.setdefault(row.request_id, set()).add(row.entered_by)
+    return {key: frozenset(people) for key, people in found.items()}
 
 
 def _waits(session: Session, ids: list[uuid.UUID]) -> dict[uuid.UUID, str]:
@@ -623,6 +645,8 @@ def _next(r: Request, around: _Around) -> NextAction:
             alone=around.alone,
             erasure_waits=around.waits.get(r.id, ""),
             export=around.exports.get(r.id, ""),
+            restricted=r.id in around.restricted,
+            entered_by=around.entered.get(r.id, frozenset()),
         )
     )
 

@@ -7,9 +7,12 @@ privacy officers with an open request of this person.
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
+
+from core.models.requests import Outbox
 
 WORDS = {
     ("restriction", "asked"): "Restricted, as the person asked",
@@ -49,6 +52,15 @@ class Decision:
     request_number: int | None
 
 
+@dataclass(frozen=True)
+class Lifting:
+    """The letter that announces the end of a restriction: its state, when it was sent, when it was written."""
+
+    state: str
+    sent_at: datetime | None
+    written_at: datetime
+
+
 def left_out(session: Session, *, cohort_id: uuid.UUID | None = None) -> LeftOut:
     """Return how many people are left out of an assigned cohort, or (for program staff, without one) of all lists."""
     row = session.execute(text("select * from privacy.restricted_here(:cohort)"), {"cohort": cohort_id}).one()
@@ -73,20 +85,40 @@ def standing_of(
 ) -> tuple[Decision, ...]:
     """Return everything that stands or stood about a person, newest first; what stands comes before what ended."""
     rows = session.execute(text(HISTORY), {"student": student_id, "visitor": visitor_id})
-    return tuple(
-        Decision(r.id, r.what, r.basis, WORDS[r.what, r.basis], r.since, r.until, r.end_reason, r.made_by, r.ended_by,
-                 r.request_id, r.number)
-        for r in rows
-    )  # fmt: skip
+    return tuple(_decision(r) for r in rows)
+
+
+def standing_of_request(session: Session, request_id: uuid.UUID) -> tuple[Decision, ...]:
+    """Return what a request set going, and how it ended."""
+    rows = session.execute(text(OF_REQUEST), {"request": request_id})
+    return tuple(_decision(r) for r in rows)
+
+
+def lifting_of(session: Session, restriction_id: uuid.UUID) -> Lifting | None:
+    """Return how far the end of a restriction is announced; None: not at all."""
+    letter = select(Outbox.state, Outbox.sent_at, Outbox.written_at).where(
+        Outbox.dedupe_key == f"{restriction_id} restriction ends"
+    )
+    row = session.execute(letter).first()
+    return Lifting(row.state, row.sent_at, row.written_at) if row else None
+
+
+def _decision(r: Row[Any]) -> Decision:
+    return Decision(r.id, r.what, r.basis, WORDS[r.what, r.basis], r.since, r.until, r.end_reason, r.made_by, r.ended_by,
+                    r.request_id, r.number)  # fmt: skip
 
 
 _ONE = """
     select d.id, '{0}' as what, d.basis, d.since, d.until, d.end_reason, d.made_by, d.ended_by, d.request_id from privacy.{0} d
-    where d.student_id = :student or d.visitor_id = :visitor"""
-_ALL = " union all ".join(_ONE.format(table) for table in ("restriction", "objection", "opt_out"))
-HISTORY = f"""
+    where {1}"""
+_TOLD = """
     select d.id, d.what, d.basis, d.since, d.until, d.end_reason, d.request_id, r.number, m.name as made_by, e.name as ended_by
-    from ({_ALL}) d left join privacy.request r on r.id = d.request_id
+    from ({0}) d left join privacy.request r on r.id = d.request_id
     left join lateral staff.names_of(array[d.made_by]) m on true
     left join lateral staff.names_of(array[d.ended_by]) e on true
     order by d.until is not null, d.since desc, d.id"""
+_TABLES = ("restriction", "objection", "opt_out")
+HISTORY = _TOLD.format(
+    " union all ".join(_ONE.format(each, "d.student_id = :student or d.visitor_id = :visitor") for each in _TABLES)
+)
+OF_REQUEST = _TOLD.format(" union all ".join(_ONE.format(each, "d.request_id = :request") for each in _TABLES))

@@ -99,6 +99,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.restriction": {},
     "privacy.objection": {},
     "privacy.opt_out": {},
+    "privacy.correction": {},
     "privacy.processor_record": {},
     "privacy.processor_health": {},
     "privacy.suppression": {},
@@ -246,6 +247,7 @@ def test_the_app_role_changes_nothing_directly(table: str) -> None:
         **{f"privacy.{table}": {"insert"} for table in ("restriction", "objection", "opt_out")},  # test_standing.py
         "privacy.check_run": {"insert"},  # an order, and an attestation in one's own name: test_promises.py
         "privacy.attestation": {"insert"},
+        **{f"privacy.{table}": {"insert"} for table in ("restriction", "objection", "opt_out", "correction")},  # test_standing.py
         "privacy.audit_seal": {"insert"},  # a break that the newest check found, in one's own name: test_audit_seals.py
         "privacy.processor_record": {"insert"},  # for admins, in their own name: test_register.py
     }  # fmt: skip

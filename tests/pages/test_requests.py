@@ -563,3 +563,82 @@ def test_what_stopped_the_eraser_is_answered_on_the_desk() -> None:
     press(app, "answer_clock")
     confirmed(app, "go on", reason=brakes.REASONS[1])
     assert desk.rows("select count(*) from privacy.brake where answered_at is null") == [(0,)]
+
+
+# --- correction, restriction, opt-out, objection -------------------------------------------------------------------------
+
+
+def test_a_correction_goes_from_one_officer_to_another() -> None:
+    filed = desk.verified("correct", now=now())
+    app = press(request("omar", filed), "do_enter correction")
+    assert app.text_input(key="correct_name").value == "Cleo Example"
+    app.text_input(key="correct_name").set_value(HOSTILE)
+    app.selectbox(key="correction_reason").set_value("changed")
+    press(app, "enter_go")
+    assert "You entered this correction" in words(app)
+    other = press(request("olga", filed), "do_confirm correction")
+    assert HOSTILE in str(other.dataframe[0].value.values)
+    next(each for each in other.button if each.label == "Confirm the correction").click().run()
+    assert not other.exception
+    assert desk.rows("select name from platform.student where id = :id", id=id_of("cleo")) == [(HOSTILE,)]
+    assert "record corrected" in lines(filed)
+    assert "Corrected and passed on" in words(request("omar", filed))
+
+
+def test_nothing_that_was_typed_for_a_correction_is_lost_when_it_is_refused() -> None:
+    filed = desk.verified("correct", now=now())
+    app = press(request("omar", filed), "do_enter correction")
+    app.text_input(key="correct_email").set_value("ben@students.example")
+    press(app, "enter_go")
+    assert "Say why it is wrong" in words(app)
+    app.selectbox(key="correction_reason").set_value("mistyped")
+    press(app, "enter_go")
+    assert "Another student has this" in words(app)
+    assert app.text_input(key="correct_email").value == "ben@students.example"
+    press(app, "enter_cancel")
+    assert desk.rows("select count(*) from privacy.correction") == [(0,)]
+
+
+def test_a_restriction_holds_with_the_click_and_ends_with_a_letter() -> None:
+    filed = file("restrict", student_id=id_of("asha"))
+    app = press(request("omar", filed), "do_restrict_now")
+    assert "Restricted, as the person asked" in words(app)
+    seen = opened("ines", "student", id=str(id_of("asha")))
+    assert "This record is kept and not used for now" in words(seen)
+    assert "1 student is restricted" in words(opened("ines", "progress", cohort="PYTHON-26"))
+    assert "1 student is restricted" in words(opened("paula", "enrollments"))
+    desk.act("record_identity", "omar", now=now(), method="known in person", confirmed=True, **desk.on(filed))
+    app = press(request("omar", filed), "do_answer right")
+    press(app, "answer right_go")
+    app = press(request("omar", filed), "announce_end")
+    app.selectbox(key="lift_reason").set_value("the person asks for it")
+    press(app, "announce_go")
+    assert "waits to be sent" in words(app)
+    letter = desk.rows("select id from privacy.outbox where kind = 'restriction ends'")[0][0]
+    desk.act("mark_sent_by_hand", "omar", now=now(), letter_id=letter)
+    app = press(request("omar", filed), "lift")
+    assert "ended: lifted by Omar" in words(app)
+    assert "Restricted" not in words(opened("ines", "student", id=str(id_of("asha"))))
+
+
+def test_an_objection_is_refused_on_compelling_grounds_and_marketing_stays_off() -> None:
+    filed = desk.verified("object", student_id=id_of("asha"), now=now())
+    assert "Not ordered by need of help" in words(opened("ines", "student", id=str(id_of("asha"))))
+    app = press(request("omar", filed), "do_refuse")
+    app.selectbox[[box.label for box in app.selectbox].index("Reason")].set_value("compelling grounds")
+    app.text_area[[area.label.startswith("The reason") for area in app.text_area].index(True)].set_value(
+        "Safety of others."
+    )
+    press(app, "refuse_go")
+    page = words(request("omar", filed))
+    assert "the request was refused" in page
+    assert "Wants no marketing mail (came with an objection)" in page
+    assert "Not ordered" not in words(opened("ines", "student", id=str(id_of("asha"))))
+
+
+def test_an_opt_out_is_answered_with_its_own_letter() -> None:
+    filed = file("opt_out", visitor_id=id_of("vera"))
+    app = press(request("omar", filed), "do_answer right")
+    press(app, "answer right_go")
+    assert desk.rows("select kind from privacy.outbox where request_id = :id", id=filed.request_id) == [("opted out",)]
+    assert "Wants no marketing mail" in words(app)

@@ -787,11 +787,31 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     **ERASURE_VERBS,
     **CONSENT_VERBS,
     Action.RESTRICTED: lambda _scene: restrict(),
+    Action.RESTRICTION_ENDS: lambda _scene: announce(),
+    Action.RIGHT_ANSWERED: on_request("answer_right", lambda: requests.file("opt_out")),
+    Action.CORRECTION_ENTERED: lambda _scene: enter(),
+    Action.CORRECTED: lambda _scene: requests.act("confirm_correction", "olga", **requests.on(enter())),
+    Action.CORRECTION_RETURNED: lambda _scene: requests.act(
+        "return_correction", "olga", reason="mistyped here", **requests.on(enter())
+    ),
     Action.RESTRICTION_LIFTED: lambda _scene: [
         restrict(),
         as_worker(standing.lift_restriction, student_id=id_of("cleo"), basis="consent missing", by=None),
     ],
 }
+
+
+def enter() -> Filed:
+    filed = requests.verified("correct")
+    requests.act("enter_correction", "omar", values={"name": "New"}, reason="changed", **requests.on(filed))
+    return filed
+
+
+def announce() -> None:
+    filed = requests.verified("restrict")
+    requests.act("answer_right", "omar", **requests.on(filed))
+    found = requests.rows("select id from privacy.restriction where request_id = :id", id=filed.request_id)
+    requests.act("announce_lifting", "omar", restriction_id=found[0][0], reason="the person asks for it")
 
 
 def restrict() -> None:
