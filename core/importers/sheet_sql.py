@@ -61,8 +61,7 @@ _AGE_GIVEN = "(s.birth_date is not null or s.adult is not null)"
 STUDENT_COLUMNS = {
     "id": "uuid", "email": "text", "email_hash": "bytea", "provider_hash": "bytea", "name": "text", "level": "text", "phone": "text",
     "registered_at": "timestamptz", "birth_date": "date", "adult": "boolean", "guardian": "text", "guardian_email": "text", "guardian_id": "uuid",
-    "student_id": "uuid", "fate": "text",
-    "registered_at": "timestamptz", "birth_date": "date", "adult": "boolean", "student_id": "uuid", "fate": "text", "kept": "int",
+    "student_id": "uuid", "fate": "text", "kept": "int",
 }  # fmt: skip
 STUDENT_CHECKS = (
     _twice("s.email_hash", "the same e-mail"),
