@@ -11,8 +11,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0035"
-down_revision = "0034"
+revision = "0036"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 
