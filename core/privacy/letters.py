@@ -285,21 +285,18 @@ def queue(
     not_before: datetime | None = None,
     key: str = "",
     dedupe_key: str = "",
+    address: str = "",
 ) -> bool:
     """Put a letter of a case into the outbox, as part of a verb (whose audit line tells it). Return whether it is new.
 
     ``key`` tells letters of one kind apart; without it the request's version does. ``dedupe_key`` is a whole key instead.
-    address: str = "",
-) -> bool:
-    """Put a letter of a case into the outbox, as part of a verb (whose audit line tells it). Return whether it is new.
-    ``key`` tells letters of one kind apart; without it the request's version does. ``address`` is another one than the person's own.
+    ``address`` is another one than the person's own.
     """
     request = case.request
     cleaned = clean_text(words, what="The text", longest=LONGEST_TEXT)
     letter = _filled(session, request, kind, words=cleaned, reason=reason, now=now)
-    dedupe = dedupe_key or f"{request.id}:{kind}:{key or request.version}"
     letter = replace(letter, address=address) if address else letter
-    dedupe = f"{request.id}:{kind}:{key or request.version}"
+    dedupe = dedupe_key or f"{request.id}:{kind}:{key or request.version}"
     return _put(session, request, letter, dedupe, by=case.by, now=now, not_before=not_before or now)
 
 
