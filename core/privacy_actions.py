@@ -222,8 +222,8 @@ from core.privacy.requests import (
 )
 from core.privacy.rescue import rescue_invite, rescue_reset, rescue_single_admin
 from core.privacy.restore import compare as compare_with_ledger
-from core.privacy.sealed import sealed
 from core.privacy.rights import LIFTED_BECAUSE, announce_lifting, answer_right, lift, restrict_now
+from core.privacy.sealed import sealed
 from core.privacy.sessions import (
     SignedIn,
     Staff,
@@ -289,8 +289,6 @@ __all__ = [
     "DECLARED",
     "DECLINES",
     "DELIVERIES",
-    "COMPELLING_GROUNDS",
-    "CORRECTED_BECAUSE",
     "DISABLE_REASONS",
     "DISCARD_REASONS",
     "EXTENSIONS",

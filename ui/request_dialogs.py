@@ -106,6 +106,8 @@ def _answer_export(found: RequestPage) -> dict[str, Any]:
     how = found.export.handed_how if found.export else None
     st.caption(f"Handed out: **{how}**. The letter “your data are ready” waits in the outbox, and the clock stops.")
     return {"note": words("Note")}
+
+
 def _right(found: RequestPage) -> dict[str, Any]:
     st.caption({"restrict": "The data is kept and not used until you lift it; the letter says so.",
                 "opt_out": "Marketing mail is off since the request was written down; the letter says so.",
