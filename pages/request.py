@@ -12,7 +12,20 @@ from core.privacy_actions import FoundPerson
 from core.queries import ErasureRead, Hold, LetterRow, RequestPage, Step
 from core.settings import ROOT
 from core.words import isolated
-from ui import confirm, correcting, desk, elsewhere, erasing, exporting, guards, holding, plans, request_dialogs, standing, states
+from ui import (
+    confirm,
+    correcting,
+    desk,
+    elsewhere,
+    erasing,
+    exporting,
+    guards,
+    holding,
+    plans,
+    request_dialogs,
+    standing,
+    states,
+)
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -148,8 +161,9 @@ def rare(found: RequestPage) -> dict[str, str]:
         options["Let the clock run on" if row.paused else "Let the clock rest"] = "resume" if row.paused else "pause"
     if found.can_extend:
         options["Extend the answer"] = "extend"
-    if ((not fresh and row.kind != "delete") or not known) and by_hand_is_possible(found):
-    if (not fresh and row.kind not in ("delete", "restrict", "opt_out", "object")) or not known:
+    if (
+        (not fresh and row.kind not in ("delete", "restrict", "opt_out", "object")) or not known
+    ) and by_hand_is_possible(found):
         options["Record the answer"] = "answer"
     options |= {"Write a letter": "letter", "Add a note": "note"}
     if known:

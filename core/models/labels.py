@@ -72,9 +72,8 @@ class ColumnLabel:
 
     ``stands_for``: the column leads to somebody else; an export says these words instead ("somebody who teaches").
     ``free_text``: somebody other than the person wrote it, and may name a third one: it is screened before it leaves.
+    ``correctable``: a person may have it corrected here (core.privacy.correcting).
     """
-    person's own export, or "" when it says nothing about the person (keys, hashes). ``correctable``: a person may have it
-    corrected here (core.privacy.correcting)."""
 
     category: Category
     export: str = ""

@@ -60,9 +60,8 @@ DONE_BY_PEOPLE = {
 class Situation:
     """What the next action depends on. ``me``: who looks; ``involved``: who filed it, owns it or closed the account;
     ``alone``: the company declared a single officer, and there is one. ``export``: how far the file of an access or export is, a
-    key of EXPORT_NEXT."""
-    ``alone``: the company declared a single officer, and there is one. ``restricted``: what the request asks for stands already;
-    ``entered_by``: who entered a correction that waits for a second person (nobody: none waits)."""
+    key of EXPORT_NEXT. ``restricted``: the restriction that a request asks for stands already; ``entered_by``: who entered a
+    correction that waits for a second person (nobody: none waits)."""
 
     kind: str
     state: str
@@ -116,7 +115,6 @@ RIGHTS = {
     "opt_out": "Answer: marketing mail is off",
     "object": "Answer, or refuse on compelling grounds",
 }
-WAITS = ("wait for the person", "wait for the grace period", "wait for the worker", "nothing")
 
 
 def next_action(now: Situation) -> NextAction:

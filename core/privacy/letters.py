@@ -91,6 +91,7 @@ SHIPPED: dict[str, tuple[str, str]] = {
         "Dear {name},\n\non {received} you asked us for {kind}. The file with everything that we hold about you is ready: {reason}.\n\n"
         "It is a ZIP. Unpack it and open index.html; any browser shows it, also without a network. Where the file is encrypted, 7-Zip"
         " and Keka open it; the ZIP program of Windows does not.\n\n{words}\n\n" + _COURT,
+    ),
     "corrected": (
         "Request {number}: corrected",
         "Dear {name},\n\nas you asked on {received}, we corrected: {reason}. These hold a part of your data and are told: {recipients}."
