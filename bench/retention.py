@@ -22,7 +22,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from bench.__main__ import _run
-from core import db
+from core import db, privacy_actions
 from core.privacy import retention
 
 DAYS, OLD_DAYS, HELD = 90, 180, 20
@@ -108,6 +108,8 @@ def _fill(many: int, begins: datetime, ends: datetime, now: datetime) -> None:
 
 def _hold() -> None:
     with db.transaction("worker") as session:
+        privacy_actions.add_staff(session, email="bench@staff.example", name="Bench", role="privacy_officer",
+                                  password="bench-harbor-lantern-42", now=datetime.now(UTC))  # fmt: skip
         session.execute(text(HOLD), {"many": HELD, "now": datetime.now(UTC)})
 
 

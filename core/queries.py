@@ -16,7 +16,7 @@ Retention     retention, retention_runs, retention_alarm, kept_by_label
 Sync          sync_state, misfit_page, misfit_reasons, sync_gaps
 Accounts      account_page, account, my_account, open_proposals, assignment_page, assignable, oversight, review_items
 Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
-Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings
+Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings, suppression_entries
 Standing      left_out, hidden_by_restriction, objects, standing_of
 Consent       consent_page, consent_counts, consent_case, consent_rounds, people_to_write_to
 Register      processor_register, processor_history
@@ -220,11 +220,13 @@ from core.reads.proof import (
     ProofCounts,
     RecordPage,
     SetAsideRecord,
+    SuppressionEntry,
     certificate_page,
     erasure_certificate,
     open_findings,
     proof_counts,
     set_aside_page,
+    suppression_entries,
 )
 from core.reads.proposals import (
     ChangeRow,
@@ -487,6 +489,7 @@ __all__ = [
     "StudentCard",
     "StudentEnrollment",
     "StudentRecord",
+    "SuppressionEntry",
     "SyncState",
     "SyncedCollection",
     "TaughtCohort",
@@ -604,6 +607,7 @@ __all__ = [
     "stuck_erasures",
     "student_card",
     "student_record",
+    "suppression_entries",
     "sync_gaps",
     "sync_state",
     "table_words",

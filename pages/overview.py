@@ -52,7 +52,7 @@ def needs(items: Sequence[Item], *, title: str = "Needs you today", help: str | 
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(f"{icon} **{thing}**  \n:gray[:small[{reason}]]", width="stretch")
                 if link is not None and st.button(
-                    "Open" if link[0] in ("staff", "access_review", "policy") else "Show list",
+                    "Open" if link[0] in ("staff", "access_review", "policy", "retention") else "Show list",
                     key=f"need_{place}",
                     type="tertiary",
                     icon=":material/arrow_forward:",

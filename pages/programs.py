@@ -7,7 +7,7 @@ import streamlit as st
 
 from core import queries
 from core.queries import Figure, GroupFigures
-from ui import charts, export, guards, links, states
+from ui import charts, export, filters, guards, links, states
 from ui.cached import catalog, read
 from ui.learning_charts import figures_chart
 from ui.tables import day
@@ -122,22 +122,23 @@ def history(groups: Sequence[GroupFigures]) -> None:
             "By week", anchor=False, help="Each point is a figure as it was told in that week. A gap: not told."
         )
         st.space("stretch")
-        kind = st.segmented_control("Figure", list(KINDS), format_func=lambda each: KINDS[each][0], key="figure", bind="query-params",
-                                    default="active", required=True, label_visibility="collapsed")  # fmt: skip
+        kind = filters.segments(
+            "Figure", {code: name for code, (name, _) in KINDS.items()}, key="figure", first="active"
+        )
     chosen = st.multiselect("Programs", list(names), default=[groups[0].title], key="programs", max_selections=5, label_visibility="collapsed",
                             placeholder="Choose up to five programs")  # fmt: skip
-    shown = [names[name] for name in chosen if any(f.percent is not None for f in names[name].history(str(kind)))]
+    shown = [names[name] for name in chosen if any(f.percent is not None for f in names[name].history(kind))]
     if not shown:
         states.empty(
             "Nothing is told of this choice", "A program needs at least 10 students for a figure. Choose another one."
         )
         return
-    weeks = len({figure.week for group in shown for figure in group.history(str(kind))})
+    weeks = len({figure.week for group in shown for figure in group.history(kind)})
     charts.show(
-        figures_chart(shown, str(kind)),
+        figures_chart(shown, kind),
         key="history",
-        alt=f"Lines: {KINDS[str(kind)][0].lower()} of {len(shown)} programs in {weeks} weeks; the newest are "
-        + ", ".join(f"{group.title} {rate(group.newest(str(kind)))}" for group in shown) + ".",
+        alt=f"Lines: {KINDS[kind][0].lower()} of {len(shown)} programs in {weeks} weeks; the newest are "
+        + ", ".join(f"{group.title} {rate(group.newest(kind))}" for group in shown) + ".",
     )  # fmt: skip
     if weeks == 1:
         st.caption("This is the first week. The next figures are taken on Monday.")

@@ -55,13 +55,13 @@ def page(moment: datetime) -> None:
     with states.loading(height=500):
         found = read(STAFF, queries.who_needs_help, (cohort,), now=moment)
     grid = st.grid(5, min_column_width=180)
-    with grid.cell(column_span=3):
-        matrix(cohort, stand, top, shown=str(shown), sort=ORDERS[str(order)])
-    with grid.cell(column_span=2):
+    with grid.cell(column_span=2):  # first: in a narrow window the other one stands below it
         needs_help(cohort, found, moment)
         standing.objecting(found.objecting)
         certificates(cohort, moment)
         where_it_stands(cohort, stand, moment)
+    with grid.cell(column_span=3):
+        matrix(cohort, stand, top, shown=str(shown), sort=ORDERS[str(order)])
 
 
 def headline(cohort: TaughtCohort, stand: CohortStand, moment: datetime) -> str:

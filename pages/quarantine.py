@@ -48,6 +48,7 @@ def chosen_view(counts: ProofCounts) -> str:
         "waiting": f"Records {counts.waiting}",
         "findings": f"Findings {counts.findings}",
         "decided": f"Decided {counts.decided}",
+        "kept out": "Kept out",
     }
     asked = st.query_params.get("view", "")
     first = asked if asked in labels else "findings" if counts.findings and not counts.waiting else "waiting"
@@ -183,6 +184,43 @@ def finding(each: OpenFinding) -> None:
     )  # fmt: skip
 
 
+def kept_out() -> list[Sequence[object]]:
+    """Draw what the suppression list holds, erasure by erasure: codes and days, nobody's hash."""
+    afters: list[Any] = st.session_state.setdefault("suppression_afters", [None])
+    found, following = read(STAFF, queries.suppression_entries, after=afters[-1])
+    if not found:
+        states.empty(
+            "Nobody is kept out",
+            "Every erasure adds keyed hashes here, so that old records of the person do not come back.",
+        )
+        return []
+    st.dataframe(
+        {
+            "Request": [each.request for each in found],
+            "Kept out by": [", ".join(each.kinds) for each in found],
+            "Basis": [each.basis for each in found],
+            "Erased": [day(each.erased_at) for each in found],
+            "Until": [day(each.until) for each in found],
+        },
+        hide_index=True, row_height=36, height="content", alt=f"Table of {len(found)} erasures whose old records are kept out, with basis and end.",
+    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            "Those that end first. Hashes are keyed and never shown; nobody can be found from here.", width="stretch"
+        )
+        if len(afters) > 1 or following:
+            st.button(
+                "Previous",
+                key="kept_previous",
+                icon=":material/chevron_left:",
+                disabled=len(afters) == 1,
+                on_click=afters.pop,
+            )
+            st.button("Next", key="kept_next", icon=":material/chevron_right:", icon_position="right", disabled=following is None,
+                      on_click=afters.append, args=(following,))  # fmt: skip
+    return [(each.request, ", ".join(each.kinds), each.basis, each.erased_at, each.until) for each in found]
+
+
 def page(moment: datetime) -> None:
     """Draw the figures, and what waits."""
     top = st.container(horizontal=True, vertical_alignment="bottom")
@@ -194,6 +232,16 @@ def page(moment: datetime) -> None:
     view = chosen_view(counts)
     if view == "findings":
         findings()
+        return
+    if view == "kept out":
+        entries = kept_out()
+        with top:
+            export.offer(
+                "suppression",
+                ("Request", "Kept out by", "Basis", "Erased", "Until"),
+                entries,
+                note="The entries of this page",
+            )
         return
     rows = records(view)
     with top:

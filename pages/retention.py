@@ -35,7 +35,7 @@ def figures(found: Retention, moment: datetime) -> None:
     own = [each for each in found.rules if each.rule.by == "retention"]
     with st.grid(4, min_column_width=190):
         st.metric(f"{':red[:material/warning:] ' if found.alarm.silent_since else ''}Last run",
-                  f"{desk.span(moment - ran)} ago" if ran else "never", border=True, height="stretch",
+                  ago(ran, moment), border=True, height="stretch",
                   help="When a run of any rule last ended. No run for 26 hours rings an alarm here, on Today and in `python -m core status`.")  # fmt: skip
         st.metric(f"{':red[:material/warning:] ' if late else ''}Late, or waiting", late, border=True, height="stretch",
                   help="Rules with something that has been due for more than 26 hours, or whose run waits. Live.")  # fmt: skip
@@ -44,6 +44,13 @@ def figures(found: Retention, moment: datetime) -> None:
                   help="What goes with the next run of the worker, which looks every minute and runs each rule once a day. Live.")  # fmt: skip
         st.metric("Mails kept by holds", sum(each.held for each in own if each.rule.name == "e-mail logs"), border=True, format="localized",
                   height="stretch", help="Past their period, moved aside before their month was dropped; they go when the hold is released. Live.")  # fmt: skip
+
+
+def ago(at: datetime | None, moment: datetime) -> str:
+    """How long ago, short enough for a figure."""
+    if at is None:
+        return "never"
+    return "just now" if (moment - at).total_seconds() < 60 else f"{desk.span(moment - at)} ago"
 
 
 def dry_run(found: Retention) -> None:
@@ -70,9 +77,9 @@ def rules(found: Retention) -> None:
         "Period": [f"{each.period} *" if each.rule.open_choice else each.period for each in found.rules],
         "Oldest": [day(each.oldest) for each in found.rules],
         "Oldest is due": [day(each.due_at) for each in found.rules],
-        "Would go now": [each.due for each in found.rules],
+        "Would go now": ["–" if each.due is None else f"{each.due:,}" for each in found.rules],
         "Clause": [each.rule.clause for each in found.rules],
-        "Last run": [desk.instant(each.ran_at) if each.ran_at else "–" for each in found.rules],
+        "Last run": [f"{each.ran_at.day} {each.ran_at:%b, %H:%M}" if each.ran_at else "–" for each in found.rules],
     }
     place = st.container()
     chosen = st.dataframe(
@@ -80,12 +87,12 @@ def rules(found: Retention) -> None:
         column_config={
             "State": chips("State", watching.RULE_STATES, width=100, help="Due: goes with the next run. Late: due for more than 26 hours."),
             "Period": st.column_config.TextColumn(help="* left open by the policy's text: the company's own choice", width="medium"),
-            "Would go now": st.column_config.NumberColumn(format="localized", help="Empty: not counted. “Dry run” counts it.", width=110),
+            "Would go now": st.column_config.TextColumn(help="–: not counted. “Dry run” counts it.", width=100),
         },
         alt=f"Table of {len(found.rules)} rules with period, oldest record, when it is due, and the last run.",
     )  # fmt: skip
     st.caption(
-        "* The policy's text leaves this open: it is the company's own, declared choice · select a row to read its rule"
+        "\\* The policy's text leaves this open: it is the company's own, declared choice · select a row to read its rule"
     )
     picked = chosen["selection"]["rows"]
     if picked:
@@ -134,7 +141,14 @@ def runs() -> Sequence[RetentionRow]:
         ),
     ]
     asked = st.query_params.get("rule", ALL)
-    rule = st.selectbox("Rule", names, index=names.index(asked) if asked in names else 0, key="rule_filter", width=260)
+    rule = st.selectbox(
+        "Rule",
+        names,
+        index=names.index(asked) if asked in names else 0,
+        key="rule_filter",
+        width=260,
+        label_visibility="collapsed",
+    )
     st.query_params["rule"] = rule
     if st.session_state.get("runs_of") != rule:
         st.session_state["runs_of"], st.session_state["runs_afters"] = rule, [None]
@@ -172,7 +186,9 @@ def runs() -> Sequence[RetentionRow]:
 
 def went(row: RetentionRow) -> str:
     """What a run did, in words."""
-    return ", ".join(f"{number:,} {name}" for name, number in row.counts.items()) or "nothing was due"
+    return ", ".join(f"{number:,} {name}" for name, number in row.counts.items()) or (
+        "nothing was due" if row.ended_at else "nothing yet"
+    )
 
 
 def kept() -> None:

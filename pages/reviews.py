@@ -8,7 +8,7 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.queries import PAGE_REVIEWS, ReviewCounts, ReviewCursor, ReviewPage, TaughtCohort, WaitingReview
 from core.words import isolated
-from ui import export, guards, learning, links, states
+from ui import export, filters, guards, learning, links, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -108,12 +108,8 @@ def keep_cohort() -> None:
 def whose_box(counts: ReviewCounts) -> str:
     """Draw the choice of all, mine or free, with counts."""
     numbers = {"all": counts.all, "mine": counts.mine, "free": counts.free}
-    return str(
-        st.segmented_control(
-            "Whose", list(WHOSE), format_func=lambda name: f"{WHOSE[name]} {numbers[name]:,}", key="whose", bind="query-params", default="all",
-            required=True, label_visibility="collapsed",
-        )
-    )  # fmt: skip
+    words = {code: f"{name} {numbers[code]:,}" for code, name in WHOSE.items()}
+    return filters.segments("Whose", words, key="whose", first="all")
 
 
 def clear() -> None:

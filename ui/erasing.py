@@ -26,6 +26,11 @@ OF_RETENTION = {
                "More than 20 people, and more than 2 % of all, is more than usual: an import of subscriptions may be incomplete."),
 }  # fmt: skip
 SHOWN = 5
+AFTER = {
+    "mail": "Mails that a hold keeps are moved aside; the others do not come back.",
+    "visitors": "What is erased does not come back. Whoever has an open request, or whom a hold keeps, is left out.",
+    "lapses": "Letters that have left do not come back; a closed account can be opened again for its days of grace.",
+}
 TITLES = {
     "ledger": "Written into the erasure ledger",
     "letter": "Last letter to the person",
@@ -120,7 +125,7 @@ def question(brakes: tuple[BrakeRow, ...], moment: datetime) -> None:
             f"{BRAKE} {brake.kind}",
             title=go_on,
             consequence=(
-                f"For 24 hours, up to {brake.due:,} go without another question. What is erased does not come back."
+                f"For 24 hours, up to {brake.due:,} go without another question. {AFTER[brake.kind]}"
                 if told
                 else f"For 24 hours, up to {brake.due:,} people are erased without another question. Look first at the"
                 " requests whose erasure is due: are these the right ones?"

@@ -13,3 +13,17 @@ def put_back(values: Mapping[str, object]) -> None:
     """Give each filter, by its key, its value. For a callback: before the widgets of the run are drawn."""
     for name, value in values.items():
         st.session_state[name] = value
+
+
+def segments(label: str, words: Mapping[str, str], *, key: str, first: str) -> str:
+    """Draw segments whose choice stands in the address by its code. Streamlit's own way puts the words there, with any count in
+    them, and then takes no other; words are understood here, too, so that old addresses lead where they did.
+    """
+    asked = st.query_params.get(key, "")
+    asked = {word: code for code, word in words.items()}.get(asked, asked)
+    chosen = st.segmented_control(
+        label, list(words), format_func=words.__getitem__, key=key, default=asked if asked in words else first, required=True,
+        label_visibility="collapsed",
+    )  # fmt: skip
+    st.query_params[key] = chosen or first
+    return chosen or first

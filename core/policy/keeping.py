@@ -22,6 +22,8 @@ Before = Callable[[Parameters, datetime], datetime]
 class Rule:
     """One kind of data and its end. ``before``: what is older is due; None: its end is not an age alone, or far ahead.
 
+    ``ends``: when a record of this age is due, where that is not as far ahead as ``before`` lies back.
+
     ``by``: "retention", another job of the worker, or "" where nothing goes by itself. ``help`` explains it in one sentence.
     """
 
@@ -35,6 +37,7 @@ class Rule:
     help: str
     before: Before | None = None
     open_choice: bool = False
+    ends: Callable[[datetime], datetime] | None = None
 
 
 def mail_before(rules: Parameters, now: datetime) -> datetime:
@@ -91,6 +94,10 @@ RULES: tuple[Rule, ...] = (
         "What belongs to no person goes by the calendar, as e-mail logs do.", mail_before,
     ),
     Rule(
+        "notice results", "Whom a notice to many reached, by person", "8", "notice over at", "becomes counts", "notices over",
+        lambda p: f"{p.email_log_days} days", "The policy keeps the results of notices as long as e-mail logs; the counts stay.", mail_before,
+    ),
+    Rule(
         "suppression list", "Keyed hashes that keep old records of erased people out", "open", "its own end date", "deleted", "suppression list",
         lambda p: f"{p.suppression_years} years after the erasure",
         "No name stands in it. After this time no old list is likely to bring the person back.", open_choice=True,
@@ -137,6 +144,7 @@ RULES: tuple[Rule, ...] = (
         "payments", "Payments, for the books", "law", "paid at", "kept; after an erasure they point to nobody", "",
         lambda _p: "10 years after the end of the year", "Commercial and tax law; the policy names the gateways, not the period.",
         lambda _p, now: now.replace(year=now.year - 10, month=1, day=1),
+        ends=lambda at: datetime(at.year + 11, 1, 1, tzinfo=UTC),
     ),
 )  # fmt: skip
 NAMED = {rule.name: rule for rule in RULES}

@@ -1,13 +1,14 @@
 """The audit as a file that proves itself: without this database, this program's keys or our word.
 
-Each line carries the hash of the one before and its own; the signed checkpoints travel along (JSON Lines only), with the
-public key that signed them. :func:`verify_file` recomputes everything from the file alone. A filtered export has gaps: each
+Each line carries the hash of the one before and its own; the breaks that two people acknowledged travel along (in a CSV as rows
+without a number before the first line), and the signed checkpoints (JSON Lines only), with the public key that signed them. :func:`verify_file` recomputes everything from the file alone. A filtered export has gaps: each
 line still proves itself, what is between them is not in the file.
 """
 
 import csv
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -40,6 +41,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
+BREAK = "acknowledged break"  # of a row in a CSV that is no line
+
+
 @dataclass(frozen=True)
 class FileVerification:
     """What an exported file proves by itself. ``gaps`` counts the places where lines were left out by a filter; ``keys`` are
@@ -58,7 +62,7 @@ def export_jsonl(session: Session, wanted: AuditFilter, *, now: datetime, folder
     """Yield the lines of a JSON Lines file: a head with filters and checkpoints, the lines, and an end with their number."""
     filters = {name: str(value) for name, value in asdict(wanted).items() if value}
     signed = [asdict(each) for each in checkpoints(folder)]
-    breaks = [_seal_row(seal) for seal in session.scalars(select(AuditSeal).where(AuditSeal.confirmed_at.is_not(None)))]
+    breaks = _breaks(session)
     first: dict[str, Any] = {"export": DOMAIN, "at": now.isoformat(), "filters": filters, "checkpoints": signed}
     yield _json(first | ({"breaks": breaks} if breaks else {}))
     count, head = 0, ""
@@ -69,12 +73,12 @@ def export_jsonl(session: Session, wanted: AuditFilter, *, now: datetime, folder
 
 
 def export_csv(session: Session, wanted: AuditFilter) -> Iterator[str]:
-    """Yield the lines of a CSV with the same columns; no cell of the audit can be a formula."""
+    """Yield the lines of a CSV with the same columns, acknowledged breaks first; no cell of the audit can be a formula."""
     yield ",".join(COLUMNS)
+    for told in _breaks(session):
+        yield _csv_line(dict.fromkeys(COLUMNS, "") | {"action": BREAK, "details": _json(told)})
     for row in _rows(session, wanted):
-        cells = io.StringIO()
-        csv.writer(cells, quoting=csv.QUOTE_ALL, lineterminator="").writerow(row[name] for name in COLUMNS)
-        yield cells.getvalue()
+        yield _csv_line(row)
 
 
 def verify_file(file: Path) -> FileVerification:
@@ -117,6 +121,17 @@ by themselves; details are codes, counts and opaque ids.
 """
 
 
+def _breaks(session: Session) -> list[dict[str, Any]]:
+    confirmed = select(AuditSeal).where(AuditSeal.confirmed_at.is_not(None)).order_by(AuditSeal.confirmed_at)
+    return [_seal_row(seal) for seal in session.scalars(confirmed)]
+
+
+def _csv_line(row: dict[str, str]) -> str:
+    cells = io.StringIO()
+    csv.writer(cells, quoting=csv.QUOTE_ALL, lineterminator="").writerow(row[name] for name in COLUMNS)
+    return cells.getvalue()
+
+
 def _problem(row: dict[str, str], seq: int, before: tuple[int, str] | None, signed: Checkpoint | None) -> str:
     parts = [DOMAIN, row["previous"], row["seq"], row["at"], row["actor"], *(row[n] or "-" for n in COLUMNS[3:8])]
     if hashlib.sha256("\n".join([*parts, row["details"]]).encode()).hexdigest() != row["hash"]:
@@ -150,7 +165,7 @@ def _read(file: Path) -> tuple[list[Checkpoint], list[Gap], Iterator[dict[str, s
     with file.open(encoding="utf-8", newline="") as opened:
         first = opened.readline().rstrip("\r\n")
     if first == ",".join(COLUMNS):
-        return [], [], _csv_rows(file)
+        return [], [_gap(_parsed_break(row)) for row in _csv_breaks(file)], _csv_rows(file)
     head = _parsed(first)
     if head.get("export") != DOMAIN:
         raise BadInput(f"{file.name} is not an export of the audit.")
@@ -179,11 +194,39 @@ def _gap(row: dict[str, Any]) -> Gap:
 
 
 def _csv_rows(file: Path) -> Iterator[dict[str, str]]:
+    """The lines of the audit in a CSV: the rows with a number."""
+    return (row for row in _every_csv_row(file) if row["seq"])
+
+
+def _csv_breaks(file: Path) -> Iterator[dict[str, str]]:
+    """The rows without a number, which come before the first line."""
+    return itertools.takewhile(lambda row: not row["seq"], _every_csv_row(file))
+
+
+def _every_csv_row(file: Path) -> Iterator[dict[str, str]]:
+    begun = False
     with file.open(encoding="utf-8", newline="") as opened:
         for row in csv.DictReader(opened):
-            if None in row.values() or set(row) != set(COLUMNS):
+            if (
+                None in row.values()
+                or set(row) != set(COLUMNS)
+                or (not row["seq"] and (begun or row["action"] != BREAK))
+            ):
                 raise BadInput(f"{file.name} was cut short or changed.")
+            begun = begun or bool(row["seq"])
             yield row
+
+
+def _parsed_break(row: dict[str, str]) -> dict[str, Any]:
+    try:
+        found = json.loads(row["details"])
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"checked_at", "confirmed_at", "proposed_at", "digest", "end_head"} <= set(
+        found
+    ):
+        raise BadInput("An acknowledged break in the file cannot be read. Do not trust the file.")
+    return found
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, str]]:

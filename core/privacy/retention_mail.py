@@ -16,7 +16,7 @@ from core.policy import Parameters
 from core.policy.keeping import day_begins, mail_before
 
 PART = 10_000
-ALL_AT_ONCE = 1_000_000
+WHOSE = ("student_id", "visitor_id")
 UNUSUAL_ROWS, UNUSUAL_SHARE = 1000, 0.75
 
 
@@ -28,22 +28,28 @@ def is_due(session: Session, rules: Parameters, now: datetime) -> bool:
 
 
 def unusual(session: Session, rules: Parameters, now: datetime) -> tuple[int, int] | None:
-    """More than three quarters of the whole log, and more than 1,000 rows: a clock or a parameter may be wrong."""
-    old = func.count().filter(EmailLog.sent_at < mail_before(rules, now))
-    due, total = session.execute(select(old, func.count()).select_from(EmailLog)).one()
-    return (due, total) if due > UNUSUAL_ROWS and due > UNUSUAL_SHARE * total else None
+    """More than three quarters of the whole log, and more than 1,000 rows: a clock or a parameter may be wrong.
+
+    Rows that may stay are counted only until there are enough of them.
+    """
+    before = mail_before(rules, now)
+    due = session.scalar(select(func.count()).select_from(EmailLog).where(EmailLog.sent_at < before)) or 0
+    if due <= UNUSUAL_ROWS:
+        return None
+    enough = int(due / UNUSUAL_SHARE) - due + 1
+    some = select(EmailLog.id).where(EmailLog.sent_at >= before).limit(enough).subquery()
+    young = session.scalar(select(func.count()).select_from(some)) or 0
+    return (due, due + young) if young < enough else None
 
 
 def part(session: Session, rules: Parameters, now: datetime) -> tuple[dict[str, int], bool]:
-    """Move what is held aside, drop one month, or else delete a part of the edge; whether there may be more."""
+    """Drop the oldest month, or else delete a part of the edge, around what is held; whether there may be more."""
     before = mail_before(rules, now)
     session.execute(text("lock table privacy.legal_hold in share mode"))  # no new hold until this part is over
-    moved = _move_held(session, before, PART)
-    if moved >= PART:
-        return {"moved aside": moved}, True
     month = session.scalar(text(OLDEST_MONTH), {"before": before.date()})
     if month is not None:
-        return _drop(session, month, moved, now), True
+        return _drop(session, month, now), True
+    moved = _move_held(session, before)
     gone = _number(session.execute(text(EDGE), {"before": before, "most": PART}))
     released = _number(session.execute(text(LET_GO), {"before": before, "most": PART}))
     counts = {"moved aside": moved, "rows": gone, "no longer held": released}
@@ -55,23 +61,21 @@ def oldest(session: Session, _now: datetime) -> datetime | None:
     return session.scalar(select(func.min(EmailLog.sent_at)))
 
 
-def _drop(session: Session, month: date, moved: int, now: datetime) -> dict[str, int]:
-    """Drop a month. It is counted before it is locked: readers wait for the drop only."""
+def _drop(session: Session, month: date, now: datetime) -> dict[str, int]:
+    """Drop a month. What is held moves, and the rest is counted, before it is locked: readers wait for the drop only."""
     ends = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+    moved = _move_held(session, _midnight(ends))
     rows = session.scalar(text(IN_MONTH), {"begins": month, "ends": ends}) or 0
     session.execute(text("lock table platform.email_log in access exclusive mode"))
-    late = _move_held(session, _midnight(ends), ALL_AT_ONCE)  # what an import brought meanwhile
+    late = _move_held(session, _midnight(ends))  # what an import brought meanwhile
     session.execute(text("select platform.drop_month(:month, :now)"), {"month": month, "now": now})
     counts = {"moved aside": moved + late, "rows": rows - late, "months": 1}
     return {name: number for name, number in counts.items() if number}
 
 
-def _move_held(session: Session, before: datetime, most: int) -> int:
-    moved = 0
-    for whose in ("student_id", "visitor_id"):
-        asked = {"before": before, "most": most - moved}
-        moved += _number(session.execute(text(MOVE.format(whose=whose)), asked))
-    return moved
+def _move_held(session: Session, before: datetime) -> int:
+    """Move what is held of the oldest month: nothing older is there. Return how many rows."""
+    return sum(_number(session.execute(text(MOVE.format(whose=whose)), {"before": before})) for whose in WHOSE)
 
 
 def _midnight(day: date) -> datetime:
@@ -85,16 +89,15 @@ def _number(result: object) -> int:
 
 MOVE = """
     with gone as (
-        delete from platform.email_log where (sent_at, id) in (
-            select l.sent_at, l.id from privacy.held_for_mail() h join platform.email_log l on l.{whose} = h.{whose}
-            where l.sent_at < :before and (h.record is null or h.record = l.id) limit :most)
-        returning sent_at, id, student_id, visitor_id, kind, address, outcome, source)
+        delete from platform.email_log l using privacy.held_for_mail() h
+        where l.sent_at < :before and l.{whose} = h.{whose} and (h.record is null or h.record = l.id)
+        returning l.sent_at, l.id, l.student_id, l.visitor_id, l.kind, l.address, l.outcome, l.source)
     insert into platform.held_mail (sent_at, id, student_id, visitor_id, kind, address, outcome, source)
     select sent_at, id, student_id, visitor_id, kind, address, outcome, source from gone
     on conflict (id) do nothing
 """
 EDGE = """
-    delete from platform.email_log where (sent_at, id) in (
+    delete from platform.email_log where sent_at < :before and (sent_at, id) in (
         select sent_at, id from platform.email_log where sent_at < :before order by sent_at, id limit :most)
 """
 RELEASED = """

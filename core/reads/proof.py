@@ -82,6 +82,39 @@ class ProofCounts:
     next_end: datetime | None
 
 
+@dataclass(frozen=True)
+class SuppressionEntry:
+    """What keeps old records of one erased person out, without anything about them: kinds of hash ("e-mail", "provider id"), basis,
+    when the erasure was, until when it stands, and the request."""
+
+    request: str
+    kinds: tuple[str, ...]
+    basis: str
+    erased_at: datetime
+    until: datetime
+
+
+def suppression_entries(
+    session: Session, *, after: tuple[datetime, uuid.UUID] | None = None
+) -> tuple[tuple[SuppressionEntry, ...], tuple[datetime, uuid.UUID] | None]:
+    """Return 50 erasures with their entries, those that end first; and what leads to the next page. No hash, no person."""
+    until, kinds = func.min(Suppression.until), func.array_agg(Suppression.kind.distinct())
+    basis, erased = func.min(Suppression.basis), func.min(Suppression.erased_at)
+    listed = select(Suppression.erasure_id, kinds, basis, erased, until).group_by(Suppression.erasure_id)
+    if after is not None:
+        listed = listed.having(tuple_(until, Suppression.erasure_id) > after)
+    rows = session.execute(listed.order_by(until, Suppression.erasure_id).limit(PAGE_SIZE + 1)).all()
+    of = select(PersonErasure.id, Request.number).join(Request, Request.id == PersonErasure.request_id)
+    numbers = {
+        row[0]: number(row[1]) for row in session.execute(of.where(PersonErasure.id.in_([row[0] for row in rows])))
+    }
+    shown = rows[:PAGE_SIZE]
+    entries = tuple(
+        SuppressionEntry(numbers.get(row[0], "–"), tuple(sorted(row[1])), row[2], row[3], row[4]) for row in shown
+    )
+    return entries, ((shown[-1][4], shown[-1][0]) if len(rows) > PAGE_SIZE else None)
+
+
 def certificate_page(session: Session, *, after: int | None = None) -> CertificatePage:
     """Return 50 certificates, newest first."""
     listed = select(ErasureCertificate).order_by(ErasureCertificate.number.desc()).limit(PAGE_SIZE + 1)

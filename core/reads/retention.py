@@ -183,7 +183,7 @@ def _state(
     due = counted.due if counted else row.due if row else None
     if rule.name == "lapsed subscriptions":
         due = lapses.to_tell + lapses.to_close
-    due_at = oldest + (now - rule.before(rules, now)) if rule.before and oldest else None
+    due_at = _due_at(rule, rules, oldest, now)
     waits = run.waits_for if run and run.ended_at is None else None
     return RuleState(
         rule=rule,
@@ -198,6 +198,12 @@ def _state(
         ran_at=run.ended_at if run else None,
         went=sum(run.counts.values()) - int(run.counts.get("months", 0)) if run else 0,
     )
+
+
+def _due_at(rule: Rule, rules: Parameters, oldest: datetime | None, now: datetime) -> datetime | None:
+    if oldest is None or rule.before is None:
+        return None
+    return rule.ends(oldest) if rule.ends else oldest + (now - rule.before(rules, now))
 
 
 def _word(rule: Rule, due_at: datetime | None, due: int | None, waits: str | None, now: datetime) -> str:

@@ -175,9 +175,9 @@ def test_the_list_view_pages_and_the_file_hold_what_is_shown(owner: Connection) 
         for number in range(60):
             room.student(f"s{number:02}")
     page = opened("ines", "progress", show="List", order="By name")
-    assert len(page.dataframe[0].value) == 50
+    assert len(page.dataframe[-1].value) == 50, "below who needs help"
     next(button for button in page.button if button.label == "Next").click().run()
-    assert list(page.dataframe[0].value["Student"])[-1] == "S59 Example" and len(page.dataframe[0].value) == 11
+    assert list(page.dataframe[-1].value["Student"])[-1] == "S59 Example" and len(page.dataframe[-1].value) == 11
     page.button(key="make_file_progress").click().run()
     assert not page.exception
     details = owner.execute(text("select details from privacy.audit_event where action = 'list exported'")).scalar_one()
@@ -336,3 +336,24 @@ def test_cohorts_programs_and_certificates_lead_to_their_own_pages(
     owner.commit()
     due = opened("ines", "progress").dataframe[-1].value
     assert list(due["Platform"]) == ["https://platform.example/student/Asha%20Example"]
+
+
+def test_the_address_names_the_figure_by_its_code_or_its_words() -> None:
+    for asked, shown in (("on plan", "on plan"), ("On plan", "on plan"), ("nonsense", "active")):
+        page = opened("paula", "programs", figure=asked)
+        assert page.segmented_control(key="figure").value == shown
+        assert page.query_params["figure"] in (shown, [shown])
+
+
+def test_the_address_names_whose_reviews() -> None:
+    """Today leads here with it."""
+    assert opened("ines", "reviews", whose="mine").segmented_control(key="whose").value == "mine"
+    assert opened("ines", "reviews", whose="Mine 3").segmented_control(key="whose").value == "all", (
+        "a count of yesterday"
+    )
+
+
+def test_who_needs_help_comes_before_the_matrix() -> None:
+    """In a narrow window the second of the two stands below the first."""
+    headings = [each.value for each in opened("ines", "progress").subheader]
+    assert [each.split(":")[0] for each in headings].index("Need help") < headings.index("Cohort by module")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from core import db, jobs, queries
 from core.errors import BadInput, NotFresh, Refused
 from core.privacy import audit
-from core.privacy.audit_export import export_jsonl, verify_file
+from core.privacy.audit_export import export_csv, export_jsonl, verify_file
 from tests.cast import NOW, ROLES, id_of
 from tests.core.privacy import house_of_requests as requests
 from tests.core.privacy.test_audit import signed, write
@@ -258,3 +258,22 @@ def test_an_exported_file_names_the_break_and_nobody_adds_one(tmp_path: Path) ->
     file.write_text("\n".join([json.dumps(head), *lines[1:]]) + "\n")
     with pytest.raises(BadInput, match="not signed as it says"):
         verify_file(file)
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_csv_names_the_break_too_and_nobody_adds_one(tmp_path: Path) -> None:
+    acknowledge()
+    checked(minutes=3)
+    with db.transaction("worker") as session:
+        lines = list(export_csv(session, queries.AuditFilter()))
+    file = tmp_path / "audit.csv"
+    file.write_text("\n".join(lines) + "\n")
+    found = verify_file(file)
+    assert (found.problem, found.broken, found.lines) == ("", ("line 3",), len(lines) - 2)
+    file.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+    assert verify_file(file).problem, "without the acknowledgement the break shows"
+    file.write_text("\n".join([lines[0], lines[1].replace('""last_line"":3', '""last_line"":5'), *lines[2:]]) + "\n")
+    with pytest.raises(BadInput, match="not signed as it says"):
+        verify_file(file)
+    file.write_text("\n".join([lines[0], *lines[2:], lines[1]]) + "\n")
+    assert verify_file(file).problem, "it stands before the first line, or nowhere"

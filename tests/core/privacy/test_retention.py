@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core import db, jobs
-from core.privacy import brakes, retention, retention_mail
+from core import db, jobs, keys, queries
+from core.privacy import artifacts, brakes, retention, retention_mail
 from core.processors.local import Local
 from core.processors.protocol import Order, Person, Spared
 from core.worker import Worker
@@ -264,3 +264,107 @@ def test_a_wrong_clock_or_a_broken_audit_stops_everything(why: str, owner: Conne
     work()
     assert len(left()) == 1
     assert {waits for _, _, waits in runs()} == {"brake" if why == "clock" else "audit"}
+
+
+def visitor(
+    name: str, asked: timedelta, *, email: str = "", answered: timedelta | None = None, planned: timedelta | None = None
+) -> uuid.UUID:
+    """A form that was left so long ago; ``planned``: the next contact, so far ahead."""
+    made, address = uuid.uuid4(), email or f"{name}@example.org"
+    email_hash, provider_hash = keys.person_hashes()(address, f"test:{made}")
+    with db.transaction("worker") as session:
+        session.execute(text("insert into platform.visitor (id, name, email, asked_at, answered_at, next_contact_on, email_hash, provider_hash, source)"
+                             " values (:id, :name, :email, :asked, :answered, :planned, :eh, :ph, 'test')"),
+                        {"id": made, "name": name, "email": address, "asked": NOW - asked, "answered": NOW - answered if answered else None,
+                         "planned": (NOW + planned).date() if planned else None, "eh": email_hash, "ph": provider_hash})  # fmt: skip
+    return made
+
+
+def visitors() -> set[str]:
+    return {each for (each,) in rows("select name from platform.visitor where source = 'test'")}
+
+
+def followed_up(who: uuid.UUID, ago: timedelta) -> None:
+    with db.transaction("worker") as session:
+        session.execute(text("insert into platform.follow_up (id, visitor_id, step, at, by_id, kind) values (gen_random_uuid(), :v, 1, :at, :by, 'contact made')"),
+                        {"v": who, "at": NOW - ago, "by": id_of("paula")})  # fmt: skip
+
+
+YEAR = timedelta(days=366)
+
+
+def test_visitors_go_twelve_months_after_the_last_contact_with_all_their_forms(owner: Connection) -> None:
+    before = rows("select count(*) from platform.visitor")[0][0], cast.snapshot(owner, "ben")
+    owner.rollback()
+    visitor("gone", 2 * YEAR)
+    visitor("gone twice", 3 * YEAR, email="same@example.org")
+    visitor("gone again", 2 * YEAR, email="Same@example.org")
+    visitor("young form", 3 * YEAR, email="young@example.org")
+    visitor("old form", 10 * DAY, email="young@example.org")
+    visitor("just inside", timedelta(days=364))
+    visitor("answered late", 2 * YEAR, answered=30 * DAY)
+    visitor("planned", 2 * YEAR, planned=10 * DAY)
+    followed_up(visitor("followed up", 2 * YEAR), 20 * DAY)
+    followed_up(visitor("gone with notes", 3 * YEAR), 2 * YEAR)
+    done = {key: counts for key, _, counts in work()}
+    assert visitors() == {"young form", "old form", "just inside", "answered late", "planned", "followed up"}
+    assert done[VISITORS] == {"visitors": 4, "other rows": 1}
+    owner.rollback()
+    after = cast.snapshot(owner, "ben")
+    assert {**after, "email_log": []} == {**before[1], "email_log": []}
+    assert rows("select count(*) from platform.visitor where source <> 'test'")[0][0] == before[0]
+
+
+def test_visitors_with_an_open_request_or_under_a_hold_stay_until_it_is_over() -> None:
+    asking, kept, same = (
+        visitor("asking", 2 * YEAR),
+        visitor("kept", 2 * YEAR),
+        visitor("kept too", 3 * YEAR, email="kept@example.org"),
+    )
+    with db.transaction("worker") as session:
+        session.execute(text("insert into privacy.request (id, kind, visitor_id, state, received_at, due_at, source)"
+                             " values (gen_random_uuid(), 'access', :who, 'received', :now, :now, 'test')"), {"who": asking, "now": NOW})  # fmt: skip
+    with held(visitor_id=kept):
+        work()
+        assert visitors() == {"asking", "kept", "kept too"}, f"{same} has the same address"
+    work(NOW + DAY)
+    assert visitors() == {"asking"}
+
+
+def test_many_visitors_at_once_are_a_question() -> None:
+    for number in range(21):
+        visitor(f"v{number}", 2 * YEAR)
+    work()
+    assert len(visitors()) == 21 and runs(VISITORS) == [(False, {}, "brake")]
+    assert rows("select due from privacy.brake where kind = 'visitors'") == [(21,)]
+
+
+def test_an_import_that_brings_old_visitors_back_is_undone_by_the_next_run() -> None:
+    visitor("back", 2 * YEAR)
+    work()
+    visitor("back", 2 * YEAR)
+    assert work(NOW + timedelta(minutes=5)) == [(VISITORS, "done", {"visitors": 1})]
+
+
+def test_files_whose_time_is_over_are_destroyed() -> None:
+    with db.transaction("worker") as session:
+        kept = [artifacts.keep(session, kind="export", owner_id=uuid.uuid4(), name="x.zip", media_type="application/zip", chunks=[b"x"],
+                               expires_at=NOW + when, now=NOW - DAY) for when in (timedelta(0), DAY)]  # fmt: skip
+    done = {key: counts for key, _, counts in work()}
+    assert done["exports and evidence"] == {"files": 1}
+    assert rows("select id, wrapped_key is null from privacy.artifact order by expires_at") == [
+        (kept[0], True),
+        (kept[1], False),
+    ]
+
+
+def test_a_dry_run_counts_exactly_what_a_run_takes_around_holds() -> None:
+    mail(95 * DAY, 200 * DAY, 89 * DAY, to="asha")
+    [_, record] = mail(95 * DAY, 96 * DAY, to="cleo")
+    visitor("gone", 2 * YEAR)
+    with held(student_id=id_of("asha")), held(student_id=id_of("cleo"), table="platform.email_log", record_id=record):
+        with db.transaction("worker") as session:
+            told = {each.rule.name: each.due for each in queries.retention(session, now=NOW, exact=True).rules}
+        done = {key: counts for key, _, counts in work()}
+        assert told[MAIL] == done[MAIL]["rows"] == 1
+        assert told[VISITORS] == done[VISITORS]["visitors"] == 1

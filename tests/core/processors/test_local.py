@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from core.models.labels import Category, Erasure, about, label, technical
 from core.models.ways import fates
 from core.processors import local
 from core.processors.local import Local
-from core.processors.protocol import Became, Order, Person, Processor, Spared
+from core.processors.protocol import Became, Order, Person, Processor, Proof, Spared
 from tests import cast
 from tests.cast import NOW, id_of
 
@@ -224,3 +225,24 @@ def test_large_people_go_in_bounded_parts(house: str, owner: Connection) -> None
     assert first.became is Became.MORE and sum(first.counts.values()) == 1000
     assert erase(order(at_most=1000))[-1] is Became.DONE
     assert counted() == {}
+
+
+@pytest.mark.usefixtures("house")
+def test_the_live_columns_are_asked_for_before_the_first_part_and_before_the_proof(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(local, "unmapped", lambda session: asked.append(1) or [])
+    with db.transaction("worker") as session:
+        first = Order(Person("student", id_of("cleo")), "k", at_most=2)
+        assert Local().erase(session, first, now=NOW).became is Became.MORE
+        assert Local().erase(session, replace(first, begun=True), now=NOW).became is Became.MORE
+        assert len(asked) == 1
+        Local().verify(session, first, now=NOW)
+        assert len(asked) == 2
+        monkeypatch.setattr(local, "unmapped", lambda session: ["platform.student.nickname"])
+        assert Local().erase(session, first, now=NOW).error == "labels"
+        assert Local().verify(session, first, now=NOW) == Proof(None, error="labels"), (
+            "a column added meanwhile is seen"
+        )
+        session.rollback()
