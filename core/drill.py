@@ -7,19 +7,21 @@ future; letters to the person are canceled, and steps by hand are exempt, becaus
 Every step is told as it happens; the first one that is not as it should be ends the drill.
 """
 
+import io
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from PIL import Image
 from sqlalchemy import Text, cast, func, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from core import db, keys, privacy_actions
 from core.certified import is_genuine, told_of
-from core.errors import AdminError
+from core.errors import AdminError, NotFound
 from core.models.base import uuid7
 from core.models.erasures import ErasureStep, PersonErasure
 from core.models.platform import Cohort, EmailLog, Enrollment, Student, StudentProfile, Submission, UsageEvent, Visitor
@@ -27,7 +29,9 @@ from core.models.privacy import Consent
 from core.models.proof import ErasureCertificate, Suppression
 from core.models.requests import Outbox, Request
 from core.policy import in_force
-from core.privacy import erasure, grace, ledger
+from core.policy.age import latest_birth, of_age_at
+from core.privacy import artifacts, consent, consent_watch, erasure, grace, ledger
+from core.privacy.evidence import harmless
 from core.processors import local
 from core.processors.protocol import Person
 
@@ -73,7 +77,7 @@ def drill(*, clock: Clock) -> Iterator[Told]:
     mine = _Drill(
         uuid7(), uuid7(), f"drill-{secrets.token_hex(6)}@drill.invalid", closed, closed + timedelta(hours=24 * days)
     )
-    for step in (_enroll, _ask, _wait, _erase, _verify, _certify, _come_back):
+    for step in (_enroll, _come_of_age, _ask, _wait, _erase, _verify, _certify, _come_back):
         yield step(mine, now)
     yield _remains(mine)
 
@@ -134,6 +138,63 @@ def _learning(session: Session, mine: _Drill, cohort: Cohort, since: datetime) -
     )
     if module is not None:
         session.add(Submission(id=uuid7(), module_id=module, submitted_at=since, status="passed", score=80, **of))
+
+
+def _come_of_age(mine: _Drill, now: datetime) -> Told:
+    """A minor is restricted, nobody verifies alone, evidence goes with the decision, and consent ends on the 18th birthday."""
+    with db.transaction("worker") as session:
+        rules = in_force(session, now)
+        born = latest_birth((mine.closed_at - timedelta(days=3)).date(), rules.consent_age, leap_waits=True)
+        of_age = of_age_at(born, rules)
+        imported = {"adult": None, "birth_date": born, "state": "missing"}
+        session.execute(update(Consent).where(Consent.student_id == mine.id).values(imported))
+        consent_watch.settle(session, student_id=mine.id, now=of_age - MOMENT)
+        _demand(_restricted(session, mine), "a minor without consent is not restricted")
+    _demand_not_verifiable(mine)
+    _keep_and_destroy(mine, now)
+    with db.transaction("worker") as session:
+        _demand(consent_watch.lapse(session, student_id=mine.id, now=of_age) == 1, "consent does not lapse at 18")
+        _demand(not _restricted(session, mine), "somebody of age is still restricted as a minor")
+        case = session.get_one(Consent, mine.id, populate_existing=True)
+        consent.settle_as_adult(session, case, reason=SOURCE, by=None, now=of_age)
+        _demand(case.birth_date is None, "a birth date of somebody of age is kept")
+        theirs = Outbox.student_id == mine.id, Outbox.state == "waiting"
+        session.execute(update(Outbox).where(*theirs).values(state="canceled", address=None))
+    return Told(
+        "came of age",
+        "restricted as a minor, verified by nobody alone, evidence destroyed, consent ended at 18, no birth date kept",
+    )
+
+
+def _restricted(session: Session, mine: _Drill) -> bool:
+    return bool(session.scalar(text("select privacy.is_restricted(:id)"), {"id": mine.id}))
+
+
+def _demand_not_verifiable(mine: _Drill) -> None:
+    """The database lets no one but a second officer verify, not even the worker."""
+    try:
+        with db.transaction("worker") as session:
+            session.execute(update(Consent).where(Consent.student_id == mine.id).values(state="verified"))
+            raise Failed("The drill failed: a consent was verified without a second officer.")
+    except DBAPIError:
+        return
+
+
+def _keep_and_destroy(mine: _Drill, now: datetime) -> None:
+    """A picture is kept encrypted, read back, and nothing once it is destroyed."""
+    drawn = io.BytesIO()
+    Image.new("RGB", (64, 48), "white").save(drawn, "PNG")
+    with db.transaction("worker") as session:
+        made = harmless(drawn.getvalue())
+        kept = artifacts.keep(session, kind="evidence", owner_id=mine.id, student_id=mine.id, name="evidence", media_type=made.media_type,
+                              chunks=[made.content], expires_at=now + timedelta(days=1), now=now)  # fmt: skip
+        _demand(b"".join(artifacts.read(session, kept, now=now)) == made.content, "evidence is not what was kept")
+        artifacts.destroy(session, kept, why="not needed any more", now=now)
+        try:
+            artifacts.read(session, kept, now=now)
+        except NotFound:
+            return
+    raise Failed("The drill failed: destroyed evidence can still be read.")
 
 
 def _ask(mine: _Drill, now: datetime) -> Told:

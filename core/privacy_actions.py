@@ -24,7 +24,7 @@ Letters    wording, fillable, edit_wording, draft_letter, write_letter, mark_sen
 Notices    begin_campaign, pause_campaign, resume_campaign, cancel_campaign, attest_shown,
            follow_up_campaign
 Consent    find_consent, reveal_consent, declare_age, request_consent, enter_consent, open_evidence, verify_consent, refuse_consent,
-           withdraw_consent, ask_ages, remind_silent
+           withdraw_consent, correct_guardian, forget_guardian, ask_ages, remind_silent
 Plans      plan_for, holds_on
 Holds      person_to_hold, records_to_hold, reveal_held, place_hold, release_hold, review_hold
 Rights     restrict_now, answer_right, announce_lifting, lift, correctable, open_correction, enter_correction, confirm_correction, return_correction
@@ -78,9 +78,11 @@ from core.privacy.consent import (
     ConsentReceipt,
     SeenStudent,
     ask_ages,
+    correct_guardian,
     declare_age,
     enter_consent,
     find_consent,
+    forget_guardian,
     open_evidence,
     refuse_consent,
     remind_silent,
@@ -379,6 +381,7 @@ __all__ = [
     "confirm_manual_step",
     "confirm_seal",
     "correctable",
+    "correct_guardian",
     "decide_proposal",
     "decide_right",
     "declare_age",
@@ -411,6 +414,7 @@ __all__ = [
     "fillable",
     "find_consent",
     "follow_up_campaign",
+    "forget_guardian",
     "give_review_back",
     "hand_out_export",
     "holds_on",

@@ -18,7 +18,7 @@ Accounts      account_page, account, my_account, open_proposals, assignment_page
 Holds         hold_counts, hold_page, holds_of, holdable_tables, table_words
 Proof         proof_counts, certificate_page, erasure_certificate, set_aside_page, open_findings, suppression_entries
 Standing      left_out, hidden_by_restriction, objects, standing_of
-Consent       consent_page, consent_counts, consent_case, consent_rounds, people_to_write_to
+Consent       consent_page, consent_counts, consent_case, guardian_copy, consent_rounds, people_to_write_to
 Register      processor_register, processor_history
 Standing      left_out, hidden_by_restriction, objects, standing_of, standing_of_request, lifting_of
 By hand       step_counts, step_page, manual_step, manual_steps
@@ -104,6 +104,7 @@ from core.reads.consent import (
     consent_counts,
     consent_page,
     consent_rounds,
+    guardian_copy,
     people_to_write_to,
 )
 from core.reads.enrollments import (
@@ -547,6 +548,7 @@ __all__ = [
     "export_of",
     "funnel",
     "group_figures",
+    "guardian_copy",
     "handed_on",
     "hidden_by_restriction",
     "hold_counts",

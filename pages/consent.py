@@ -169,7 +169,7 @@ def finder() -> None:
             "Record an age", anchor=False, help="Of a student who wrote or called: find them by their exact address."
         )
         with st.form("consent_find", border=False):
-            st.text_input("E-mail of the student", key="consent_email", max_chars=200, placeholder="The exact address",
+            st.text_input("E-mail of the student, or of their guardian", key="consent_email", max_chars=200, placeholder="The exact address",
                           autocomplete="off", help="Nothing like it is shown. The view is recorded.")  # fmt: skip
             st.form_submit_button("Find the case", icon=":material/search:", on_click=find)
         if missing := st.session_state.get("consent_missing", ""):

@@ -11,13 +11,15 @@ from typing import Any
 import streamlit as st
 
 from core import privacy_actions as verbs
+from core import queries
 from core.errors import AdminError
 from core.models.consent import METHODS, WITHOUT_CONSENT
 from core.policy.age import AgeStanding
 from core.queries import ConsentCase
 from core.words import isolated
-from ui import confirm, desk
+from ui import confirm, desk, export, guards
 from ui.actions import act
+from ui.cached import read
 from ui.tables import capitalized, day, literal
 
 # need → word, color, icon
@@ -46,7 +48,7 @@ STATES = {
 }
 ADULT, MINOR, UNDATED = "18 or over", "Below 18, born on", "Below 18, date not known"
 YES, NO = "They consent", "They do not"
-VERIFY, REFUSE, WITHDRAW, EVIDENCE = "verify consent", "refuse consent", "withdraw consent", "open evidence"
+VERIFY, REFUSE, EVIDENCE, FORGET = "verify consent", "refuse consent", "open evidence", "forget guardian"
 
 
 def card(case: ConsentCase, moment: datetime, *, alone: bool) -> None:
@@ -191,6 +193,8 @@ def next_step(case: ConsentCase, moment: datetime, *, alone: bool) -> None:
         ask(case, first=False)
     if case.state in ("requested", "given", "verified"):
         withdraw(case)
+    if case.guardian and seen(case):
+        of_guardian(case)
     record_age(case, moment, first=case.state in ("not needed", "lapsed"))
 
 
@@ -320,6 +324,40 @@ def withdraw(case: ConsentCase) -> None:
             pressed = st.form_submit_button("Withdraw the consent")
     if pressed:
         settle(verbs.withdraw_consent, case, who=who, words=words or "")
+
+
+def of_guardian(case: ConsentCase) -> None:
+    """Draw what a guardian may ask for about themselves: a copy, a correction, erasure."""
+    assert case.guardian is not None
+    staff = guards.signed_in()
+    with place("The guardian asks about their own data", "person", first=False):
+        rows = read(staff, queries.guardian_copy, case.student_id) if staff else ()
+        export.offer(
+            "guardian",
+            ("What", "Value"),
+            rows,
+            note="A copy for the guardian of what is held about them, and nothing of the student",
+        )
+        with (
+            st.form(f"correct_{drawn(case)}", border=False, enter_to_submit=False),
+            st.container(horizontal=True, vertical_alignment="bottom"),
+        ):
+            name = st.text_input("Name, corrected", case.guardian.name, max_chars=200, autocomplete="off")
+            email = st.text_input("E-mail, corrected", case.guardian.email, max_chars=200, autocomplete="off")
+            pressed = st.form_submit_button("Correct")
+        with st.container(horizontal=True, horizontal_alignment="right"):
+            if st.button(":red[:material/delete_forever: Erase the guardian]", key="forget_guardian"):
+                confirm.open_danger(f"{FORGET}:{drawn(case)}")
+    confirm.danger_dialog(
+        f"{FORGET}:{drawn(case)}", title=f"Erase the guardian of {case.number}", verb=verbs.forget_guardian,
+        arguments={"student_id": case.student_id, "version": case.version, "confirmation": case.number},
+        consequence="Their consent ends, **the account is restricted at once**, and the worker erases their name and address. A last letter"
+        " tells them.",
+        word=case.number, reasons=None, button="Erase the guardian", keep="Do not erase", nothing="Nothing was erased.",
+        done="The guardian is forgotten; the worker erases their name and address.", icon="delete_forever",
+    )  # fmt: skip
+    if pressed:
+        settle(verbs.correct_guardian, case, guardian_name=name or "", guardian_email=email or "")
 
 
 def record_age(case: ConsentCase, moment: datetime, *, first: bool) -> None:

@@ -43,7 +43,7 @@ class Guardian(Base):
     """A parent or guardian who consents for a student below the consent age. Kept as long as the consent is needed."""
 
     __tablename__ = "guardian"
-    __table_args__ = ({"schema": SCHEMA, "info": _STUDENT_ROW},)
+    __table_args__ = (Index("ix_guardian_email", text("lower(email)")), {"schema": SCHEMA, "info": _STUDENT_ROW})
 
     id: Mapped[Id]
     student_id: Mapped[uuid.UUID] = _student()

@@ -92,6 +92,13 @@ AGE_LETTERS: dict[str, Notice] = {
         _CHILD,
         "to the guardian, on the 18th birthday",
     ),
+    "guardian forgotten": Notice(
+        "We erase what we hold about you",
+        "Dear {name},\n\nas you asked, we erase your name and address as soon as this letter is out. An agreement that you had "
+        "given for {student} ends with that; the account is restricted until another parent or guardian agrees.\n\n" + COURT,
+        _CHILD,
+        "to a guardian who asked for the erasure of their data",
+    ),
     "below age": Notice(
         "Your account is closed: our learners are 16 or older",
         "Dear {name},\n\nwe have learned that the account of {student} belongs to somebody who is not old enough for it yet: "

@@ -497,6 +497,11 @@ class Action(StrEnum):
         "kind",
         "people",
     )
+    GUARDIAN_CORRECTED = "guardian corrected", "A guardian's name or address was mended, because they asked."
+    GUARDIAN_FORGOTTEN = (
+        "guardian forgotten",
+        "A guardian asked for the erasure of their data: no consent refers to them any more, and the worker erases them.",
+    )
     GUARDIAN_GONE = "guardian erased", "A guardian whom no consent needs any more was erased."
     BELOW_AGE = (
         "below the minimum age",

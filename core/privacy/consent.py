@@ -21,6 +21,7 @@ from core.errors import BadInput, NotFound, Refused, Stale
 from core.models.artifacts import Artifact
 from core.models.base import uuid7
 from core.models.consent import METHODS, WITHOUT_CONSENT, Consent, ConsentMove, ConsentRound, Guardian
+from core.models.requests import Outbox
 from core.policy import in_force
 from core.policy.age import AgeStanding, case_days, standing
 from core.privacy import artifacts, consent_letters, files
@@ -309,6 +310,68 @@ def withdraw_consent(
     return receipt
 
 
+def correct_guardian(
+    session: Session,
+    *,
+    student_id: uuid.UUID,
+    version: int,
+    guardian_name: str,
+    guardian_email: str,
+    by: Staff,
+    now: datetime,
+) -> ConsentReceipt:
+    """Mend a guardian's name or address, because they asked (GDPR 16); their consent stays what it is."""
+    case = _begin(session, student_id, version, by, "guardian corrected")
+    if isinstance(case, ConsentReceipt):
+        return case
+    known = session.get(Guardian, case.guardian_id) if case.guardian_id else None
+    if known is None:
+        raise BadInput("No guardian is known in this case.")
+    name, email = _demand_guardian(pupil(session, student_id, by=by), guardian_name, guardian_email)
+    mended = update(Guardian).where(Guardian.id == known.id).values(name=name, email=email)
+    session.execute(mended.execution_options(synchronize_session=False))
+    receipt = change(session, case, "guardian corrected", now=now, sentence="Corrected.")
+    append(session, Action.GUARDIAN_CORRECTED, now=now, subject_kind="student", subject_id=student_id)
+    return receipt
+
+
+@guarded
+def forget_guardian(
+    session: Session, *, student_id: uuid.UUID, version: int, confirmation: str, by: Staff, now: datetime
+) -> ConsentReceipt:
+    """Let a guardian be erased who asked for it (GDPR 17): their consent ends, the worker erases their row, a last letter tells them.
+
+    ``confirmation`` is the number of the case, typed. Needs a fresh proof of identity.
+    """
+    case = _begin(session, student_id, version, by, "guardian forgotten")
+    if isinstance(case, ConsentReceipt):
+        return case
+    demand_fresh(by, now)
+    guardian = session.get(Guardian, case.guardian_id) if case.guardian_id else None
+    if guardian is None:
+        raise BadInput("No guardian is known in this case.")
+    if clean(confirmation, what="The number").upper() != numbered(case.number):
+        raise BadInput(f"Type {numbered(case.number)} to confirm.")
+    about, to = (
+        pupil(session, student_id, by=by),
+        "withdrawn" if case.state in ("requested", "given", "verified") else None,
+    )
+    _destroy(session, case, now)
+    theirs = update(Outbox).where(
+        Outbox.student_id == student_id, Outbox.state == "waiting", Outbox.address == guardian.email
+    )
+    session.execute(theirs.values(state="canceled", address=None).execution_options(synchronize_session=False))
+    receipt = change(session, case, "guardian forgotten", reason="by the guardian", to=to, now=now, guardian_id=None, evidence_id=None,
+                     requested_at=None, verified_at=None, verified_by=None,
+                     sentence="The guardian is forgotten; the worker erases their name and address.")  # fmt: skip
+    settle_restriction(session, case, by=by, now=now)
+    consent_letters.write(
+        session, about, "guardian forgotten", to=guardian, key=_key(case, "forgotten"), by=by, now=now
+    )
+    append(session, Action.GUARDIAN_FORGOTTEN, now=now, subject_kind="student", subject_id=student_id)
+    return receipt
+
+
 @guarded
 def ask_ages(session: Session, *, answer_by: date, confirmation: str, by: Staff, now: datetime) -> int:
     """Order the letter "18 or over?" to everybody who has not declared and was not asked, to be answered by a day; return how many.
@@ -441,18 +504,24 @@ def _guardian(
     known = session.get(Guardian, case.guardian_id) if case.guardian_id else None
     if not (name or email) and known is not None:
         return known
-    if not name or not email:
-        raise BadInput("Give the guardian's name and e-mail address.")
-    if "@" not in email[1:-1] or " " in email:
-        raise BadInput("That is not an e-mail address.")
-    if keys.normalized_email(email) == keys.normalized_email(about.email):
-        raise BadInput("That is the student's own address. Ask for one of the parent or guardian.")
+    name, email = _demand_guardian(about, name, email)
     if known is not None and (known.name, known.email) == (name, email):
         return known
     made = Guardian(id=uuid7(), student_id=case.student_id, name=name, email=email, added_at=now, added_by=by.id)
     session.add(made)
     session.flush()
     return made
+
+
+def _demand_guardian(about: consent_letters.Pupil, name: str, email: str) -> tuple[str, str]:
+    name, email = clean(name, what="The guardian's name"), clean(email, what="The guardian's e-mail")
+    if not name or not email:
+        raise BadInput("Give the guardian's name and e-mail address.")
+    if "@" not in email[1:-1] or " " in email:
+        raise BadInput("That is not an e-mail address.")
+    if keys.normalized_email(email) == keys.normalized_email(about.email):
+        raise BadInput("That is the student's own address. Ask for one of the parent or guardian.")
+    return name, email
 
 
 def _kept(session: Session, case: Consent, evidence: bytes, now: datetime) -> dict[str, Any]:

@@ -205,6 +205,31 @@ def consent_case(session: Session, student_id: uuid.UUID, *, now: datetime) -> C
     )
 
 
+def guardian_copy(session: Session, student_id: uuid.UUID) -> tuple[tuple[str, str], ...]:
+    """Return what is held about the guardian of a case, as they may have it (GDPR 15): by the labels' names, purpose and period first."""
+    case = session.get(Consent, student_id, populate_existing=True)
+    guardian = session.get(Guardian, case.guardian_id, populate_existing=True) if case and case.guardian_id else None
+    if case is None or guardian is None:
+        return ()
+    told = [
+        ("purpose", "to know that a parent or guardian agrees (clause 9)"),
+        ("kept until", "the student is 18, has another guardian, or is erased"),
+    ]
+    for row, columns in ((guardian, Guardian.__table__.columns), (case, Consent.__table__.columns)):
+        theirs = {each.name: each.info["privacy"].export for each in columns if each.info["privacy"].export}
+        if row is case:  # what the guardian did; the age and the declarations are the student's
+            theirs = {name: word for name, word in theirs.items() if name in OF_GUARDIAN}
+        told += [(word, _plain(getattr(row, name))) for name, word in theirs.items()]
+    return tuple(told)
+
+
+def _plain(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else "" if value is None else str(value)
+
+
+OF_GUARDIAN = ("state", "requested_at", "reminded_at", "method", "entered_at", "verified_at")
+
+
 def consent_rounds(session: Session, *, most: int = 5) -> tuple[Round, ...]:
     """Return the last orders to write to many, newest first."""
     rows = session.scalars(select(ConsentRound).order_by(ConsentRound.begun_at.desc()).limit(most)).all()

@@ -22,7 +22,7 @@ def picture() -> bytes:
 
 def find(page: Page) -> None:
     """Open the case by the student's address."""
-    page.get_by_role("textbox", name="E-mail of the student").fill(STUDENT)
+    page.get_by_role("textbox", name="E-mail of the student, or of their guardian").fill(STUDENT)
     page.get_by_role("button", name="Find the case").click()
     page.get_by_role("heading", name=re.compile("^Case C-")).wait_for()
 

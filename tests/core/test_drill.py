@@ -15,7 +15,7 @@ from tests.core.privacy.house_of_requests import rows, waiting
 
 __all__ = ["bystander"]
 pytestmark = pytest.mark.usefixtures("house", "bystander")
-STEPS = ["enrolled", "closed", "waited", "erased", "verified", "certified", "kept out", "remains"]
+STEPS = ["enrolled", "came of age", "closed", "waited", "erased", "verified", "certified", "kept out", "remains"]
 
 
 def people() -> list[tuple[object, ...]]:
@@ -28,7 +28,7 @@ def test_the_command_tells_every_step_and_leaves_proof_only() -> None:
     done = CliRunner().invoke(app, ["drill"])
     assert done.exit_code == 0, done.output
     told = [line.split()[0] for line in done.output.splitlines()]
-    assert [word for word in told if word != "The"][:2] == ["enrolled", "closed"]
+    assert [word for word in told if word != "The"][:3] == ["enrolled", "came", "closed"]
     assert "The drill went well." in done.output
     assert "drill-" not in done.output
     assert people() == before
@@ -47,7 +47,7 @@ def test_a_step_that_fails_ends_it(monkeypatch: pytest.MonkeyPatch, owner: Conne
     with pytest.raises(drill.Failed, match="residue scan"):
         for step in drill.drill(clock=lambda: datetime.now(UTC)):
             told.append(step.what)
-    assert told == STEPS[:3]
+    assert told == STEPS[:4]
     assert owner.scalar(text("select count(*) from privacy.erasure_certificate")) == 0
 
 

@@ -139,3 +139,15 @@ def test_a_letter_about_consent_is_seen_by_name_and_recorded() -> None:
     app = opened("omar", "letters")
     [(letter,)] = requests.rows("select id from privacy.outbox")
     assert isinstance(letter, uuid.UUID) and not app.exception and "Cleo" not in words(app)
+
+
+def test_a_guardian_is_corrected_and_erased_on_the_page() -> None:
+    c.verified()
+    app = press(case_of(), "Show the student")
+    next(each for each in app.text_input if each.label == "Name, corrected").set_value("Greta **Grün**")
+    app = press(app, "Correct")
+    assert not app.exception and "Greta **Grün**" in [each.value for each in app.text]
+    app = press(app, "Erase the guardian")
+    next(each for each in app.text_input if "to confirm" in each.label).set_value(f"C-{c.case().number}")
+    app = [b for b in app.button if "Erase the guardian" in b.label][-1].click().run()
+    assert not app.exception and c.case().state == "withdrawn" and c.restricted() == ["consent missing"]

@@ -661,6 +661,14 @@ CONSENT_VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.CONSENT_WITHDRAWN: lambda _scene: [consent.verified(), consent.on("withdraw_consent", who="student")],
     Action.CONSENT_LAPSED: lambda _scene: come_of_age(),
     Action.CONSENT_ROUND: lambda _scene: remind(),
+    Action.GUARDIAN_CORRECTED: lambda _scene: [
+        consent.requested(),
+        consent.on("correct_guardian", guardian_name="Greta G.", guardian_email="greta@guardians.example"),
+    ],
+    Action.GUARDIAN_FORGOTTEN: lambda _scene: [
+        consent.verified(),
+        consent.on("forget_guardian", confirmation=f"C-{consent.case().number}"),
+    ],
     Action.GUARDIAN_GONE: lambda _scene: drop_a_guardian(),
     Action.BELOW_AGE: lambda _scene: below_the_minimum_age(),
 }

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from core import db, privacy_actions
+from core import db, privacy_actions, queries
 from core.errors import AdminError, BadInput, NotFound, NotFresh, Refused, Stale
 from core.models.consent import CONSENT_STATES, WITHOUT_CONSENT, Guardian
-from core.privacy import artifacts, consent, consent_letters
+from core.privacy import artifacts, consent, consent_letters, consent_watch
 from core.privacy.age_letters import AGE_LETTERS
 from core.privacy.deletion import declare_single_officer
 from tests import cast
@@ -319,7 +319,7 @@ SETS = "version = version + 1, changed_at = now(), changed_what = 'x'"
         ("olga", "update privacy.consent set number = 9 where student_id = :id", "updated to DEFAULT"),
         ("olga", "delete from privacy.consent where student_id = :id", "permission denied"),
         ("olga", "delete from privacy.guardian", "permission denied"),
-        ("olga", "update privacy.guardian set email = 'x'", "permission denied"),
+        ("olga", "update privacy.guardian set student_id = :ben", "permission denied"),
         ("olga", "update privacy.consent_step set what = 'x'", "permission denied"),
         ("olga", "delete from privacy.consent_step", "permission denied"),
         ("olga", "insert into privacy.consent_move values ('given', 'given', 'privacy_officer')", "permission denied"),
@@ -424,3 +424,40 @@ def test_every_letter_can_be_filled_in() -> None:
             consent_letters.write(session, about, kind, to=guardian, key=kind, until=NOW, reason="r", words="{name}", by=None, now=NOW)  # fmt: skip
     for subject, body in requests.rows("select subject, body from privacy.outbox where dedupe_key = kind"):
         assert "{" not in subject + body.replace("{name}", ""), subject
+
+
+# Guardians are people, too
+
+
+def test_a_guardian_gets_a_copy_a_correction_and_is_forgotten() -> None:
+    c.verified(evidence=c.picture())
+    found = requests.act("find_consent", "omar", email="GRETA@guardians.example")
+    assert found is not None and found.name == "Cleo Example", "by the guardian's address, too"
+    who = requests.staff("omar")
+    with db.transaction(staff_id=who.id, session_id=who.session_id) as session:
+        told = dict(queries.guardian_copy(session, id_of("cleo")))
+    assert (
+        told["guardian's name"] == "Greta Guardian"
+        and told["parental consent"] == "verified"
+        and "2009" not in str(told)
+    )
+    c.on("correct_guardian", guardian_name="Greta Grün", guardian_email="gg@guardians.example")
+    assert (c.seen().guardian.name, c.case().state) == ("Greta Grün", "verified")
+    with pytest.raises(BadInput, match="own address"):
+        c.on("correct_guardian", guardian_name="x", guardian_email=email_of("cleo"))
+    with pytest.raises(BadInput, match="to confirm"):
+        c.on("forget_guardian", confirmation="C-0")
+    c.on("forget_guardian", confirmation=f"c-{c.case().number}")
+    assert (c.case().state, c.case().guardian_id) == ("withdrawn", None) and c.restricted() == ["consent missing"]
+    assert ("guardian forgotten", "gg@guardians.example") in c.letters()
+    assert ("consent request", "greta@guardians.example") not in [
+        each for each in c.letters() if each[1] == "gg@guardians.example"
+    ]
+    with db.transaction("worker") as session:
+        consent_watch.drop_guardians(session, now=NOW)
+    assert requests.rows("select 1 from privacy.guardian where name like 'Greta%'") == []
+    assert len(requests.rows("select 1 from privacy.guardian where student_id = :id", id=id_of("ben"))) == 1
+    for name in ("paula", "ada"):
+        with pytest.raises(Refused):
+            c.on("correct_guardian", name, guardian_name="x", guardian_email="x@y.example")
+        assert as_app(name, "update privacy.guardian set email = 'x' where student_id = :id") == 0
