@@ -28,7 +28,7 @@ browser-tests: ## the tests in a real browser
 test-full: ## attacks on releases, games of requests and crashes of erasures at full size (some minutes)
 	@bin/env --dev && RESOCODE_ATTACKS=full $(PY) -m pytest -q tests/anon && \
 	  RESOCODE_TEST_FULL=1 exec $(PY) -m pytest -q tests/core/privacy/test_request_stateful.py tests/core/privacy/test_erasure_crashes.py \
-	  tests/core/privacy/test_erasure.py tests/core/privacy/test_restore.py
+	  tests/core/privacy/test_erasure.py tests/core/privacy/test_restore.py tests/core/privacy/test_erasure_everywhere.py
 
 lint: ## say what style and types dislike
 	@bin/env --dev && $(PY) -m ruff check . && $(PY) -m mypy

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from core.models.erasures import ErasureEvidence, ErasureStep, PersonErasure
@@ -25,6 +25,7 @@ from core.privacy import letters
 from core.privacy.acting import Case, subject
 from core.privacy.audit import Action, append
 from core.privacy.holds import StandingHold, spared_by
+from core.privacy.manual_steps import drop_hand, is_confirmed
 from core.processors import mail
 from core.processors.local import Local
 from core.processors.manual import Manual
@@ -36,7 +37,7 @@ ATTEMPTS = 5
 AT_MOST = 5000
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 HELD_AGAIN = timedelta(minutes=15)
-BY_HAND_AGAIN = timedelta(days=1)
+BY_HAND_AGAIN, HUMAN_AFTER = timedelta(days=1), timedelta(days=5)
 LETTER_AGAIN, LETTER_WAITS = timedelta(minutes=5), timedelta(days=7)
 STILL_THERE, UNKNOWN = "still there", "cannot be looked up"
 
@@ -89,6 +90,7 @@ def fail_step(run: Run, step: ErasureStep, *, error: str, counts: Mapping[str, i
     step.error, step.waits_for, step.waits_about = error, "error", f"{step.place}: {error}"
     step.next_at = run.now + pause_after(step.attempts)
     note(run, step, "failed", error=error, counts=counts)
+    _ask_human(run, step)
     if step.attempts >= ATTEMPTS:
         step.state, step.owner_id = "failed", step.owner_id or _owner(run)
     run.session.flush()
@@ -105,7 +107,7 @@ def pause_after(attempts: int) -> timedelta:
 
 def _place(run: Run, step: ErasureStep) -> None:
     """A place that keeps data: this database, or a third party."""
-    processor = _processor(step)
+    processor = _processor(run, step)
     order = Order(run.person, step.key, spared_by(run.holds), AT_MOST, begun=bool(step.counts))
     if step.state == "erased":
         _seen(run, step, processor.verify(run.session, order, now=run.now))
@@ -127,10 +129,24 @@ def _call(run: Run, step: ErasureStep, processor: Processor, order: Order) -> No
         _became(run, step, processor.erase(run.session, order, now=run.now))
 
 
-def _processor(step: ErasureStep) -> Processor:
-    """Who does it. What cannot erase or cannot be looked into is a person's work."""
+def _ask_human(run: Run, step: ErasureStep) -> None:
+    """After five days of trouble a person is asked to do it there, too; whichever works first ends it."""
+    if step.what != "processor":
+        return
+    first = select(func.min(ErasureEvidence.at)).where(
+        ErasureEvidence.step_id == step.id, ErasureEvidence.what.in_(("failed", "waits"))
+    )
+    since = run.session.scalar(first)
+    if since is not None and run.now - since >= HUMAN_AFTER:
+        Manual(step.place).erase(run.session, Order(run.person, step.key), now=run.now)
+
+
+def _processor(run: Run, step: ErasureStep) -> Processor:
+    """Who does it. What cannot erase or cannot be looked into is a person's work, and so is what two persons said is done."""
     if step.what == "database":
         return Local()
+    if is_confirmed(run.session, step.key):
+        return Manual(step.place)
     found = configured(step.place)
     return found if {Capability.ERASE, Capability.VERIFY} <= found.capabilities else Manual(step.place)
 
@@ -162,6 +178,8 @@ def _became(run: Run, step: ErasureStep, outcome: Outcome) -> None:
 def _waits(run: Run, step: ErasureStep, outcome: Outcome) -> None:
     by_hand = outcome.error == "manual"
     step.state, step.waits_for = "waiting", "by hand" if by_hand else "later"
+    if not by_hand:
+        _ask_human(run, step)
     step.waits_about = step.place
     step.next_at = run.now + BY_HAND_AGAIN if by_hand else max(outcome.until or run.now, run.now + FIRST_PAUSE)
 
@@ -189,6 +207,7 @@ def prove(run: Run, step: ErasureStep, *, counts: Mapping[str, int] | None = Non
     step.error, step.waits_for, step.waits_about, step.owner_id = "", None, "", None
     note(run, step, "looked", became="gone", counts=counts)
     run.session.flush()
+    drop_hand(run.session, step.key)
     if step.what not in ("processor", "letter", "database"):
         return
     append(run.session, Action.ERASURE_PROVEN, now=run.now, subject_kind="request", subject_id=run.case.request.id,

@@ -8,7 +8,7 @@ import hashlib
 import uuid
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound, Refused
@@ -97,6 +97,18 @@ def return_manual_step(session: Session, *, step_id: uuid.UUID, reason: str, by:
     step.attested_at, step.attested_by, step.evidence, step.evidence_sha256 = None, None, None, None
     session.flush()
     _told(session, Action.MANUAL_RETURNED, step, now)
+
+
+def is_confirmed(session: Session, key: str) -> ManualStep | None:
+    """Return the step of an order when two persons have said that it is done, as the worker."""
+    asked = select(ManualStep).where(ManualStep.key == key, ManualStep.state == "confirmed")
+    return session.scalars(asked).first()
+
+
+def drop_hand(session: Session, key: str) -> None:
+    """Nobody needs to do it by hand any more: the processor did it, or what it followed from was taken back."""
+    asked = update(ManualStep).where(ManualStep.key == key, ManualStep.state.in_(("open", "attested")))
+    session.execute(asked.values(state="canceled").execution_options(synchronize_session=False))
 
 
 def _locked(session: Session, step_id: uuid.UUID, by: Staff) -> ManualStep:

@@ -13,24 +13,22 @@ correction goes out, whichever propagation asked for it.
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from core.models.base import Base
-from core.models.erasure import ManualStep
 from core.models.labels import ColumnLabel
 from core.models.requests import Propagation, Request
 from core.privacy.audit import Action, append
-from core.privacy.erasure_steps import pause_after
+from core.privacy.erasure_steps import BY_HAND_AGAIN, HUMAN_AFTER, pause_after
+from core.privacy.manual_steps import drop_hand, is_confirmed
 from core.processors.manual import MANUAL, Manual
 from core.processors.protocol import Became, Capability, Change, Outcome, Person, Processor
 from core.processors.registry import configured
 
 OPEN = ("planned", "called", "waiting")
-HUMAN_AFTER = timedelta(days=5)
-BY_HAND_AGAIN = timedelta(days=1)
 RECORDS = {"student": (("platform.student", "id"), ("platform.student_profile", "student_id")),
            "visitor": (("platform.visitor", "id"),)}  # fmt: skip
 
@@ -47,7 +45,7 @@ def pass_on(session: Session, *, propagation_id: uuid.UUID, now: datetime) -> di
         return {}
     request = session.get_one(Request, step.request_id)
     person = _person(request)
-    if by_hand := _confirmed(session, step):
+    if by_hand := is_confirmed(session, step.key):
         _done(session, step, "by hand", by_hand.confirmed_by, str(by_hand.id), now)
         return {"by hand": 1}
     if person is None:  # erased meanwhile: the erasure asked every processor itself
@@ -79,13 +77,7 @@ def cancel_propagations(session: Session, *, request_id: uuid.UUID, only: uuid.U
 def _set_canceled(session: Session, step: Propagation) -> None:
     changed = update(Propagation).where(Propagation.id == step.id).values(state="canceled")
     session.execute(changed.execution_options(synchronize_session="fetch"))
-    _drop_hand(session, step.key)
-
-
-def _drop_hand(session: Session, key: str) -> None:
-    """Nobody needs to do it by hand any more."""
-    asked = update(ManualStep).where(ManualStep.key == key, ManualStep.state.in_(("open", "attested")))
-    session.execute(asked.values(state="canceled").execution_options(synchronize_session=False))
+    drop_hand(session, step.key)
 
 
 def _became(
@@ -131,14 +123,9 @@ def _done(
     step.state, step.proof, step.done_at, step.done_by = "done", proof, now, by
     step.error, step.next_at, step.since, step.reference = "", None, None, reference
     session.flush()
-    _drop_hand(session, step.key)
+    drop_hand(session, step.key)
     append(session, Action.STEP_CONFIRMED, now=now, subject_kind="request", subject_id=step.request_id, step=step.what,
            processor=step.processor, how=proof)  # fmt: skip
-
-
-def _confirmed(session: Session, step: Propagation) -> ManualStep | None:
-    asked = select(ManualStep).where(ManualStep.key == step.key, ManualStep.state == "confirmed")
-    return session.scalars(asked).first()
 
 
 def _who(step: Propagation) -> Processor:

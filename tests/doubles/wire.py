@@ -35,7 +35,8 @@ class Seen:
 
 @dataclass
 class Wire:
-    """``faults`` meet requests in their order; with ``changes_only`` those that change something."""
+    """``faults`` meet requests in their order; with ``changes_only`` those that change something. ``chance`` says
+    by a request's method what goes wrong, or "", once there are none."""
 
     backend: Backend
     pretend: Callable[[str, str, bytes], Answer]
@@ -43,6 +44,7 @@ class Wire:
     changes_only: bool = True
     seen: list[Seen] = field(default_factory=list)
     retry_after: str = "120"
+    chance: Callable[[str], str] | None = None
     port: int = 0
     _server: "ThreadingHTTPServer | None" = None
     _released: threading.Event = field(default_factory=threading.Event)
@@ -94,6 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = ""
         if wire.faults and (not wire.changes_only or self.command in CHANGING):
             fault = wire.faults.pop(0)
+        elif wire.chance:
+            fault = wire.chance(self.command)
         if answer := self._broken(fault, body):
             self._send(*answer)
 

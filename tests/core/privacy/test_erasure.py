@@ -402,3 +402,29 @@ def test_the_dashboard_changes_nothing_of_an_erasure() -> None:
         ):
             session.execute(text(statement))
     assert row(filed.request_id)["state"] == "erasing"
+
+
+def test_after_five_days_of_trouble_two_persons_may_end_it_by_hand(house: str, stores: dict[str, Store]) -> None:
+    filed = waiting()
+    stores["Cloudinary"].faults = [Outcome(Became.FAILED, error="no connection")] * 999
+    for half in range(11):
+        work(DUE + half * DAY / 2)
+        send_letters(DUE + half * DAY / 2)
+        assert bool(rows("select 1 from privacy.manual_step")) == (half >= 10), half
+    now = DUE + 6 * DAY
+    step = rows("select id from privacy.manual_step")[0][0]
+    act("attest_manual_step", "omar", now=now, step_id=step, evidence="Deleted in their console, ticket 7.")
+    act("confirm_manual_step", "olga", now=now, step_id=step)
+    assert erased(filed.request_id, now), "and it ends, although the connection is still down"
+    assert id_of("cleo") in stores["Cloudinary"].holds, "on the word of two persons, who are in the evidence"
+
+
+def test_a_processor_that_works_again_takes_the_manual_step_back(house: str, stores: dict[str, Store]) -> None:
+    filed = waiting()
+    stores["Cloudinary"].faults = [Outcome(Became.FAILED, error="no connection")] * 3
+    for days in (0, 2, 6):
+        work(DUE + days * DAY)
+    assert rows("select state from privacy.manual_step") == [("open",)]
+    assert erased(filed.request_id, DUE + 7 * DAY)
+    assert rows("select state from privacy.manual_step") == [("canceled",)]
+    assert id_of("cleo") not in stores["Cloudinary"].holds
