@@ -43,7 +43,7 @@ from core.models.proposals import PolicyProposal
 from core.policy.evidence import State
 from core.policy.judging import judge
 from core.policy.promises import ledger_table
-from core.privacy import audit, audit_export, bounces, ledger, restore
+from core.privacy import audit, audit_export, bounces, export_build, ledger, restore
 from core.settings import ROOT, settings
 from core.worker import Outcome, Worker, dry_run
 
@@ -302,6 +302,12 @@ def drill_command() -> None:
     for told in drill.drill(clock=_now):
         out.print(f"{told.what:<10}{told.seen}", markup=False)
     out.print("The drill went well.")
+
+
+@app.command("export-schema")
+def export_schema() -> None:
+    """Print the JSON schema of ``data.json`` in exports, made from the labels. It needs no database."""
+    typer.echo(json.dumps(export_build.schema(), ensure_ascii=False, indent=1))
 
 
 @app.command("restore-check")

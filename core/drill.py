@@ -8,8 +8,10 @@ Every step is told as it happens; the first one that is not as it should be ends
 """
 
 import io
+import json
 import secrets
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,7 +32,7 @@ from core.models.proof import ErasureCertificate, Suppression
 from core.models.requests import Outbox, Request
 from core.policy import in_force
 from core.policy.age import latest_birth, of_age_at
-from core.privacy import artifacts, consent, consent_watch, erasure, grace, ledger
+from core.privacy import artifacts, consent, consent_watch, erasure, export_build, grace, ledger
 from core.privacy.evidence import harmless
 from core.processors import local
 from core.processors.protocol import Person
@@ -77,7 +79,7 @@ def drill(*, clock: Clock) -> Iterator[Told]:
     mine = _Drill(
         uuid7(), uuid7(), f"drill-{secrets.token_hex(6)}@drill.invalid", closed, closed + timedelta(hours=24 * days)
     )
-    for step in (_enroll, _come_of_age, _ask, _wait, _erase, _verify, _certify, _come_back):
+    for step in (_enroll, _come_of_age, _export, _ask, _wait, _erase, _verify, _certify, _come_back):
         yield step(mine, now)
     yield _remains(mine)
 
@@ -195,6 +197,37 @@ def _keep_and_destroy(mine: _Drill, now: datetime) -> None:
         except NotFound:
             return
     raise Failed("The drill failed: destroyed evidence can still be read.")
+
+
+def _export(mine: _Drill, now: datetime) -> Told:
+    """What the person would get: made, kept encrypted, read back and compared, and destroyed."""
+    person = Person("student", mine.id)
+    with db.snapshot() as reader, db.transaction("worker") as session:
+        found = local.known(reader, person)
+        roots = local.roots_of(reader, found)
+        counts = export_build.counted(reader, found, roots)
+        order = export_build.Order(found, roots, mine.email, "R-0", "export", in_force(session, now).version, now,
+                                   now + timedelta(minutes=5), {}, ())  # fmt: skip
+        kept = artifacts.keep(session, kind="export", owner_id=uuid7(), name="drill.zip", media_type="application/zip",
+                              chunks=export_build.chunks(reader, order, counts, lambda _: None), expires_at=order.kept_until,
+                              now=now, student_id=mine.id)  # fmt: skip
+        content = b"".join(artifacts.read(session, kept, now=now))
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            told = json.loads(archive.read("data.json"))["data"]
+            page = archive.read("index.html").decode()
+        artifacts.destroy(session, kept, why="not needed any more", now=now)
+        gone = (
+            session.scalar(text("select count(*) from privacy.artifact_part where artifact_id = :id"), {"id": kept})
+            == 0
+        )
+    rows = sum(map(len, told.values()))
+    _demand(rows == sum(counts.values()) > 0, f"the export holds {rows} of {sum(counts.values())} records")
+    _demand(
+        mine.email in page and told["student"][0]["e-mail"] == mine.email,
+        "the export does not tell the person's e-mail",
+    )
+    _demand(gone, "the bytes of a destroyed file are still there")
+    return Told("exported", f"{rows} records of {len(told)} kinds, read back and compared; the file is destroyed")
 
 
 def _ask(mine: _Drill, now: datetime) -> Told:

@@ -27,8 +27,8 @@ ERRORS = {
     "no space": "The disk of the database is full. Nothing half was kept; somebody who runs the machine has to make room."
 }
 ANSWERS = {
-    "manual": "not connected: named in the file, a person can look there",
-    "": "did not answer: named in the file",
+    "manual": "not connected",
+    "": "did not answer",
 }
 HELP = (
     "Made by the worker from the labels of every column. Kept encrypted for 7 days under a key of its own, which is destroyed then."
@@ -45,13 +45,13 @@ def card(found: RequestPage) -> None:
     if file.stage == "to judge" and found.row.closed_at is None and not found.own_record:
         _judging(found, file)
         return
+    _handed(found)
     with st.container(border=True):
         _how_far(found, file)
         if file.stage in ("ready", "linked", "handed out", "expired"):
             _contents(file)
         if found.row.closed_at is None and not found.own_record:
             _more(found, file)
-    _handed(found)
     _dialog(found)
 
 
@@ -106,6 +106,10 @@ def _contents(file: ExportRead) -> None:
             ],
         }  # fmt: skip
         st.dataframe(asked, hide_index=True, height=min(38 + 35 * max(1, len(file.processors)), 300))
+        if any(not each.complete for each in file.processors):
+            st.caption(
+                "Who did not answer, or is not connected, is named in the file with the reason: a person can look there."
+            )
 
 
 def _more(found: RequestPage, file: ExportRead) -> None:

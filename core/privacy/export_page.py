@@ -12,7 +12,6 @@ from typing import Any
 
 from core import cells
 from core.models.labels import Category
-from core.policy.processing_record import TITLES
 from core.privacy.export_pictures import Picture
 
 LONGEST = 600  # characters of a value on the page; the whole text is in the CSV and the JSON
@@ -205,11 +204,16 @@ def _purposes(context: Sequence[Line]) -> Iterator[str]:
     if not context:
         return
     yield "<section id=why><h2>What for, who receives it, how long we keep it</h2>"
+    yield "<div class=wide tabindex=0 role=region aria-label='What for, who, how long'><table><thead><tr>"
+    yield (
+        "".join(f"<th scope=col>{each}</th>" for each in ("What", "What for", "Who receives it", "How long"))
+        + "</tr></thead><tbody>"
+    )
     for line in context:
-        yield f"<h3>{safe(line.title)}</h3><p class=quiet>{safe(', '.join(line.fields))}</p><dl>"
-        yield f"<dt>What for</dt><dd>{_listed(line.purposes)}</dd>"
-        yield f"<dt>Who receives it</dt><dd>{_listed(line.recipients) if line.recipients else 'nobody but us'}</dd>"
-        yield f"<dt>How long</dt><dd>{_listed(line.periods)}</dd></dl>"
+        yield f"<tr><td><strong>{safe(line.title)}</strong><br><span class=quiet>{safe(', '.join(line.fields))}</span></td>"
+        yield f"<td>{_listed(line.purposes)}</td><td>{_listed(line.recipients) if line.recipients else 'nobody but us'}</td>"
+        yield f"<td>{_listed(line.periods)}</td></tr>"
+    yield "</tbody></table></div>"
     yield "<h3>Your rights</h3><p>You can have wrong data corrected, have your data erased or restricted, object, and switch mail"
     yield " off; answer the letter that came with this file. You can complain to a data protection authority, and you can go to"
     yield " court.</p></section>"
@@ -273,10 +277,4 @@ dt{color:var(--quiet)}dd{margin:0;overflow-wrap:anywhere}code{background:var(--s
 
 def lines(entries: Sequence[Any]) -> tuple[Line, ...]:
     """Return the record of processing (core.policy.processing_record) as lines of the page."""
-    return tuple(
-        Line(
-            entry.title if not entry.reason else f"{TITLES[Category.OUTSIDE]}: {entry.reason}",
-            entry.fields, entry.purposes, entry.recipients, entry.periods,
-        )
-        for entry in entries
-    )  # fmt: skip
+    return tuple(Line(each.title, each.fields, each.purposes, each.recipients, each.periods) for each in entries)

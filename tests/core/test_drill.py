@@ -8,14 +8,26 @@ from typer.testing import CliRunner
 
 from core import db, drill
 from core.cli import app
-from core.privacy import ledger, residue
+from core.errors import AdminError
+from core.privacy import export_build, ledger, residue
 from core.privacy.residue import Scan
 from tests.core.privacy.house_of_erasures import bystander
 from tests.core.privacy.house_of_requests import rows, waiting
 
 __all__ = ["bystander"]
 pytestmark = pytest.mark.usefixtures("house", "bystander")
-STEPS = ["enrolled", "came of age", "closed", "waited", "erased", "verified", "certified", "kept out", "remains"]
+STEPS = [
+    "enrolled",
+    "came of age",
+    "exported",
+    "closed",
+    "waited",
+    "erased",
+    "verified",
+    "certified",
+    "kept out",
+    "remains",
+]
 
 
 def people() -> list[tuple[object, ...]]:
@@ -28,7 +40,7 @@ def test_the_command_tells_every_step_and_leaves_proof_only() -> None:
     done = CliRunner().invoke(app, ["drill"])
     assert done.exit_code == 0, done.output
     told = [line.split()[0] for line in done.output.splitlines()]
-    assert [word for word in told if word != "The"][:3] == ["enrolled", "came", "closed"]
+    assert [word for word in told if word != "The"][:4] == ["enrolled", "came", "exported", "closed"]
     assert "The drill went well." in done.output
     assert "drill-" not in done.output
     assert people() == before
@@ -47,8 +59,15 @@ def test_a_step_that_fails_ends_it(monkeypatch: pytest.MonkeyPatch, owner: Conne
     with pytest.raises(drill.Failed, match="residue scan"):
         for step in drill.drill(clock=lambda: datetime.now(UTC)):
             told.append(step.what)
-    assert told == STEPS[:4]
+    assert told == STEPS[:5]
     assert owner.scalar(text("select count(*) from privacy.erasure_certificate")) == 0
+
+
+def test_an_export_that_is_not_whole_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = export_build.rows_of
+    monkeypatch.setattr(export_build, "rows_of", lambda *a: whole(*a).where(text("false")))
+    with pytest.raises(AdminError, match="counted"):
+        list(drill.drill(clock=lambda: datetime.now(UTC)))
 
 
 def test_a_list_that_forgets_is_found(monkeypatch: pytest.MonkeyPatch, owner: Connection) -> None:
