@@ -50,6 +50,8 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     "Proof": [
         ("policy", "Policy", "policy", EVERYONE),
         ("processors", "Processors", "hub", ("admin", "privacy_officer", "auditor")),
+        ("processing_record", "Processing record", "description", ("privacy_officer", "admin", "auditor")),
+        ("samples", "Samples", "shuffle", ("auditor", "privacy_officer")),
         ("certificates", "Certificates", "workspace_premium", ("privacy_officer", "auditor")),
         ("policy_versions", "Policy versions", "difference", ("privacy_officer", "admin", "auditor")),
         ("notices", "Notices", "campaign", ("privacy_officer", "admin", "auditor")),

@@ -51,6 +51,8 @@ PATHS = {
     "report": ("aiko", "/report"),
     "visitors": ("paula", "/visitors"),
     "visitors-unowned": ("paula", "/visitors?owner=Nobody&sort=Oldest+first"),
+    "samples": ("aiko", "/samples"),
+    "processing-record": ("aiko", "/processing_record"),
     "policy": ("omar", "/policy"),
     "policy-proof": ("omar", "/policy?promise=SEC-ENCRYPT"),
     "policy-text": ("paula", "/policy"),

@@ -25,6 +25,8 @@ PAGES = {
     "reviews": {"instructor", "mentor"},
     "programs": {"program_staff", "privacy_officer", "admin", "auditor"},
     "policy": set(STAFF.values()),
+    "processing_record": {"privacy_officer", "admin", "auditor"},
+    "samples": {"auditor", "privacy_officer"},
     "audit": {"privacy_officer", "auditor", "admin"},
     "account": set(STAFF.values()),
     "visitors": {"program_staff"},
@@ -171,7 +173,7 @@ def test_no_page_shows_an_outcome_to_those_without_assignment(name: str) -> None
         return
     app = opened(name, "overview")
     for page in [
-        each for each in PAGES if each not in ("certificates", "policy", "processors")
+        each for each in PAGES if each not in ("certificates", "policy", "processors", "processing_record")
     ]:  # of erasures, what is promised, words of the labels; no record: tests/pages/test_proof.py, test_policy.py
         shown = words(at(app, page, id=str(id_of("asha")))).lower()
         for word in ("score", "77", "distinction", "certificate", "failed"):

@@ -108,3 +108,33 @@ def test_the_report_is_printed_once_and_recorded() -> None:
     assert rows("select count(*) from staff.file_link") == [(1,)]
     assert "policy-" in str(rows("select details from privacy.audit_event where action = 'list exported'"))
     assert not app.exception
+
+
+def test_an_auditor_draws_a_sample_and_sees_nobody() -> None:
+    app = opened("aiko", "samples")
+    assert "No sample was drawn yet" in words(app)
+    app = submit(app, "Draw a sample")
+    shown = words(app)
+    assert "1 of 1 requests" in shown and "R-2042" in str([each.label for each in app.expander])
+    for secret in ("Ben", "Asha", "example.org", "students.example"):
+        assert secret not in shown
+    assert rows("select size, population from privacy.sample_draw") == [(10, 1)]
+    app = click(app, "make_page")
+    assert not app.exception
+    assert rows("select count(*) from staff.file_link") == [(1,)]
+
+
+def test_the_processing_record_names_every_kind_of_data_and_every_processor() -> None:
+    from core.models.data_map import data_map
+    from core.models.labels import Processor
+
+    app = opened("aiko", "processing_record")
+    shown = str([table.value.to_csv() for table in app.table])
+    assert all(str(each) in shown for each in Processor)
+    assert all(
+        label.because.replace(",", "") in shown.replace("\\", "").replace(",", "")
+        for label in data_map()
+        if label.because
+    )
+    app = click(app, "make_page")
+    assert not app.exception and rows("select count(*) from staff.file_link") == [(1,)]
