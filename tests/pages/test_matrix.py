@@ -173,7 +173,7 @@ def test_no_page_shows_an_outcome_to_those_without_assignment(name: str) -> None
         return
     app = opened(name, "overview")
     for page in [
-        each for each in PAGES if each not in ("certificates", "policy", "processors", "processing_record")
+        each for each in PAGES if each not in ("certificates", "policy", "processors", "processing_record", "retention")
     ]:  # of erasures, what is promised, words of the labels; no record: tests/pages/test_proof.py, test_policy.py
         shown = words(at(app, page, id=str(id_of("asha")))).lower()
         for word in ("score", "77", "distinction", "certificate", "failed"):
