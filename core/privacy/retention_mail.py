@@ -51,9 +51,10 @@ def part(session: Session, rules: Parameters, now: datetime) -> tuple[dict[str, 
         return _drop(session, month, now), True
     moved = _move_held(session, before)
     gone = _number(session.execute(text(EDGE), {"before": before, "most": PART}))
-    released = _number(session.execute(text(LET_GO), {"before": before, "most": PART}))
+    last = gone < PART
+    released = _number(session.execute(text(LET_GO), {"before": before, "most": PART})) if last else 0
     counts = {"moved aside": moved, "rows": gone, "no longer held": released}
-    return {name: number for name, number in counts.items() if number}, PART in (gone, released)
+    return {name: number for name, number in counts.items() if number}, not last or released == PART
 
 
 def oldest(session: Session, _now: datetime) -> datetime | None:
