@@ -367,12 +367,15 @@ def _apply(
 def _write(
     session: Session, collection: Collection, reads: Sequence[Read], wrong: list[dict[str, Any]], now: datetime
 ) -> Done:
-    done, out = Done(collection.name), set[str]()
+    done, out, students = Done(collection.name), set[str](), False
     for table in collection.tables:
         rows = [one.rows[table.name] for one in reads if table.name in one.rows and one.plain not in out]
         if rows:
             part, left = _write_table(session, collection, table, rows, reads, wrong, now)
             done, out = done + part, out | left
+            students = students or table.name == "student"
+    if students:
+        session.execute(text(mongodb_sql.NO_AGE))
     return done
 
 

@@ -245,10 +245,7 @@ def _student(table: Table) -> tuple[str, ...]:
               join platform.student p on p.id = r.id where r.known) n
         where t.id = n.id and ({", ".join(f"t.{name}" for name in new)}) is distinct from ({", ".join(f"n.{name}" for name in new)})
         returning false as added"""
-    consent = """
-        insert into privacy.consent (student_id, state, source) select r.id, 'not needed', 'mongodb' from pg_temp.ready_student r
-        on conflict (student_id) do nothing returning null::boolean as added"""
-    return add, change, consent
+    return add, change
 
 
 def _profile(table: Table) -> tuple[str, ...]:
@@ -270,20 +267,31 @@ def _profile(table: Table) -> tuple[str, ...]:
     return add, change
 
 
+# Every student has a consent record, also one whose document says nothing of an age.
+NO_AGE = """
+    insert into privacy.consent (student_id, state, source) select r.id, 'not needed', 'mongodb' from pg_temp.ready_student r
+    on conflict (student_id) do nothing"""
+
+
 def _consent(table: Table) -> tuple[str, ...]:
-    """An age that is on record is not changed by a document; one that is not is written down."""
+    """An age that is on record is not changed by a document; one that is not is written down: of minors the day, of others that
+    they are of age."""
     given = {each.column for each in table.fields}
     born, adult = (
         "r.birth_date" if "birth_date" in given else "null::date",
         "r.adult" if "adult" in given else "null::boolean",
     )
+    told = f"({born} is not null or {adult} is not null)"
     return (
         f"""
-        update privacy.consent c set birth_date = coalesce(c.birth_date, {born}), declared_at = coalesce(c.declared_at, r.changed, :now),
-            adult = coalesce(c.adult, case when {born} <= :adults_born then true else {adult} end),
-            state = case when c.state = 'not needed' and ({born} > :adults_born or not {adult}) then 'missing' else c.state end
-        from pg_temp.ready_consent r where c.student_id = r.student_id and c.birth_date is null and c.adult is null
-          and ({born} is not null or {adult} is not null) returning null::boolean as added""",
+        insert into privacy.consent as c (student_id, birth_date, adult, declared_at, state, source)
+        select r.student_id, case when {born} > :adults_born then {born} end,
+            case when {born} <= :adults_born then true when {born} is null then {adult} end, coalesce(r.changed, :now),
+            case when {born} > :adults_born or not {adult} then 'missing' else 'not needed' end, 'mongodb'
+        from pg_temp.ready_consent r where {told}
+        on conflict (student_id) do update set birth_date = excluded.birth_date, adult = excluded.adult,
+            declared_at = excluded.declared_at, state = excluded.state
+        where c.birth_date is null and c.adult is null and c.state = 'not needed' returning null::boolean as added""",
     )
 
 

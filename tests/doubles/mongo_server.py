@@ -3,7 +3,7 @@ pymongo over a real socket, and keeps its documents in mongomock.
 
 It is not MongoDB: no authentication, no TLS, no transactions, no change streams, one "replica set member" that is always primary,
 and the operators that mongomock knows. What the product needs to be true of a real server is in
-tests/core/processors/test_mongodb_contract.py, which runs against one when ``MONGODB_TEST_URI`` is set.
+tests/core/processors/test_mongodb.py and tests/core/importers/test_mongodb.py, which run against one when ``MONGODB_TEST_URI`` is set.
 
 Faults are asked for by command and are used up as they happen::
 
