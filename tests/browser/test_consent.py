@@ -28,7 +28,9 @@ def find(page: Page) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_label(label).click()
+    field = page.get_by_role("combobox", name=label)
+    expect(field).to_have_count(1)  # the form of the picture before is gone
+    field.click()
     page.get_by_role("option", name=option).click()
 
 
