@@ -807,12 +807,12 @@ def page(moment: datetime) -> None:
     grid = st.grid(3, min_column_width=295)
     with grid.cell(column_span=2):
         decided = found.row.state in ("waiting", "erasing") or found.row.closed_at is not None
+        correcting.card(found, revealed=revealed(found))
+        standing.card(STAFF, found)
         if decided:  # what waits for people and what is done; before that, what is to be decided on
             elsewhere.draw(found.steps, hands, moment, alone=found.single_officer)
             steps(found, moment)
         exporting.card(found)
-        correcting.card(found, revealed=revealed(found))
-        standing.card(STAFF, found)
         holds(found, held)
         plan(found, moment)
         if not decided:
