@@ -32,6 +32,7 @@ from core.privacy import (
     exports,
     grace,
     housekeeping,
+    incidents,
     ledger,
     mail_by_rule,
     promises,
@@ -207,6 +208,10 @@ def _simulate(session: Session, key: str, now: datetime) -> dict[str, int]:
     return proposals.run_simulation(session, proposal_id=uuid.UUID(key), now=now)
 
 
+def _count_people(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return incidents.count_people(session, incident_id=uuid.UUID(key), now=now)
+
+
 def _queue_mail(session: Session, key: str, now: datetime) -> dict[str, int]:
     return mail_by_rule.queue_mail(session, kind=key, now=now)
 
@@ -330,6 +335,9 @@ JOBS: tuple[Job, ...] = (
         every=NOW,
         lease=timedelta(minutes=5),
         again=NOW,
+    ),
+    Job(
+        "whom incidents concern", incidents.counts_due, _count_people, every=NOW, lease=timedelta(minutes=5), again=NOW
     ),
     Job("mail by rule", mail_by_rule.mail_due, _queue_mail, every=timedelta(minutes=5)),
     Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW),

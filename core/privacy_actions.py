@@ -21,6 +21,7 @@ Quarantine open_quarantined, let_in, discard
 Proof      export_certificate, is_genuine
 Restore    compare_with_ledger
 Letters    wording, fillable, edit_wording, draft_letter, write_letter, mark_sent_by_hand, cancel_letter, retry_letter
+Incidents  open_incident, set_scope, decide_authority, decide_people, record_notification, tell_people, file_note, close_incident
 Notices    begin_campaign, pause_campaign, resume_campaign, cancel_campaign, attest_shown,
            follow_up_campaign
 Consent    find_consent, reveal_consent, declare_age, request_consent, enter_consent, open_evidence, verify_consent, refuse_consent,
@@ -162,6 +163,18 @@ from core.privacy.holds import (
     reveal_held,
     review_hold,
 )
+from core.privacy.incidents import CATEGORIES as INCIDENT_CATEGORIES
+from core.privacy.incidents import PLACES as INCIDENT_PLACES
+from core.privacy.incidents import (
+    close_incident,
+    decide_authority,
+    decide_people,
+    file_note,
+    open_incident,
+    record_notification,
+    set_scope,
+    tell_people,
+)
 from core.privacy.learning import (
     give_review_back,
     mark_handled,
@@ -295,6 +308,8 @@ __all__ = [
     "DISCARD_REASONS",
     "EXTENSIONS",
     "IDENTITY_METHODS",
+    "INCIDENT_CATEGORIES",
+    "INCIDENT_PLACES",
     "LETTERS_BY_HAND",
     "LETTER_KINDS",
     "LET_IN_REASONS",
@@ -375,6 +390,7 @@ __all__ = [
     "check_invitation",
     "check_promises",
     "close_account",
+    "close_incident",
     "compare_with_ledger",
     "confirm_correction",
     "confirm_identity",
@@ -382,6 +398,8 @@ __all__ = [
     "confirm_seal",
     "correct_guardian",
     "correctable",
+    "decide_authority",
+    "decide_people",
     "decide_proposal",
     "decide_right",
     "declare_age",
@@ -409,6 +427,7 @@ __all__ = [
     "export_report",
     "extend_answer",
     "file_exists",
+    "file_note",
     "file_part",
     "file_request",
     "fillable",
@@ -436,6 +455,7 @@ __all__ = [
     "open_correction",
     "open_evidence",
     "open_file",
+    "open_incident",
     "open_plan",
     "open_quarantined",
     "pause_campaign",
@@ -459,6 +479,7 @@ __all__ = [
     "record_cohort_view",
     "record_command_refusal",
     "record_identity",
+    "record_notification",
     "record_refusal",
     "record_request_view",
     "record_search",
@@ -500,6 +521,7 @@ __all__ = [
     "set_account_end",
     "set_help_limits",
     "set_next_contact",
+    "set_scope",
     "set_up_codes",
     "set_visitor_status",
     "settle_access_reviews",
@@ -513,6 +535,7 @@ __all__ = [
     "take_manual_step",
     "take_request",
     "take_review",
+    "tell_people",
     "verify_consent",
     "verify_releases",
     "withdraw_attestation",

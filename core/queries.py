@@ -8,6 +8,7 @@ Overview      program_day, promise_counts, house
 Requests      request_queue, request_page, desk_counts, answer_days, decides_alone, handed_on, year_report,
               outbox_page, wording_versions
 Policy        policy_versions, policy_proposals
+Incidents     incident_list, incident_notes, incident_alarms
 Mail          mail_server, mail_figures, letters_back, campaign_list, campaign, campaign_recipients
 Erasures      erasure_of, brakes_on, stuck_erasures
 Exports       export_of
@@ -145,6 +146,14 @@ from core.reads.holds import (
     holdable_tables,
     holds_of,
     table_words,
+)
+from core.reads.incidents import (
+    IncidentAlarm,
+    IncidentNoteRow,
+    IncidentRow,
+    incident_alarms,
+    incident_list,
+    incident_notes,
 )
 from core.reads.listing import PAGE_SIZE, SHORTEST_SEARCH, Cursor, Total
 from core.reads.mail import (
@@ -422,6 +431,9 @@ __all__ = [
     "HoldCounts",
     "HoldPage",
     "House",
+    "IncidentAlarm",
+    "IncidentNoteRow",
+    "IncidentRow",
     "JudgedText",
     "Kept",
     "KindOfJob",
@@ -556,6 +568,9 @@ __all__ = [
     "holdable_tables",
     "holds_of",
     "house",
+    "incident_alarms",
+    "incident_list",
+    "incident_notes",
     "kept_by_label",
     "latest_changes",
     "left_out",

@@ -181,7 +181,7 @@ def told(server: queries.MailServer, moment: datetime) -> None:
             else "has taken no letter yet"
         )
         st.caption(
-            f":green[:material/check_circle:] The mail server {last} · at most {server.rate:,} a minute · from {literal(server.sender)}"
+            f":green[:material/check_circle:] The mail server {last} · at most {server.rate:,} a minute · from `{server.sender.replace('`', '')}`"
         )
 
 

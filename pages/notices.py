@@ -18,8 +18,8 @@ HELP = (
 )
 
 
-def listing(rows: list[CampaignRow]) -> CampaignRow | None:
-    """Draw the notices; return the one that is chosen or named in the address."""
+def listing(rows: list[CampaignRow]) -> CampaignRow:
+    """Draw the notices; return the one that is chosen or named in the address, else the newest."""
     shown = {
         "Notice": [row.kind.capitalize() for row in rows],
         "About": [notices.about(row) for row in rows],
@@ -36,11 +36,11 @@ def listing(rows: list[CampaignRow]) -> CampaignRow | None:
         column_config={"State": desk.chips("State", [notices.state_of(row) for row in rows], width=110)},
         alt=f"Table of {len(rows)} notices to many, with state and counts.",
     )  # fmt: skip
-    export.columns("notices", shown, caption=f"{len(rows)} notices, newest first · select one to see how it goes")
+    export.columns("notices", shown, caption="Newest first · select one to see how it goes")
     if chosen["selection"]["rows"]:
         return rows[chosen["selection"]["rows"][0]]
     named = st.query_params.get("id", "")
-    return next((row for row in rows if str(row.id) == named), None)
+    return next((row for row in rows if str(row.id) == named), rows[0])
 
 
 def page(moment: datetime) -> None:
@@ -55,10 +55,9 @@ def page(moment: datetime) -> None:
         return
     place = st.container()
     chosen = listing(rows)
-    if chosen is not None:
-        st.query_params["id"] = str(chosen.id)
-        with place:
-            notices.one(STAFF, chosen.id, moment)
+    st.query_params["id"] = str(chosen.id)
+    with place:
+        notices.one(STAFF, chosen.id, moment)
 
 
 page(now())

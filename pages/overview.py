@@ -326,6 +326,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
     ):  # fmt: skip
         if number:
             items.append((icon, thing.format(many(number, "request")), reason, link))
+    items = incident_alarms(staff, moment) + items
     items[:0] = stopped(staff)
     if stuck := read(staff, queries.stuck_erasures, now=moment):
         reason = f"Longest: {stuck[0].number}, for {literal(stuck[0].waits_for)}."
@@ -387,6 +388,18 @@ def stopped(staff: Staff) -> list[Item]:
     if on & set(erasing.OF_RETENTION):
         why = "More than usual would go at once. Nothing of it goes until an officer answers."
         items.append((":red[:material/pan_tool:]", "Retention asks", why, ("retention", {})))
+    return items
+
+
+def incident_alarms(staff: Staff, moment: datetime) -> list[Item]:
+    """Incidents whose 72 hours run, with the hours that are left."""
+    items: list[Item] = []
+    for alarm in read(staff, queries.incident_alarms, now=moment):
+        hours = round(abs((alarm.due_at - moment).total_seconds()) / 3600)
+        color = {"running": "blue", "48 hours": "orange", "overdue": "red"}[alarm.clock]
+        left = f"{many(hours, 'hour')} {'past the 72' if alarm.clock == 'overdue' else 'left of 72'}"
+        items.append((f":{color}[:material/crisis_alert:]", f"Incident {alarm.number}: {left}",
+                      "Decide whether the authority is notified, and notify it.", ("incidents", {"id": str(alarm.id)})))  # fmt: skip
     return items
 
 
@@ -525,6 +538,7 @@ def admin(staff: Staff, moment: datetime) -> None:
     needs(
         [
             *how_promises_stand(staff, moment),
+            *incident_alarms(staff, moment),
             *alarm,
             *workers.needs(machinery),
             *workers.replica_needs(following()),

@@ -68,11 +68,12 @@ def differences(row: PolicyProposalRow) -> None:
         "After": [change.after or "–" for change in row.changes],
         "Told to everybody": ["yes" if change.significant else "no" for change in row.changes],
     }
-    with st.expander("Before and after"):
-        st.dataframe(
-            shown, hide_index=True, row_height=36, height="content", alt=f"Table of {len(row.changes)} changes."
-        )
-        export.columns(f"policy_changes_{row.version}", shown, caption=f"{len(row.changes)} changes")
+    with st.expander("Before and after", on_change="rerun", key=f"before_{row.id}") as opened:
+        if opened.open:
+            st.dataframe(
+                shown, hide_index=True, row_height=36, height="content", alt=f"Table of {len(row.changes)} changes."
+            )
+            export.columns(f"policy_changes_{row.version}", shown, caption=f"{len(row.changes)} changes")
 
 
 def effects(row: PolicyProposalRow) -> None:

@@ -1,5 +1,6 @@
 """A real SMTP server on loopback that says what a test wants, and keeps what it took."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,17 +12,21 @@ import pytest
 from aiosmtpd.controller import Controller
 
 FROM = "privacy@resocode.example"
+MESSAGE_ID = re.compile(rb"(?m)^Message-ID: <([0-9a-f-]{36})@")
 
 
 class Server:
     """What the server answers, by the step of SMTP; ``answers`` by recipient go before ``answer``.
 
-    ``connections`` counts who came, ``envelopes`` keeps sender, recipients and options as they stood on the wire.
+    ``connections`` counts who came, ``envelopes`` keeps sender, recipients and options as they stood on the wire, ``ids`` the
+    letters that arrived; without ``keep`` only these.
     """
 
     def __init__(self) -> None:
         self.answer, self.answers = "250 OK", dict[str, str]()
         self.got: list[EmailMessage] = []
+        self.ids: list[str] = []
+        self.keep = True
         self.envelopes: list[Any] = []
         self.connections = 0
         self.drop_after_data = self.refuse_sender = False
@@ -55,16 +60,13 @@ class Server:
             server.transport.close()
             return "250 never heard"
         if said.startswith("2"):
+            self.ids += [each.decode() for each in MESSAGE_ID.findall(envelope.content)]
+        if said.startswith("2") and self.keep:
             self.envelopes.append(envelope)
             message = message_from_bytes(envelope.content, policy=policy.default)
             assert isinstance(message, EmailMessage)
             self.got.append(message)
         return said
-
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the letters that arrived."""
-        return [str(message["Message-ID"]).partition("@")[0].strip("<") for message in self.got]
 
 
 def free_port() -> int:

@@ -27,6 +27,7 @@ SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
         ("manual_steps", "Manual steps", "checklist", ("privacy_officer",)),
         ("quarantine", "Quarantine", "shield_person", ("privacy_officer",)),
         ("letters", "Letters", "mail", ("privacy_officer",)),
+        ("incidents", "Incidents", "crisis_alert", ("privacy_officer", "admin", "auditor")),
         ("report", "Yearly report", "summarize", ("privacy_officer", "auditor", "admin")),
     ],
     "Learning": [

@@ -182,6 +182,39 @@ class Action(StrEnum):
         "became",
     )
     SAMPLE_DRAWN = "sample drawn", "A random sample of closed requests was drawn, by its seed.", "seed", "size"
+    INCIDENT_OPENED = (
+        "incident recorded",
+        "A breach of personal data was written down; the 72 hours run.",
+        "nature",
+        "place",
+    )
+    INCIDENT_SCOPED = (
+        "incident scope set",
+        "Somebody said whom an incident concerns.",
+        "categories",
+        "processors",
+        "cohorts",
+    )
+    INCIDENT_COUNTED = "incident counted", "The worker found whom an incident concerns.", "people"
+    INCIDENT_DECIDED = (
+        "incident decided",
+        "It was decided whether the authority, or the people, are told.",
+        "about",
+        "decision",
+    )
+    INCIDENT_NOTIFIED = (
+        "authority notified",
+        "Somebody recorded that the authority was notified of an incident.",
+        "late",
+    )
+    INCIDENT_NOTED = (
+        "incident note filed",
+        "A note, a processor's report or correspondence was filed with an incident.",
+        "kind",
+        "sender",
+    )
+    INCIDENT_CLOSING = "incident closing asked", "An officer asked to close an incident; another one does it."
+    INCIDENT_CLOSED = "incident closed", "A second officer closed an incident."
     POLICY_PROPOSED = (
         "policy proposed",
         "A new version of the policy came as a file.",

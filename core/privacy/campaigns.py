@@ -49,6 +49,11 @@ AUDIENCES: dict[str, tuple[str, str]] = {
         """exists (select from privacy.campaign_recipient x where x.student_id = s.id and x.state in ('bounced', 'not reached')
             and x.campaign_id = cast(cast(:values as jsonb) ->> 'campaign' as uuid))""",
     ),
+    "concerned by an incident": (
+        "everybody whom the incident concerns",
+        """exists (select from privacy.incident_person x where x.student_id = s.id
+            and x.incident_id = cast(cast(:values as jsonb) ->> 'incident' as uuid))""",
+    ),
     "age not declared": (
         "everybody who has not said whether they are of age",
         """not exists (select from privacy.consent c where c.student_id = s.id

@@ -45,6 +45,7 @@ PATHS = {
     "retention-runs": ("aiko", "/retention?view=runs"),
     "letters": ("omar", "/letters"),
     "letters-delivery": ("omar", "/letters?show=Delivery"),
+    "incidents": ("omar", "/incidents"),
     "policy-versions": ("omar", "/policy_versions"),
     "notices": ("omar", "/notices"),
     "letters-wordings": ("omar", "/letters?show=Wordings"),

@@ -35,6 +35,7 @@ PAGES = {
     "request": {"privacy_officer"},
     "letters": {"privacy_officer"},
     "manual_steps": {"privacy_officer"},
+    "incidents": {"privacy_officer", "admin", "auditor"},
     "policy_versions": {"privacy_officer", "admin", "auditor"},
     "processors": {"admin", "privacy_officer", "auditor"},
     "notices": {"privacy_officer", "admin", "auditor"},

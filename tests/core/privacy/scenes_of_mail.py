@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from core import db
-from core.privacy import bounces, campaigns, proposals, sending
+from core.privacy import bounces, campaigns, incidents, proposals, sending
 from core.privacy.audit import Action
 from tests.cast import NOW
 from tests.core.privacy import house_of_requests as requests
@@ -130,6 +130,45 @@ def policy_declined(_scene: object) -> None:
         requests.act("decline_policy", "olga", proposal_id=proposal, reason="not needed")
 
 
+def incident(*, authority: str = "", closing: tuple[str, ...] = ()) -> uuid.UUID:
+    """An incident on its way; every verb is done twice."""
+    given = {
+        "title": "Lost",
+        "nature": "availability",
+        "place": "the platform",
+        "summary": "Gone.",
+        "aware_at": NOW,
+        "form_key": uuid.uuid4(),
+    }
+    for _ in range(2):
+        made = uuid.UUID(str(requests.act("open_incident", "omar", **given)))
+        requests.act("set_scope", "omar", incident_id=made, categories=["account"], processors=[], cohorts=[])
+        with db.transaction("worker") as session:
+            incidents.count_people(session, incident_id=made, now=NOW)
+    if authority or closing:
+        requests.act("decide_authority", "omar", incident_id=made, decision=authority or "not needed", reason="So.")
+    if closing:
+        requests.act("decide_people", "omar", incident_id=made, decision="not needed", reason="So.")
+    for who in closing:
+        for _ in range(2):
+            requests.act("close_incident", who, incident_id=made)
+    return made
+
+
+def notified(_scene: object) -> None:
+    """Two clicks record one notification."""
+    made = incident(authority="notify")
+    for _ in range(2):
+        requests.act("record_notification", "omar", incident_id=made, told_at=NOW, reference="AZ 1")
+
+
+def noted(_scene: object) -> None:
+    """Two clicks file one note."""
+    made, key = incident(), uuid.uuid4()
+    for _ in range(2):
+        requests.act("file_note", "omar", incident_id=made, kind="note", body="Seen.", form_key=key)
+
+
 NOTICE_VERBS: dict[Action, Callable[[Any], object]] = {
     Action.LETTER_FAILED: refuse_a_letter,
     Action.LETTER_RETRIED: try_again,
@@ -139,6 +178,14 @@ NOTICE_VERBS: dict[Action, Callable[[Any], object]] = {
     Action.CAMPAIGN_SHOWN: shown,
     Action.CAMPAIGN_ENDED: ended,
     Action.CAMPAIGN_REDUCED: reduced,
+    Action.INCIDENT_OPENED: lambda _scene: incident(),
+    Action.INCIDENT_SCOPED: lambda _scene: incident(),
+    Action.INCIDENT_COUNTED: lambda _scene: incident(),
+    Action.INCIDENT_DECIDED: lambda _scene: incident(authority="notify"),
+    Action.INCIDENT_NOTIFIED: notified,
+    Action.INCIDENT_NOTED: noted,
+    Action.INCIDENT_CLOSING: lambda _scene: incident(closing=("omar",)),
+    Action.INCIDENT_CLOSED: lambda _scene: incident(closing=("omar", "olga")),
     Action.POLICY_PROPOSED: policy_proposed,
     Action.POLICY_PUT_UP: policy_put_up,
     Action.POLICY_DECIDED: policy_declined,

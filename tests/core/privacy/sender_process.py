@@ -1,6 +1,7 @@
 """A worker in a process of its own that tells people and sends mail: python -m … <minutes after the cast's instant>."""
 
 import sys
+import time
 from datetime import timedelta
 
 from core import db
@@ -13,9 +14,11 @@ SENDERS = tuple(job for job in JOBS if job.kind in ("notices", "letters by mail"
 
 def main(minutes: float) -> None:
     """Do what is due until nothing is."""
-    now = NOW + timedelta(minutes=minutes)
+    begun, first = time.monotonic(), NOW + timedelta(minutes=minutes)
     try:
-        Worker(lambda: now, SENDERS, name=f"sender {minutes}").catch_up()
+        Worker(
+            lambda: first + timedelta(seconds=time.monotonic() - begun), SENDERS, name=f"sender {minutes}"
+        ).catch_up()
     finally:
         db.release()
 
