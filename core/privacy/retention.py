@@ -166,8 +166,9 @@ def _open_run(session: Session, rule: str, now: datetime) -> RetentionRun:
 def _end(session: Session, run: RetentionRun, work: Work, now: datetime) -> None:
     run.ended_at, run.oldest_left = max(now, run.begun_at), work.oldest(session, now)
     session.flush()
+    counts = {name.replace(" ", "_"): number for name, number in run.counts.items()}
     append(session, Action.RETENTION_RUN, now=now, subject_kind="retention run", subject_id=run.id, rule=run.rule,
-           **{name.replace(" ", "_"): number for name, number in run.counts.items()})  # fmt: skip
+           **{name: counts.get(name, 0) for name in Action.RETENTION_RUN.details if name != "rule"})  # fmt: skip
 
 
 def _added(before: Mapping[str, Any], more: Mapping[str, int]) -> dict[str, int]:

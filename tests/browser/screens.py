@@ -78,7 +78,7 @@ OPENED = {
 }
 # No skeleton and no run is there, every table has its canvas and every chart its picture.
 DRAWN = """() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')
-    && [...document.querySelectorAll('[data-testid=stDataFrame]')].every(each => each.querySelector('canvas')?.width > 0)
+    && [...document.querySelectorAll('[data-testid=stDataFrame]')].every(each => !each.offsetParent || each.querySelector('canvas')?.width > 0)
     && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(each => each.querySelector('.main-svg'))"""
 
 

@@ -93,7 +93,9 @@ def seen(member: Member, asked: Mapping[str, str]) -> list[str]:
     """Return the tables in which a member sees a row that fulfils the condition. A refused table shows nothing."""
     with db.transaction("app", staff_id=member.id) as session:
         session.execute(text("set transaction read only"))
-        session.execute(text("set local statement_timeout = '20s'"))  # whoever sees nothing is told so after a whole scan
+        session.execute(
+            text("set local statement_timeout = '20s'")
+        )  # whoever sees nothing is told so after a whole scan
         return [table for table, rule in asked.items() if rule != "false" and _is_seen(session, table, rule, member)]
 
 

@@ -33,18 +33,24 @@ OPEN = {
         redeem_invitation""",
     "it takes a right away, or ends something": """disable_account disable_staff end_session end_assignment end_single_admin
         decide_right start_access_review settle_access_reviews""",
-    "it is the proof, or what mends it": """check_audit sign_audit export_audit record_audit_export verify_releases
+    "it is the proof, or what mends it": """check_promises ask_check draw_sample export_policy check_audit sign_audit export_audit record_audit_export verify_releases
         export_certificate is_genuine compare_with_ledger
         propose_seal confirm_seal
         record_refusal record_command_refusal record_closed""",
     "people have a right to an answer within a month, whatever our log does": """file_request take_request link_subject
         ask_identity record_identity pause_clock resume_clock extend_answer add_note refuse_request withdraw_request answer_request
         wording edit_wording draft_letter write_letter mark_sent_by_hand cancel_letter
-        judge_export_text judge_export_texts remake_export answer_export""",
-    "it takes something dangerous back": "reactivate_account send_back return_plan take_manual_step review_hold",
+        judge_export_text judge_export_texts remake_export answer_export
+        restrict_now answer_right announce_lifting lift request_consent declare_age retry_letter fillable""",
+    "people have to be told, and a breach above all": """begin_campaign pause_campaign resume_campaign cancel_campaign follow_up_campaign
+        attest_shown open_incident set_scope record_notification file_note""",
+    "nothing is in force before a guarded verb confirms it": """enter_correction open_correction return_correction correctable
+        propose_policy withdraw_policy decline_policy""",
+    "it takes something dangerous back": """reactivate_account send_back return_plan take_manual_step review_hold
+        withdraw_consent correct_guardian""",
     "it looks, and the view is recorded": """preview_deletion open_plan plan_for holds_on person_to_hold records_to_hold reveal_held
         reveal_step_person open_quarantined reveal_contacts reveal_visitors record_view record_visitor_view record_request_view record_cohort_view
-        record_search""",
+        record_search find_consent reveal_consent open_evidence""",
     "it reads, and changes nothing": """assignments staff_id staff_list needs_second_admin file_exists releases_due""",
     "the file was made by a guarded verb; its one link is opened or dropped": "open_file file_part sealed drop_expired_files",
     "figures of groups, nobody's rows": "export_report take_group_figures",

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyotp
 import pytest
 from sqlalchemy import Connection, text
 
-from core import db, keys, privacy_actions, timekeeping
+from core import backup, db, keys, privacy_actions, timekeeping
 from core.anon.builder import due_releases
 from core.importers.seed import seed
 from core.models.platform import HELP_LIMITS
+from core.models.promises import PromiseAlert
+from core.policy.promises import LEDGER
 from core.privacy import (
+    alerts,
     artifacts,
     audit,
     below_age,
@@ -27,6 +31,7 @@ from core.privacy import (
     ledger,
     propagating,
     restore,
+    retention,
     standing,
     suppression,
     unknown_people,
@@ -794,6 +799,20 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.BREAK_ACKNOWLEDGED: lambda scene: seal(scene, confirmed=True),
     **ERASURE_VERBS,
     **CONSENT_VERBS,
+    Action.SAMPLE_DRAWN: lambda scene: draw(scene),
+    Action.CHECK_ASKED: lambda scene: as_app(privacy_actions.ask_check, scene.staff("omar")),
+    Action.PROMISE_ATTESTED: lambda scene: vouch(scene),
+    Action.ATTESTATION_WITHDRAWN: lambda scene: withdraw(scene),
+    Action.ALERT_TOLD: lambda scene: alert(scene),
+    Action.ACCOUNT_END_SET: lambda scene: as_app(
+        privacy_actions.set_account_end,
+        scene.staff("ada"),
+        staff_id=id_of("paula"),
+        last_day=now().date() + timedelta(days=9),
+    ),
+    Action.RETENTION_RUN: lambda scene: retain(scene),
+    Action.LAPSED_CLOSED: lambda scene: lapse(scene),
+    Action.BACKUPS_REMOVED: lambda scene: outlive_a_backup(scene),
     Action.RESTRICTED: lambda _scene: restrict(),
     Action.RESTRICTION_ENDS: lambda _scene: announce(),
     Action.RIGHT_ANSWERED: on_request("answer_right", lambda: requests.file("opt_out")),
@@ -807,6 +826,60 @@ VERBS: dict[Action, Callable[[Scene], object]] = {
         as_worker(standing.lift_restriction, student_id=id_of("cleo"), basis="consent missing", by=None),
     ],
 }
+
+
+def draw(scene: Scene) -> None:
+    today = now().date()
+    as_app(
+        privacy_actions.draw_sample,
+        scene.staff("aiko"),
+        size=5,
+        seed="x",
+        closed_from=today - timedelta(days=90),
+        closed_to=today,
+    )
+
+
+def vouch(scene: Scene) -> None:
+    promise = next(each for each in LEDGER if each.attested)
+    as_app(privacy_actions.attest, scene.staff("omar"), places=[(promise.id, next(iter(promise.attested)))], owner_id=id_of("omar"),
+           statement="The console of the host was looked at.", expires_on=now().date() + timedelta(days=100))  # fmt: skip
+
+
+def withdraw(scene: Scene) -> None:
+    vouch(scene)
+    given = requests.rows("select id from privacy.attestation")[0][0]
+    as_app(privacy_actions.withdraw_attestation, scene.staff("omar"), attestation_id=given)
+
+
+def alert(_scene: Scene) -> None:
+    """Nobody listens where it should go any more, for three days."""
+    made = PromiseAlert(id=uuid.uuid4(), promise="RET-MAIL90", since=NOW, kind="broken", channel="webhook", target="gone", sentence="Broken.",
+                        made_at=NOW, next_at=NOW)  # fmt: skip
+    with db.transaction("worker") as session:
+        session.add(made)
+        session.flush()
+        alerts.deliver_alert(session, alert_id=made.id, now=NOW)
+
+
+def retain(_scene: Scene) -> None:
+    with db.transaction("worker") as session:
+        while retention.go_on(session, rule="e-mail logs", now=NOW).get("more"):
+            pass
+
+
+def lapse(_scene: Scene) -> None:
+    with db.transaction("worker") as session:
+        grace.close_by_rule(session, student_id=id_of("cleo"), rule="subscription ended", now=NOW)
+
+
+def outlive_a_backup(_scene: Scene) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESOCODE_BACKUPS", folder)
+        over = backup.Backup("resocode-x.dump.age", NOW, NOW, 1, "00", "0001", 18)
+        (backup.folder() / over.name).write_bytes(b"x")
+        backup._write_note(over)
+        as_worker(backup.remove_expired)
 
 
 def enter() -> Filed:
