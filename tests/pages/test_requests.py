@@ -1,17 +1,21 @@
 """The privacy desk through AppTest: the queue, one request from the first word to the decision, bad input, two persons."""
 
+import ast
 import uuid
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from sqlalchemy import Connection, text
 from streamlit.testing.v1 import AppTest
 
 from core import db, privacy_actions, timekeeping
+from core.policy import machine
 from core.privacy import brakes
 from core.privacy_actions import Filed
 from core.processors import registry
 from core.processors.protocol import Became, Outcome
+from core.settings import ROOT
 from tests.cast import email_of, id_of
 from tests.core.privacy import house_of_erasures as erasures
 from tests.core.privacy import house_of_requests as desk
@@ -642,3 +646,24 @@ def test_an_opt_out_is_answered_with_its_own_letter() -> None:
     press(app, "answer right_go")
     assert desk.rows("select kind from privacy.outbox where request_id = :id", id=filed.request_id) == [("opted out",)]
     assert "Wants no marketing mail" in words(app)
+
+
+def every_next_code() -> set[str]:
+    """What the machine can say comes next, over all kinds, states and stages."""
+    codes = set()
+    for kind, state, known, student, export, restricted, entered, seen in product(
+        machine.KIND_WORDS, machine.STATE_WORDS, (True, False), (True, False), machine.EXPORT_NEXT, (True, False), (True, False), (True, False)
+    ):  # fmt: skip
+        who = frozenset({uuid.uuid4()} if entered else ())
+        situation = machine.Situation(kind=kind, state=state, known=known, is_student=student, paused=seen, me=None, officer=True,
+                                      own_record=False, plan_seen=seen, export=export, restricted=restricted, entered_by=who)  # fmt: skip
+        codes.add(machine.next_action(situation).code)
+    return codes
+
+
+def test_the_desk_has_a_word_for_whatever_comes_next() -> None:
+    source = ast.parse((ROOT / "pages" / "requests.py").read_text())
+    [words] = [
+        node.value for node in source.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEXT"
+    ]
+    assert every_next_code() - {"wait for the grace period"} <= set(ast.literal_eval(words))
