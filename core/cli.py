@@ -184,9 +184,6 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     with worker() as session:
         found = queries.status(session, now=_now())
         alarm = queries.retention_alarm(session, now=_now())
-    if as_json:
-        facts = {"database": found.server, "embedded": settings().embedded, "migration": asdict(state), **asdict(found),
-                 "retention": asdict(alarm)}  # fmt: skip
         platform = queries.sync_state(session).told(_now())
     if as_json:
         facts = {
@@ -194,6 +191,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
             "embedded": settings().embedded,
             "migration": asdict(state),
             "platform": platform,
+            "retention": asdict(alarm),
             **asdict(found),
         }
         typer.echo(json.dumps(facts, default=str, indent=2))

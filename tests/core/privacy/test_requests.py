@@ -214,6 +214,7 @@ OTHER_VERBS: dict[str, dict[str, Any]] = {
     "edit_wording": {"kind": "refusal", "subject": "s", "body": "b"},
     "mark_sent_by_hand": {"letter_id": uuid.uuid4()},
     "cancel_letter": {"letter_id": uuid.uuid4()},
+    "retry_letter": {"letter_id": uuid.uuid4()},
     "approve_deletions": {"items": [], "confirmation": "0", "reason": "plan is right"},
 }
 

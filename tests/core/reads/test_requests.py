@@ -189,4 +189,4 @@ def test_a_page_of_the_queue_is_a_handful_of_statements() -> None:
     event.listen(db.engine("app"), "before_cursor_execute", listener)
     queue()
     event.remove(db.engine("app"), "before_cursor_execute", listener)
-    assert len(statements) <= 10
+    assert len(statements) <= 12
