@@ -15,6 +15,7 @@ resocode_ledger         –       owns the audit, so that not even the owner's o
 """
 
 import os
+import time
 from collections.abc import Mapping
 
 import psycopg
@@ -27,6 +28,7 @@ LOGIN_ROLES = ("resocode_owner", "resocode_app", "resocode_worker", "resocode_an
 NOLOGIN_ROLES = ("resocode_definer", "resocode_ledger")
 NEVER_COMPILED = ("resocode_app", "resocode_worker")
 SCHEMAS = ("platform", "privacy", "staff", "anon")
+ATTEMPTS = 5
 
 
 def create_roles(admin: psycopg.Connection, *, passwords: Mapping[str, str]) -> None:
@@ -35,6 +37,18 @@ def create_roles(admin: psycopg.Connection, *, passwords: Mapping[str, str]) -> 
     ``admin`` is a connection of a superuser (or of a CREATEROLE user who owns the database) to the target database;
     ``passwords`` is by role, one for each of LOGIN_ROLES.
     """
+    for attempt in range(ATTEMPTS):
+        try:
+            return _create_all(admin, passwords)
+        except (
+            psycopg.errors.InternalError_
+        ):  # "tuple concurrently updated": roles belong to the cluster, our lock to one database
+            if attempt + 1 == ATTEMPTS:
+                raise
+            time.sleep(0.1 * (attempt + 1))
+
+
+def _create_all(admin: psycopg.Connection, passwords: Mapping[str, str]) -> None:
     with admin.transaction():
         admin.execute("select pg_advisory_xact_lock(hashtext('resocode roles'))")
         for role in LOGIN_ROLES + NOLOGIN_ROLES:

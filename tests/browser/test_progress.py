@@ -91,7 +91,13 @@ def test_the_matrix_and_who_needs_help_agree_with_queries_by_hand(oulad: Dashboa
         *([f"Review waits {waiting:,}"] if waiting else []),
     ):
         expect(page.get_by_role("radio", name=label)).to_be_visible()
-    bars = [text.strip() for text in page.get_by_test_id("stPlotlyChart").filter(has=page.locator(".bartext")).last.locator(".bartext").all_text_contents()]
+    bars = [
+        text.strip()
+        for text in page.get_by_test_id("stPlotlyChart")
+        .filter(has=page.locator(".bartext"))
+        .last.locator(".bartext")
+        .all_text_contents()
+    ]
     assert bars == [str(number) for _, number in modules]
     # The next page goes on where the first ended.
     page.get_by_role("button", name="Next").click()

@@ -219,7 +219,9 @@ def test_each_parameter_is_told_and_counted_when_it_changes(name: str) -> None:
 def test_the_simulation_counts_people_and_rows_and_what_stays_pinned() -> None:
     closed()
     with db.transaction("worker") as session:
-        age = text("update privacy.consent set birth_date = :born, adult = null where student_id = :id")
+        age = text(
+            "update privacy.consent set birth_date = :born, adult = null, state = 'missing' where student_id = :id"
+        )
         session.execute(age, {"born": NOW.date() - timedelta(days=int(17.5 * 365.25)), "id": id_of("asha")})
     proposal = proposed(parameters={"email_log_days": 120, "consent_age": 17, "group_minimum": 1},
                         processors=[*FIRST["processors"], {"name": "Newsletter Ltd", "purpose": "news"}])  # fmt: skip
