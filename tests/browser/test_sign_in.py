@@ -1,5 +1,6 @@
 """Sign-in, sessions and the gate, in a real browser against a real server."""
 
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
