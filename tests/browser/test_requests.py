@@ -10,18 +10,18 @@ from tests.browser.conftest import Dashboard, sign_in
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
-def hand_on(page: Page, dashboard: Dashboard, email: str) -> str:
-    """File a deletion as program staff, in somebody's own words; the number on the receipt."""
+def hand_on(page: Page, dashboard: Dashboard, email: str, kind: str = "Deletion") -> str:
+    """File a request as program staff, in somebody's own words; the number on the receipt."""
     sign_in(page, dashboard, "paula", "/hand_on")
     page.get_by_label("Kind", exact=True).click()
-    page.get_by_role("option", name="Deletion").click()
+    page.get_by_role("option", name=kind).click()
     page.get_by_role("radio", name="What was said").click()
     page.get_by_label("Their e-mail, if you know it").fill(email)
     page.get_by_label("In their own words").fill("Please delete **everything** <img src=x onerror=alert(1)>")
     page.get_by_role("button", name="Hand it on").click()
     expect(page.get_by_text("A privacy officer takes it from here")).to_be_visible(timeout=20_000)
     expect(page.get_by_text("the answer is due on")).to_be_visible()
-    found = re.search(r"Deletion (R-\d+)", page.get_by_test_id("stMain").inner_text())
+    found = re.search(rf"{kind} (R-\d+)", page.get_by_test_id("stMain").inner_text())
     assert found
     page.get_by_role("button", name="Program staff").click()
     page.get_by_role("button", name="Sign out").click()
