@@ -23,7 +23,7 @@ TEXT_DECISIONS = ("hand out", "redact", "leave out")
 
 
 class Export(Base):
-    """The file of one request. ``state`` moves as ``privacy.guard_export`` lets it.
+    """The file of one request. ``state`` is moved by the worker and by functions of ``privacy`` (hand_out_export, remake_export, …).
 
     ``rows`` counts what is in the file by table, ``processors`` tells who was asked and what each answered; no person in either.
     ``error`` is a code of the last attempt, ``next_at`` when it is tried again. ``round`` counts how often it was made.
