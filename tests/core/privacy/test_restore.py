@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,12 @@ def backup(
     monkeypatch.setenv("RESOCODE_BACKUPS", str(tmp_path / "backups"))
     monkeypatch.setenv("RESOCODE_BACKUP_IDENTITY", str(tmp_path / "backups.age"))
     backups.create_identity()
+    moments = (AFTER + timedelta(seconds=n) for n in count())  # two made at one moment: neither is the newest
 
     def call(what: str) -> None:
         db.release_pools()
         if what == "take":
-            backups.make(now=AFTER)
+            backups.make(now=next(moments))
         else:
             newest = backups.found().newest()
             assert newest
