@@ -136,10 +136,10 @@ class Line:
         try:
             wide = ["SMTPUTF8", "BODY=8BITMIME"] if not to.isascii() else []
             wide += [f"ENVID={letter_id}", "RET=HDRS"] if server.has_extn("dsn") else []
-            code, _ = server.mail(sender().addr_spec, wide)
+            code = _understood(server.mail(sender().addr_spec, wide))
             if code >= 400:
                 return self._answered(server, code, about_us=True)
-            code, _ = server.rcpt(to, ["NOTIFY=FAILURE"] if server.has_extn("dsn") else [])
+            code = _understood(server.rcpt(to, ["NOTIFY=FAILURE"] if server.has_extn("dsn") else []))
             if code >= 400:
                 return self._answered(server, code)
             code, _ = server.docmd("DATA")
@@ -147,7 +147,7 @@ class Line:
                 return self._answered(server, code)
             given = True
             server.send(_LONE_DOT.sub(b"..", data) + (b"" if data.endswith(b"\r\n") else b"\r\n") + b".\r\n")
-            code, _ = server.getreply()
+            code = _understood(server.getreply())
         except (OSError, smtplib.SMTPException):
             return self._broken(
                 Delivery("unclear" if given else "later", "no answer" if given else "no connection", True)
@@ -180,6 +180,13 @@ class Line:
                 server.quit()
             except (OSError, smtplib.SMTPException):
                 server.close()
+
+
+def _understood(reply: tuple[int, bytes]) -> int:
+    """The code of a reply. What is none, or half of one, says nothing: neither that a letter was taken, nor that it was not."""
+    if not 200 <= reply[0] <= 599:
+        raise smtplib.SMTPServerDisconnected("not understood")
+    return reply[0]
 
 
 class _CannotSend(Exception):
