@@ -99,7 +99,9 @@ def _months_due(session: Session, now: datetime) -> list[str]:
 
 
 def _make_month(session: Session, key: str, _now: datetime) -> dict[str, int]:
+    """A new month locks its table for a moment. Behind a long reader it would make everybody wait: it gives way, and is tried again."""
     table, month = key.split()
+    session.execute(text("set local lock_timeout = '500ms'"))
     made = text("select platform.make_months(:table, cast(:day as date), cast(:day as date))")
     return {"made": session.scalar(made, {"table": table, "day": f"{month}-01"}) or 0}
 
