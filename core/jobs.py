@@ -344,7 +344,7 @@ JOBS: tuple[Job, ...] = (
     Job("mail by rule", mail_by_rule.mail_due, _queue_mail, every=timedelta(minutes=5)),
     Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW),
     Job("notices over", campaigns.reductions_due, _reduce_notices, every=timedelta(hours=1), again=NOW),
-    Job("letters by mail", sending.lanes_due, _send, every=NOW, lease=timedelta(minutes=3), again=NOW),
+    Job("letters by mail", sending.lanes_due, _send, every=NOW, again=NOW),
     Job("checks of promises", promises.checks_due, _check_promises, lease=timedelta(minutes=5), again=NOW),
     Job("alerts", alerts.alerts_due, _tell, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
