@@ -29,8 +29,8 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
-from core import db, embedded
-from core.privacy import brakes, sending
+from core import db, embedded, leases
+from core.privacy import brakes
 from core.processors import mail, mongodb_client, registry, remote
 from core.processors.protocol import Capability, Change, Exported, Order, Outcome, Person, Preview, Processor, Proof
 from core.worker import Worker
@@ -119,7 +119,9 @@ class Game:
     deaths: Counter[str] = field(default_factory=Counter)
     now: str = ""  # whose part it is, or whose letter
     place: str = ""  # which third party is called
-    mailing: bool = False  # a letter was handed over, and what became of it is not written down
+    mailed: list[str] = field(
+        default_factory=list
+    )  # whose letters were handed over, and what became of them is not written down
     armed: dict[str, tuple[Card, int]] = field(default_factory=dict)
     struck: set[tuple[str, Card]] = field(default_factory=set)
     parts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -165,18 +167,29 @@ class Game:
             self._die(card)
 
     def before_commit(self, session: Session) -> None:
-        if self.now and (session.info.get("erasure") or self.mailing):
-            if not self.mailing:
-                self._arm_ours(session)
+        if self.now and session.info.get("erasure"):
+            self._arm_ours(session)
             self._at_commit(session, COMMITS[::2])
+        elif self.mailed:
+            self._at_commit_of_letters(session, COMMITS[::2])
 
     def after_commit(self, session: Session) -> None:
-        if self.now and (session.info.pop("erasure", None) or self.mailing):
-            self.mailing = False
+        if self.now and session.info.pop("erasure", None):
             self._at_commit(session, COMMITS[1::2])
             if self.now in self.armed:
                 card, parts = self.armed[self.now]
                 self.armed[self.now] = (card, max(parts - 1, 0))
+        elif self.mailed:
+            self._at_commit_of_letters(session, COMMITS[1::2])
+            self.mailed.clear()
+
+    def _at_commit_of_letters(self, session: Session, deaths: tuple[str, ...]) -> None:
+        """A batch of letters is written down at once: the first card in it that kills, does; the others wait for what follows."""
+        for mark in tuple(self.mailed):
+            self.now = mark
+            if mark in self.armed:
+                self._at_commit(session, deaths)
+        self.now = ""
 
     def _at_commit(self, session: Session, deaths: tuple[str, ...]) -> None:
         card, parts = self.armed.get(self.now, (None, 0))
@@ -311,6 +324,10 @@ class Post(Server):
     game: Game
     fault = ""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent: list[str] = []
+
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802
         mark = address.partition("@")[0]
         card, self.fault = self.game.card(mark, "mail"), ""
@@ -325,7 +342,17 @@ class Post(Server):
         if self.fault == "451 after the text":
             return "451 4.3.0 not now"
         self.drop_after_data = self.fault == "dropped after the text"
-        return await super().handle_DATA(server, session, envelope)
+        said = await super().handle_DATA(server, session, envelope)
+        if self.ids and self.ids.count(self.ids[-1]) > 1:
+            self._came_twice(self.ids[-1])
+        return said
+
+    def _came_twice(self, letter_id: str) -> None:
+        """A letter that leaves a second time has said before that the first time was unclear; its row goes with the person."""
+        with psycopg.connect(self.game.cluster.conninfo(self.game.database), autocommit=True) as admin:
+            row = admin.execute("select unclear from privacy.outbox where id = %s", [letter_id]).fetchone()
+        if not row or not row[0]:
+            self.silent.append(letter_id)
 
 
 @dataclass
@@ -371,8 +398,9 @@ class World:
                 ],
             )
 
-    def by_hand(self) -> None:
-        """Two people see to what was asked of them: there first, and then they say so. A letter that was refused is sent again."""
+    def by_hand(self, now: datetime) -> None:
+        """Two people see to what was asked of them: there first, and then they say so. A letter that
+        was refused is sent again, and so is what died with five workers."""
         asked = self.owner.execute(
             text("select id, processor, student_id from privacy.manual_step where state = 'open'")
         ).all()
@@ -389,6 +417,8 @@ class World:
         self.owner.execute(text(again))
         self.owner.execute(text("set session_replication_role = origin"))
         self.owner.commit()
+        with db.transaction("worker") as session:
+            leases.retry(session, now=now)
 
     def left(self, marks: set[str]) -> list[tuple[str, list[str]]]:
         """Who of these is somewhere, and where, by readers that share nothing with the eraser."""
@@ -489,7 +519,7 @@ def _watched_send(
         game.before_call(game.card(game.now, "mail"))
         delivery = send(line, letter)
         game.after_call()
-        game.mailing = True
+        game.mailed.append(game.now)
         return delivery
 
     return sent
@@ -524,11 +554,10 @@ def play(world: World, run: Run = eraser) -> list[tuple[str, list[str]]]:
             try:
                 Worker(Clock(now), jobs, name="AB"[turn % 2]).catch_up()
             except Killed:
-                game.mailing = False
+                game.mailed.clear()
                 db.engine("worker").dispose()
-                sending._unbegun.clear()
                 continue
-            world.by_hand()
+            world.by_hand(now)
             false += world.newly_false()
             if len(world.seen) == len(world.requests):
                 break
