@@ -66,9 +66,8 @@ def transaction(
 @contextmanager
 def snapshot() -> Iterator[Session]:
     """Open a session of the worker that only reads, and sees the database as it is at its first look, however long it takes."""
-    steady = engine("worker").execution_options(isolation_level="REPEATABLE READ")
+    steady = engine("worker").execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     with Session(steady) as session, session.begin():
-        session.execute(text("set transaction read only"))
         yield session
 
 
