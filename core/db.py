@@ -19,7 +19,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -70,6 +70,13 @@ def snapshot() -> Iterator[Session]:
     with Session(steady) as session, session.begin():
         session.execute(text("set transaction read only"))
         yield session
+
+
+@contextmanager
+def statements(role: str) -> Iterator[Connection]:
+    """Open a connection on which every statement is a transaction of its own, for notes that must not wait for anything else."""
+    with engine(role).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
 
 
 def identify(session: Session, *, staff_id: uuid.UUID | None, session_id: uuid.UUID | None = None) -> None:

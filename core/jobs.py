@@ -99,7 +99,9 @@ def _months_due(session: Session, now: datetime) -> list[str]:
 
 
 def _make_month(session: Session, key: str, _now: datetime) -> dict[str, int]:
+    """A new month locks its table for a moment. Behind a long reader it would make everybody wait: it gives way, and is tried again."""
     table, month = key.split()
+    session.execute(text("set local lock_timeout = '500ms'"))
     made = text("select platform.make_months(:table, cast(:day as date), cast(:day as date))")
     return {"made": session.scalar(made, {"table": table, "day": f"{month}-01"}) or 0}
 
@@ -351,7 +353,7 @@ JOBS: tuple[Job, ...] = (
     Job("mail by rule", mail_by_rule.mail_due, _queue_mail, every=timedelta(minutes=5)),
     Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW),
     Job("notices over", campaigns.reductions_due, _reduce_notices, every=timedelta(hours=1), again=NOW),
-    Job("letters by mail", sending.lanes_due, _send, every=NOW, lease=timedelta(minutes=3), again=NOW),
+    Job("letters by mail", sending.lanes_due, _send, every=NOW, again=NOW),
     Job("checks of promises", promises.checks_due, _check_promises, lease=timedelta(minutes=5), again=NOW),
     Job("alerts", alerts.alerts_due, _tell, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
