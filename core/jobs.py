@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import backup, privacy_actions
+from core import backup, privacy_actions, rollups
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
 from core.privacy import (
@@ -296,7 +296,16 @@ def _retain(session: Session, key: str, now: datetime) -> dict[str, int]:
     return retention.go_on(session, rule=key, now=now)
 
 
+def _rollups_due(session: Session, _now: datetime) -> list[str]:
+    return rollups.rollups_due(session)
+
+
+def _roll_up(session: Session, key: str, _now: datetime) -> dict[str, int]:
+    return {"changed": rollups.refresh_rollup(session, key)}
+
+
 JOBS: tuple[Job, ...] = (
+    Job("roll-ups", _rollups_due, _roll_up, every=timedelta(seconds=15), again=NOW),
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
     Job("months ahead", _months_due, _make_month, every=timedelta(hours=1)),

@@ -21,7 +21,7 @@ import streamlit as st
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from core import db, embedded, keys, policy, privacy_actions
+from core import db, embedded, keys, policy, privacy_actions, rollups
 from core.privacy import audit
 from core.privacy_actions import Staff
 from core.roles import LOGIN_ROLES, create_roles
@@ -121,6 +121,7 @@ def fill(cluster: embedded.Cluster, name: str, home: Path) -> None:
             policy.publish_first_version(session, now=cast.NOW)
             if name == "tpl_cast":
                 cast.play(session)
+                rollups.refresh_rollups(session)
         db.release()
 
 
