@@ -27,6 +27,7 @@ import pymongo.common
 import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import db, embedded, leases
@@ -171,7 +172,7 @@ class Game:
             self._arm_ours(session)
             self._at_commit(session, COMMITS[::2])
         elif self.mailed:
-            self._at_commit_of_letters(session, COMMITS[::2])
+            self._at_commit_of_letters(session, COMMITS[::2], self.mailed)
 
     def after_commit(self, session: Session) -> None:
         if self.now and session.info.pop("erasure", None):
@@ -180,12 +181,12 @@ class Game:
                 card, parts = self.armed[self.now]
                 self.armed[self.now] = (card, max(parts - 1, 0))
         elif self.mailed:
-            self._at_commit_of_letters(session, COMMITS[1::2])
-            self.mailed.clear()
+            marks, self.mailed = self.mailed, []
+            self._at_commit_of_letters(session, COMMITS[1::2], marks)
 
-    def _at_commit_of_letters(self, session: Session, deaths: tuple[str, ...]) -> None:
+    def _at_commit_of_letters(self, session: Session, deaths: tuple[str, ...], marks: list[str]) -> None:
         """A batch of letters is written down at once: the first card in it that kills, does; the others wait for what follows."""
-        for mark in tuple(self.mailed):
+        for mark in marks:
             self.now = mark
             if mark in self.armed:
                 self._at_commit(session, deaths)
@@ -553,7 +554,7 @@ def play(world: World, run: Run = eraser) -> list[tuple[str, list[str]]]:
             game.now = ""
             try:
                 Worker(Clock(now), jobs, name="AB"[turn % 2]).catch_up()
-            except Killed:
+            except (Killed, OperationalError):  # as Worker.run: the database is gone for a moment
                 game.mailed.clear()
                 db.engine("worker").dispose()
                 continue
