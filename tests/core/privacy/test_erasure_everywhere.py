@@ -7,7 +7,6 @@ that share no code with the eraser look for everybody who is called erased. ``ma
 Cloudinary and Stripe are the real libraries over a real wire; MongoDB too; the mail provider and Vercel are places in memory.
 """
 
-import dataclasses
 import json
 import os
 import random
@@ -28,8 +27,8 @@ from core.privacy import brakes
 from core.processors import registry
 from core.processors.protocol import Order, Outcome
 from core.worker import Worker
-from tests.core.privacy.crashes import Killed, Run, eraser, lose, marked, naive
-from tests.core.privacy.house_of_erasures import DUE, ERASURES, Clock, Store, crowd, fingerprint, send_letters
+from tests.core.privacy.crashes import Killed, Together, eraser, erasures, lose, naive
+from tests.core.privacy.house_of_erasures import DUE, Clock, Store, crowd, fingerprint, send_letters
 from tests.core.privacy.house_of_requests import rows
 from tests.core.processors.rigs import CloudinaryRig, StripeRig, cloudinary_rig, stripe_rig
 from tests.doubles.mongo_server import BUSY, DROP_AFTER, DROP_BEFORE, PRETEND, UNAUTHORIZED, WRITE_ERROR, MongoServer
@@ -193,11 +192,11 @@ def world(house: str, owner: Connection, cluster: embedded.Cluster, monkeypatch:
 
 
 def play(
-    world: World, run: Run, owner: Connection, *, many: int, source: str, turns: int = 400
+    world: World, run: Together, owner: Connection, *, many: int, source: str, turns: int = 400
 ) -> list[tuple[str, list[str]]]:
     """Erase so many by two workers that take turns; who was called erased and was not. Things go wrong for a while, then no more."""
     world.add(owner, many, source)
-    job, false, now = dataclasses.replace(ERASURES[0], run=marked(run)), [], DUE
+    job, false, now = erasures(run), [], DUE
     often = world.chance.often
     event.listen(Session, "before_commit", world.chance.before_commit)
     event.listen(Session, "after_commit", world.chance.after_commit)
