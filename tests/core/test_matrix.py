@@ -116,6 +116,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.sync_collection": {},
     "privacy.sync_misfit": {},
     "privacy.sync_gap": {},
+    "privacy.sync_erasure": {},
     **{
         f"privacy.{table}": {}
         for table in ("check_run", "promise_state", "promise_check", "attestation", "promise_alert", "sample_draw")
@@ -145,7 +146,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
 KEY = {"privacy.mail_lane": "lane", "privacy.incident_person": "incident_id", "privacy.export": "request_id", "privacy.promise_state": "promise", "privacy.artifact_part": "artifact_id", "platform.help_limit": "cohort_id", "platform.review_claim": "submission_id", "platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
        "privacy.audit_event": "seq", "privacy.audit_check": "checked_at", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
        "platform.student_profile": "student_id", "platform.visitor_device": "visitor_id", "privacy.transition": "kind",
-       "privacy.letter_template": "kind", "privacy.processor_health": "name", "privacy.sync_collection": "collection", "privacy.sync_gap": "collection",
+       "privacy.letter_template": "kind", "privacy.processor_health": "name", "privacy.sync_collection": "collection", "privacy.sync_gap": "collection", "privacy.sync_erasure": "document",
        "privacy.consent_move": "from_state",
        "platform.analytics_contribution": "student_id", "anon.method": "version", "anon.cell": "release_id", "anon.ledger": "seq"}  # fmt: skip
 

@@ -206,7 +206,7 @@ def _naive(session: Session, key: str, now: datetime) -> Mapping[str, int]:
         select s.id, s.what, s.place, s.key, e.person_id, e.email_hash, e.forms from privacy.erasure_step s
         join privacy.erasure e on e.id = s.erasure_id
         where e.request_id = :id and s.state not in ('proven', 'exempt') order by s.phase, s.place limit 1"""), {"id": key}).first()  # fmt: skip
-    if step is None:
+    if step is None or step.what == "ledger":  # a worker rests while the ledger lacks a line
         return erasure.go_on(session, request_id=uuid.UUID(key), now=now)
     done = "update privacy.erasure_step set state = 'proven', erased_at = :now, proven_at = :now where id = :id"
     person = Person("student", step.person_id, uuid.UUID(key), step.email_hash, tuple(step.forms or ()))
