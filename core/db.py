@@ -20,7 +20,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError, OperationalError
@@ -71,10 +71,16 @@ def transaction(
 @contextmanager
 def snapshot() -> Iterator[Session]:
     """Open a session of the worker that only reads, and sees the database as it is at its first look, however long it takes."""
-    steady = engine("worker").execution_options(isolation_level="REPEATABLE READ")
+    steady = engine("worker").execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     with Session(steady) as session, session.begin():
-        session.execute(text("set transaction read only"))
         yield session
+
+
+@contextmanager
+def statements(role: str) -> Iterator[Connection]:
+    """Open a connection on which every statement is a transaction of its own, for notes that must not wait for anything else."""
+    with engine(role).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
 
 
 def identify(session: Session, *, staff_id: uuid.UUID | None, session_id: uuid.UUID | None = None) -> None:

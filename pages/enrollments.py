@@ -170,11 +170,13 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
         "cohort_id": wanted.cohort_id,
     }
     with states.loading(height=330):
-        found, trend = read(STAFF, queries.funnel, **scope), read(STAFF, queries.monthly_trend, **scope)
+        known = read(STAFF, queries.enrollment_figures, now=now(), **scope)
+    found, trend, counted = known.funnel, known.trend, f"{known.counted.as_of:%H:%M} UTC"
+    states.counted(known.counted)
     grid = st.grid(2, min_column_width=340)
     with grid.cell(), st.container(border=True, height="stretch"):
         st.subheader("From visitor to enrollment", anchor=False, help=FUNNEL_HELP)
-        st.caption(f"{period} · exact · shares of the registered")
+        st.caption(f"{period} · exact · counted {counted} · shares of the registered")
         charts.show(
             charts.funnel_chart(found),
             key="funnel",
@@ -185,9 +187,9 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
         st.subheader(
             "New enrollments per month",
             anchor=False,
-            help="Enrollments by the month in which they began (UTC), live. The last month is not complete.",
+            help="Enrollments by the month in which they began (UTC), counted by the worker as they change. The last month is not complete.",
         )
-        st.caption(f"{period} · by program · the current month is not complete")
+        st.caption(f"{period} · by program · counted {counted} · the current month is not complete")
         if trend.months:
             charts.show(
                 charts.trend_chart(trend),
@@ -201,7 +203,7 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
 
 FUNNEL_HELP = (
     "Visitors left their details in the period. Registered: enrollments that began in the period. Became active, ended and "
-    "withdrawn: what became of these enrollments until now. Exact counts, live."
+    "withdrawn: what became of these enrollments until now. Exact counts; the worker counts again what changed."
 )
 
 
