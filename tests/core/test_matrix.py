@@ -347,8 +347,9 @@ def test_search_proposes_only_what_the_role_may_see(staff: str, students: set[st
 )
 def test_counts_go_to_those_who_may_count(staff: str, enrollments: int, visitors: int) -> None:
     with db.transaction(staff_id=id_of(staff)) as session:
-        told = "select coalesce(sum(enrollments), 0) from platform.enrollment_{}(null, null, null, null)"
-        counted, by_month = (session.scalar(text(told.format(each))) for each in ("counts", "months"))
+        told = "select coalesce(sum(enrollments), 0) from platform.enrollment_{}"
+        calls = ("counts(null, null, null, null)", "trend(null, null, null, null, 5)")
+        counted, by_month = (session.scalar(text(told.format(each))) for each in calls)
         asked = session.scalar(text("select platform.visitor_count(null, null, null)"))
     assert (counted, by_month, asked) == (enrollments, enrollments, visitors)
 

@@ -16,7 +16,7 @@ import re
 import threading
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ from core.processors import mail, mongodb_client, registry, remote
 from core.processors.protocol import Capability, Change, Exported, Order, Outcome, Person, Preview, Processor, Proof
 from core.worker import Worker
 from tests.cast import id_of
-from tests.core.privacy.crashes import Killed, Run, eraser, lose
+from tests.core.privacy.crashes import Killed, Together, eraser, lose
 from tests.core.privacy.house_of_erasures import DUE, ERASURES, Clock, crowd
 from tests.core.privacy.house_of_requests import rows
 from tests.core.processors.rigs import MONGO_FAULTS, CloudinaryRig, StripeRig, cloudinary_rig, stripe_rig
@@ -533,25 +533,28 @@ def _watched_send(
     return sent
 
 
-def _marking(world: World, run: Run) -> Run:
-    """The eraser, in the game: whose part it is, is known to every wire."""
+def _marking(world: World, run: Together) -> Together:
+    """The eraser, in the game, with one person at a time: whose part it is, is known to every wire."""
 
-    def seen(session: Session, key: str, now: datetime) -> Any:
+    def seen(session: Session, keys: Sequence[str], now: datetime) -> Any:
+        [key] = keys
         session.info["erasure"] = True
         world.game.now = world.requests.get(uuid.UUID(key), "")
         session.execute(text("select set_config('test.request', :key, true)"), {"key": key})
-        return run(session, key, now)
+        return run(session, keys, now)
 
     return seen
 
 
-def play(world: World, run: Run = eraser) -> list[tuple[str, list[str]]]:
+def play(world: World, run: Together = eraser) -> list[tuple[str, list[str]]]:
     """Two workers take turns until nobody is left to erase; who was called erased and was not.
 
     A worker that was killed is followed by the other one at once; when nothing is due, the clock goes on to what is next.
     """
     game, now, false = world.game, DUE, []
-    jobs = tuple(replace(job, run=_marking(world, run)) if job.kind == "erasures" else job for job in ERASURES)
+    jobs = tuple(
+        replace(job, together=_marking(world, run), at_once=1) if job.kind == "erasures" else job for job in ERASURES
+    )
     event.listen(Session, "before_commit", game.before_commit)
     event.listen(Session, "after_commit", game.after_commit)
     try:
