@@ -29,13 +29,14 @@ NEXT = {"validating": "ready", "redacting": "succeeded"}
 @dataclass
 class Gateway:
     """``deleted`` customers, and redaction jobs by their id. ``page``: so many rows of a listing at once, whatever was asked for. ``refuses``: "failed", as what the
-    check of a redaction job comes to."""
+    check of a redaction job comes to. ``told``: the states of all jobs, as they were told last."""
 
     address: str
     deleted: set[str] = field(default_factory=set)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     page: int | None = None
     refuses: str = ""
+    told: tuple[str, ...] = ()
 
     def post(self, path: str, **values: Any) -> dict[str, Any]:
         """Make something there, past the wire."""
@@ -90,6 +91,7 @@ class Gateway:
         shown = "data.objects" in given.values()
         told = [{**job, "objects": job["objects"] if shown else None} for job in self.jobs.values()]
         first = next((at + 1 for at, job in enumerate(told) if job["id"] == given.get("starting_after")), 0)
+        self.told = tuple(job["status"] for job in told)
         page = told[first : first + (self.page or int(given.get("limit", "10")))]
         for job in self.jobs.values():
             job["status"] = (

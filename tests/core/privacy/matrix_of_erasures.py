@@ -132,17 +132,15 @@ class Game:
     mailed: list[str] = field(
         default_factory=list
     )  # whose letters were handed over, and what became of them is not written down
-    armed: dict[tuple[str, str], tuple[Card, int]] = field(
+    armed: dict[tuple[str, Card], int] = field(
         default_factory=dict
-    )  # by whose they are, and at which place
+    )  # what has happened, and kills after so many commits
     struck: set[tuple[str, Card]] = field(default_factory=set)
     parts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def card(self, mark: str, place: str) -> Card | None:
-        """The card of somebody that is next at a place, unless another one there waits for its death."""
-        if (mark, place) in self.armed or mark not in self.hands:
-            return None
-        return next((each for each in self.hands[mark] if each.place == place), None)
+        """The card of somebody that is next at a place."""
+        return next((each for each in self.hands.get(mark, ()) if each.place == place), None)
 
     def ready(self, place: str) -> Card | None:
         """The card of whoever's turn it is, for a wire: one that kills before the call has done so first."""
@@ -154,7 +152,7 @@ class Game:
         self.hands[mark].remove(card)
         self.played[card] += 1
         if card.death != BEFORE:
-            self.armed[mark, card.place] = (card, 1 if card.death.startswith("next part") else 0)
+            self.armed[mark, card] = 1 if card.death.startswith("next part") else 0
 
     def http(self, place: str, method: str) -> str:
         """What the wire does to a request, or "": whose it is, is known because one is at hand at a time."""
@@ -173,10 +171,10 @@ class Game:
 
     def after_call(self, place: str) -> None:
         """Die after a call that met its fault."""
-        card, _ = self.armed.get((self.now, place), (None, 0))
-        if card and card.death == AFTER:
-            del self.armed[self.now, place]
-            self._die(card)
+        for mark, card in self.armed:
+            if mark == self.now and card.place == place and card.death == AFTER:
+                del self.armed[mark, card]
+                self._die(card)
 
     def before_commit(self, session: Session) -> None:
         if session.info.get("erasure"):
@@ -189,8 +187,7 @@ class Game:
         if session.info.pop("erasure", None):
             self._at_commit_of(self.group, session, COMMITS[1::2])
             for key in [each for each in self.armed if each[0] in self.group]:
-                card, parts = self.armed[key]
-                self.armed[key] = (card, max(parts - 1, 0))
+                self.armed[key] = max(self.armed[key] - 1, 0)
         elif self.mailed:
             marks, self.mailed = self.mailed, []
             self._at_commit_of(marks, session, COMMITS[1::2])
@@ -201,9 +198,9 @@ class Game:
             if self._at_commit(key, session, deaths):
                 return
 
-    def _at_commit(self, key: tuple[str, str], session: Session, deaths: tuple[str, ...]) -> bool:
-        card, parts = self.armed[key]
-        if parts or (death := card.death.removeprefix("next part: ")) not in deaths:
+    def _at_commit(self, key: tuple[str, Card], session: Session, deaths: tuple[str, ...]) -> bool:
+        card = key[1]
+        if self.armed[key] or (death := card.death.removeprefix("next part: ")) not in deaths:
             return False
         del self.armed[key]
         if death.startswith("killed"):
@@ -227,7 +224,7 @@ class Game:
             self.parts[mark, place] += 1
             mine = (each for each in self.hands.get(mark, ()) if not each.fault and each.place == place)
             card = next((each for each in mine if each.part <= self.parts[mark, place]), None)
-            if card and (mark, place) not in self.armed:
+            if card:
                 self.play(mark, card)
 
 

@@ -140,6 +140,18 @@ def test_a_document_that_came_after_the_sync_goes_too(platform: Platform) -> Non
     assert platform.db["progress"].count_documents({"student": oid("noah")}) == 1
 
 
+def test_what_hangs_on_others_goes_first_so_that_it_is_found_again_after_a_failure(double: Platform) -> None:
+    assert double.server
+    double.db["enrollments"].insert_one({"_id": oid("second"), "student": oid("mia"), "cohort": oid("other")})
+    double.db["progress"].insert_one({"_id": oid("below"), "enrollment": oid("second")})
+    double.server.fail("delete", UNAUTHORIZED, collection="progress")
+    assert erase("mia").became is Became.FAILED
+    double.server.heal()
+    later = datetime(2026, 11, 24, 13, tzinfo=NOW.tzinfo)
+    assert ask("erase", Order(person("mia"), "key"), now=later).became is Became.DONE
+    assert double.db["progress"].find_one({"_id": oid("below")}) is None, "it is led to by the enrollment only"
+
+
 def test_a_person_whom_another_import_brought_is_found_by_address(platform: Platform) -> None:
     platform.db["users"].insert_one(
         {"_id": oid("asha there"), "email": "ASHA@students.example", "role": "student", "name": "Asha"}

@@ -91,7 +91,10 @@ def test_after_a_new_address_a_person_looks_whose_the_old_record_is(rig: StripeR
 def test_redaction_is_waited_for_until_it_has_succeeded(rig: StripeRig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESOCODE_STRIPE_REDACTION", "1")
     assert ask(rig, "erase", CLEO).became is Became.DONE
-    looks = [ask(rig, "verify", CLEO) for _ in range(8)]
+    looks = [ask(rig, "verify", CLEO)]
+    while looks[-1] != Proof(True) and len(looks) < 9:
+        looks.append(ask(rig, "verify", CLEO))
+    assert rig.gateway.told == ("succeeded",), "not before Stripe says so"
     assert looks[0].again_at == NOW + timedelta(hours=6) and looks[0].found == {"to be redacted": 1}
     assert looks[-1] == Proof(True)
     assert [job["status"] for job in rig.gateway.jobs.values()] == ["succeeded"], "asked for once"
