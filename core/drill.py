@@ -32,7 +32,7 @@ from core.models.proof import ErasureCertificate, Suppression
 from core.models.requests import Outbox, Request
 from core.policy import in_force
 from core.policy.age import latest_birth, of_age_at
-from core.privacy import artifacts, consent, consent_watch, erasure, export_build, grace, ledger
+from core.privacy import artifacts, consent, consent_watch, erasure, export_build, export_rows, grace, ledger
 from core.privacy.evidence import harmless
 from core.processors import local
 from core.processors.protocol import Person
@@ -204,12 +204,12 @@ def _export(mine: _Drill, now: datetime) -> Told:
     person = Person("student", mine.id)
     with db.snapshot() as reader, db.transaction("worker") as session:
         found = local.known(reader, person)
-        roots = local.roots_of(reader, found)
-        counts = export_build.counted(reader, found, roots)
+        roots = local.roots_of(found)
+        gathered = export_rows.gather(reader, found, roots)
         order = export_build.Order(found, roots, mine.email, "R-0", "export", in_force(session, now).version, now,
                                    now + timedelta(minutes=5), {}, ())  # fmt: skip
         kept = artifacts.keep(session, kind="export", owner_id=uuid7(), name="drill.zip", media_type="application/zip",
-                              chunks=export_build.chunks(reader, order, counts, lambda _: None), expires_at=order.kept_until,
+                              chunks=export_build.chunks(reader, order, gathered, lambda _: None), expires_at=order.kept_until,
                               now=now, student_id=mine.id)  # fmt: skip
         content = b"".join(artifacts.read(session, kept, now=now))
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -221,7 +221,8 @@ def _export(mine: _Drill, now: datetime) -> Told:
             == 0
         )
     rows = sum(map(len, told.values()))
-    _demand(rows == sum(counts.values()) > 0, f"the export holds {rows} of {sum(counts.values())} records")
+    counted = sum(gathered.counts.values())
+    _demand(rows == counted > 0, f"the export holds {rows} of {counted} records")
     _demand(
         mine.email in page and told["student"][0]["e-mail"] == mine.email,
         "the export does not tell the person's e-mail",

@@ -14,7 +14,7 @@ from sqlalchemy import Column, ColumnElement, MetaData, Select, Table, case, nul
 
 from core.models.base import Base
 from core.models.labels import Category, ColumnLabel, TableLabel
-from core.models.ways import PERSONS, fates
+from core.models.ways import PERSONS, Shape, fates
 
 KEY = "id"
 
@@ -54,11 +54,11 @@ def shown_tables(person: str, metadata: MetaData | None = None) -> tuple[ShownTa
     known = metadata or Base.metadata
     places = tuple(fate.table for fate in reversed(fates(person, known)))
     labels = tuple(column.info.get("privacy") for place in places for column in known.tables[place].columns)
-    return _shown_tables(known, places, labels)
+    return _shown_tables(known, places, Shape(labels))
 
 
 @lru_cache(maxsize=16)
-def _shown_tables(known: MetaData, places: tuple[str, ...], _labels: tuple[Any, ...]) -> tuple[ShownTable, ...]:
+def _shown_tables(known: MetaData, places: tuple[str, ...], _labels: Shape) -> tuple[ShownTable, ...]:
     named = {place for place in places if any(label.export for label in _columns(known.tables[place]).values())}
     return tuple(_shown(known.tables[place], named) for place in places if place in named)
 

@@ -8,6 +8,8 @@ one whose labels contradict themselves is a :func:`problems` entry, and stops ev
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, Text
 
@@ -19,7 +21,25 @@ PERSONS = {"student": "platform.student", "visitor": "platform.visitor"}
 # Whose rows go with whom: a student's own forms are found by the keyed hash of the e-mail, as are all forms of a visitor.
 GO_TOGETHER = {"student": ("student", "visitor"), "visitor": ("visitor",)}
 TOMBSTONE = "platform.tombstone"
-Shape = tuple[tuple[Table, object, tuple[object, ...]], ...]
+# Where the labels of a table stand: its own and its columns' ``info``, looked up anew when it has another number of columns.
+_infos: WeakKeyDictionary[Table, tuple[int, list[dict[Any, Any]]]] = WeakKeyDictionary()
+
+
+class Shape:
+    """All labels of all columns at one moment, compared by what they are and not by what they say: cheap enough for every call."""
+
+    __slots__ = ("_hash", "_ids", "_labels")
+
+    def __init__(self, labels: tuple[object, ...]) -> None:
+        self._labels = labels  # kept alive with the key, so that no other label gets the place of one in memory
+        self._ids = tuple(map(id, labels))
+        self._hash = hash(self._ids)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shape) and self._ids == other._ids
 
 
 @dataclass(frozen=True)
@@ -112,10 +132,17 @@ def _problems(known: MetaData, _shape: Shape) -> tuple[str, ...]:
 
 def _shape(known: MetaData) -> Shape:
     """All that fates follow from: they are worked out again when a table or a label is another one."""
-    return tuple(
-        (table, table.info.get("privacy"), tuple(column.info.get("privacy") for column in table.columns))
-        for table in known.tables.values()
-    )
+    tables = known.tables.values()
+    infos = [info for table in tables for info in _infos_of(table)]
+    return Shape((*tables, *(info.get("privacy") for info in infos)))
+
+
+def _infos_of(table: Table) -> list[dict[Any, Any]]:
+    number = len(table.c)
+    kept = _infos.get(table)
+    if kept is None or kept[0] != number:
+        kept = _infos[table] = (number, [table.info, *(column.info for column in table.c)])
+    return kept[1]
 
 
 def _ways(table: Table, person: str, found: dict[str, tuple[Way, ...]]) -> Iterator[Way]:

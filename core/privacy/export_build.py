@@ -3,8 +3,8 @@
 Danger: an export that is not whole and does not say so; one that fills the memory or the disk of the machine; a half one that
 leaves. Principle: what stands in it follows from the labels, is counted before and compared after, and what could not be had is
 named. Nothing touches a disk: rows stream from the database through the ZIP into the encrypted parts of an artifact. Mechanism:
-one snapshot of the database for everything (core.db.snapshot); server-side cursors for large tables, read once for the CSV and
-once for the JSON; each file's SHA-256 in the manifest, which comes last.
+one snapshot of the database for everything (core.db.snapshot); one statement for all that is small (core.privacy.export_rows),
+server-side cursors for large tables, read once for the CSV and once for the JSON; each file's SHA-256 in the manifest, which comes last.
 """
 
 import hashlib
@@ -14,31 +14,28 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
-from sqlalchemy import Row, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from core import cells
 from core.errors import AdminError
 from core.models.base import Base
 from core.models.shown import Kind, ShownTable, shown_tables
-from core.models.ways import fates
 from core.privacy import export_page, export_pictures
+from core.privacy.export_rows import AT_ONCE, Gathered, Values
 from core.privacy.export_texts import LEFT_OUT, digest, without
-from core.processors.local import Roots, condition, rows_of
+from core.processors.local import Roots, rows_of
 from core.processors.protocol import Person
 
 FORMAT = "resocode-export/1"
-AT_ONCE = 2000  # rows of a server-side cursor; tables up to this size are read once
 ON_PAGE = 200
 NOT_IN_IT = (
     "Internal keys, checksums and marks of where a record came from: they say nothing about you.",
     "Names of people who work here: it says what they are instead.",
     "Who looked at your records and when (the audit): it holds numbers instead of names and does not lead back to you.",
 )
-
-Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,29 +111,18 @@ class Buffer:
         return out
 
 
-def counted(reader: Session, person: Person, roots: Roots) -> dict[str, int]:
-    """Return how many rows each table of an export has, in one statement; tables without rows are left out."""
-    by_place = {fate.table: fate for fate in fates(person.kind)}
-    each = [
-        select(literal(shown.place).label("place"), func.count().label("number"))
-        .select_from(Base.metadata.tables[shown.place])
-        .where(condition(by_place[shown.place], roots))
-        for shown in shown_tables(person.kind)
-    ]
-    return {row.place: row.number for row in reader.execute(union_all(*each)) if row.number}
-
-
-def chunks(reader: Session, order: Order, counts: Mapping[str, int], told: Callable[[Values], None]) -> Iterator[bytes]:
-    """Build the file and return it bit by bit. ``reader`` is a session of the worker on one snapshot; ``counts`` is what
-    :func:`counted` found in it; ``told`` gets the manifest once it is written.
+def chunks(reader: Session, order: Order, gathered: Gathered, told: Callable[[Values], None]) -> Iterator[bytes]:
+    """Build the file and return it bit by bit. ``reader`` is a session of the worker on one snapshot; ``gathered`` is what
+    core.privacy.export_rows.gather found in it; ``told`` gets the manifest once it is written.
 
     Raises CountsDiffer when what was written is not what was counted.
     """
     buffer = Buffer()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:  # type: ignore[call-overload]
         files = Files(archive, buffer, order.made_at)
-        source = Source(reader, order, counts)
-        pictures = export_pictures.pictures(reader, order.person, order.made_at) if counts else ()
+        source = Source(reader, order, gathered)
+        learns = "platform.enrollment" in gathered.counts
+        pictures = export_pictures.pictures(reader, order.person) if learns else ()
         yield from files.add("index.html", [_page(order, source, pictures)])
         for shown in source.shown:
             yield from files.add(csv_name(shown.name), _csv(shown, source))
@@ -144,7 +130,7 @@ def chunks(reader: Session, order: Order, counts: Mapping[str, int], told: Calla
             for what, rows in sorted(answer.records.items()):
                 yield from files.add(csv_name(f"{answer.name} {what}"), [_rows_csv(rows)])
         yield from files.add("data.json", _json(order, source))
-        yield from files.add("schema.json", [_pretty(schema())])
+        yield from files.add("schema.json", [_schema_file(gathered.every)])
         source.demand_whole()
         manifest = _manifest(order, source, files)
         yield from files.add("manifest.json", [_pretty(manifest)])
@@ -178,11 +164,11 @@ class Files:
 class Source:
     """The person's rows, table by table, as they leave: texts as an officer decided. Small tables are read once."""
 
-    def __init__(self, reader: Session, order: Order, counts: Mapping[str, int]) -> None:
-        self.counts = counts
-        self.shown = tuple(each for each in shown_tables(order.person.kind) if each.place in counts)
-        self.redacted: dict[str, int] = {}
-        self._reader, self._order = reader, order
+    def __init__(self, reader: Session, order: Order, gathered: Gathered) -> None:
+        self.counts = gathered.counts
+        self.every = gathered.every
+        self.shown = tuple(each for each in gathered.every if each.place in gathered.counts)
+        self._reader, self._order, self._small = reader, order, gathered.small
         self._kept: dict[str, list[Values]] = {}
         self._written: dict[str, list[int]] = {}
 
@@ -196,12 +182,12 @@ class Source:
 
     def newest(self, shown: ShownTable, at_most: int) -> list[Values]:
         """Return the newest rows of a table, the oldest of them first."""
-        if self.counts[shown.place] <= AT_ONCE:
+        if shown.place in self._small:
             return list(self._read(shown))[-at_most:]
         keys = Base.metadata.tables[shown.place].primary_key.columns
         last = rows_of(self._order.person, shown, self._order.roots).order_by(None)
         found = self._reader.execute(last.order_by(*(key.desc() for key in keys)).limit(at_most)).all()
-        return [self._leaves(shown, row) for row in reversed(found)]
+        return [self._leaves(shown, dict(row._mapping)) for row in reversed(found)]
 
     def demand_whole(self) -> None:
         """Raise CountsDiffer unless every table was written whole, each time."""
@@ -210,20 +196,16 @@ class Source:
             raise CountsDiffer("The export does not hold what was counted; it is made again.", places=sorted(wrong))
 
     def _read(self, shown: ShownTable) -> Iterator[Values]:
-        if shown.place in self._kept:
+        if shown.place in self._small:
+            if shown.place not in self._kept:
+                self._kept[shown.place] = [self._leaves(shown, dict(row)) for row in self._small[shown.place]]
             yield from self._kept[shown.place]
             return
         wanted = rows_of(self._order.person, shown, self._order.roots)
-        if self.counts[shown.place] <= AT_ONCE:
-            found = [self._leaves(shown, row) for row in self._reader.execute(wanted)]
-            self._kept[shown.place] = found
-            yield from found
-            return
         for row in self._reader.execute(wanted, execution_options={"yield_per": AT_ONCE}):
-            yield self._leaves(shown, row)
+            yield self._leaves(shown, dict(row._mapping))
 
-    def _leaves(self, shown: ShownTable, row: Row[Any]) -> Values:
-        values = dict(row._mapping)
+    def _leaves(self, shown: ShownTable, values: dict[str, Any]) -> Values:
         for each in shown.fields:
             if each.free_text and isinstance(values[each.name], str):
                 values[each.name] = self._judged(shown, each.name, values)
@@ -231,10 +213,14 @@ class Source:
 
     def _judged(self, shown: ShownTable, name: str, values: Values) -> str:
         text = str(values[name])
-        decision = self._order.decisions.get(digest(shown.place, name, row_key(values), text))
-        if decision is None or decision.what == "hand out":
-            return text
-        return LEFT_OUT if decision.what == "leave out" else without(text, decision.words)
+        return decided(text, self._order.decisions.get(digest(shown.place, name, row_key(values), text)))
+
+
+def decided(text: str, decision: Decision | None) -> str:
+    """Return a text as it leaves after an officer's decision; one without a decision had nothing in it to decide about."""
+    if decision is None or decision.what == "hand out":
+        return text
+    return LEFT_OUT if decision.what == "leave out" else without(text, decision.words)
 
 
 def row_key(values: Values) -> str:
@@ -274,6 +260,11 @@ def schema() -> dict[str, Any]:
             },
         },
     }  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def _schema_file(_shown: tuple[ShownTable, ...]) -> bytes:
+    return _pretty(schema())
 
 
 def _table_schema(shown: ShownTable) -> dict[str, Any]:
@@ -364,7 +355,7 @@ def _manifest(order: Order, source: Source, files: Files) -> dict[str, Any]:
             {"what": shown.name, "rows": source.counts[shown.place], "file": csv_name(shown.name), "categories": list(shown.categories)}
             for shown in source.shown
         ],
-        "nothing_found_in": [each.name for each in shown_tables(order.person.kind) if each.place not in source.counts],
+        "nothing_found_in": [each.name for each in source.every if each.place not in source.counts],
         "processors": [
             {"name": a.name, "asked": a.asked, "complete": a.complete, "records": a.rows, "problem": a.problem} for a in order.answers
         ],

@@ -103,7 +103,10 @@ def page(
 
 def safe(value: object) -> str:
     """Return a value as text of the page: escaped, without signs that cannot be shown."""
-    return escape("".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in str(value)))
+    text = str(value)
+    if text.isprintable():
+        return escape(text)
+    return escape("".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text))
 
 
 def moment(value: datetime | date) -> str:

@@ -4,12 +4,10 @@ Each picture says in words what it shows, for those who do not see it and for wh
 by shape, too.
 """
 
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from html import escape
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -30,21 +28,31 @@ class Picture:
     svg: str
 
 
-def pictures(reader: Session, person: Person, at: datetime) -> tuple[Picture, ...]:
+@dataclass(frozen=True)
+class Module:
+    """One module of an enrollment: its title, how far it is, and the score (0 to 100) if there is one."""
+
+    title: str
+    status: str
+    score: float | None
+
+
+def pictures(reader: Session, person: Person) -> tuple[Picture, ...]:
     """Return the pictures of a student: each enrollment's modules and scores, and activity by week. None of a visitor."""
     if person.kind != "student":
         return ()
+    row = reader.execute(text(PICTURED), {"id": person.id}).one()
     found: list[Picture] = []
-    for enrollment in reader.execute(text(ENROLLMENTS), {"id": person.id}):
-        modules = reader.execute(text(MODULES), {"id": enrollment.id}).all()
-        if modules:
-            found.append(_strip(enrollment.title, modules))
-        if any(row.score is not None for row in modules):
-            found.append(_scores(enrollment.title, modules))
-    return (*found, *_activity(reader, person.id, at))
+    for title, modules in row.enrollments or ():
+        learned = [Module(*each) for each in modules or ()]
+        if learned:
+            found.append(_strip(title, learned))
+        if any(each.score is not None for each in learned):
+            found.append(_scores(title, learned))
+    return (*found, *_activity({date.fromisoformat(week): int(clicks) for week, clicks in row.weeks or ()}))
 
 
-def _strip(title: str, modules: Sequence[Any]) -> Picture:
+def _strip(title: str, modules: Sequence[Module]) -> Picture:
     """One square a module, in the order in which they are learned."""
     by_row, size, gap = 20, 32, 6
     drawn = []
@@ -61,32 +69,31 @@ def _strip(title: str, modules: Sequence[Any]) -> Picture:
     return Picture(f"{title}: modules", words, _svg(words, min(len(modules), by_row) * (size + gap), high, drawn))
 
 
-def _scores(title: str, modules: Sequence[Any]) -> Picture:
+def _scores(title: str, modules: Sequence[Module]) -> Picture:
     """One bar a module that has a score, with its number."""
-    scored = [row for row in modules if row.score is not None][:40]
+    scored = [(row.title, float(row.score)) for row in modules if row.score is not None][:40]
     high, line = 26, 190
     drawn = []
-    for number, row in enumerate(scored):
-        y, score = number * high, max(0.0, min(100.0, float(row.score)))
+    for number, (module, told) in enumerate(scored):
+        y, score = number * high, max(0.0, min(100.0, told))
         wide = score / 100 * (WIDE - line - 60)
-        name = row.title if len(row.title) <= 28 else row.title[:27] + "…"
+        name = module if len(module) <= 28 else module[:27] + "…"
         drawn.append(
             f'<text class="name" x="{line - 8}" y="{y + 16}" text-anchor="end">{_safe(name)}</text>'
             f'<rect class="bar" x="{line}" y="{y + 4}" width="{wide:.1f}" height="{high - 10}" rx="3"/>'
             f'<text class="number" x="{line + wide + 6:.1f}" y="{y + 16}">{score:g}</text>'
         )
-    words = f"Scores of {len(scored)} modules, from {min(float(r.score) for r in scored):g} to {max(float(r.score) for r in scored):g} of 100."
+    words = f"Scores of {len(scored)} modules, from {min(score for _, score in scored):g} to {max(score for _, score in scored):g} of 100."
     return Picture(f"{title}: scores", words, _svg(words, WIDE, len(scored) * high, drawn))
 
 
-def _activity(reader: Session, student_id: uuid.UUID, at: datetime) -> tuple[Picture, ...]:
+def _activity(weeks: Mapping[date, int]) -> tuple[Picture, ...]:
     """One bar a week, of the last year in which there was anything."""
-    rows = reader.execute(text(CLICKS), {"id": student_id}).all()
-    if not rows:
+    if not weeks:
         return ()
-    last: date = max(row.week for row in rows)
+    last = max(weeks)
     first = last - timedelta(weeks=WEEKS - 1)
-    clicks = {row.week: int(row.clicks) for row in rows if row.week >= first}
+    clicks = {week: number for week, number in weeks.items() if week >= first}
     most, step, high = max(1, *clicks.values()), WIDE / WEEKS, 120
     drawn = [f'<line class="axis" x1="0" y1="{high}" x2="{WIDE}" y2="{high}"/>']
     for number in range(WEEKS):
@@ -113,18 +120,23 @@ def _svg(words: str, wide: float, high: float, drawn: Sequence[str]) -> str:
 
 
 def _safe(words: str) -> str:
+    if words.isprintable():
+        return escape(words)
     return escape("".join(char if char.isprintable() else " " for char in words))
 
 
-ENROLLMENTS = """
-    select e.id, c.title from platform.enrollment e join platform.cohort c on c.id = e.cohort_id
-    where e.student_id = :id order by e.enrolled_at, e.id
-"""
-MODULES = """
-    select m.title, p.status, p.score from platform.module_progress p join platform.module m on m.id = p.module_id
-    where p.enrollment_id = :id order by m.position, m.title, p.id limit 200
-"""
-CLICKS = """
-    select date_trunc('week', u.at at time zone 'UTC')::date as week, sum(u.clicks) as clicks from platform.usage_event u
-    where u.enrollment_id in (select e.id from platform.enrollment e where e.student_id = :id) group by 1
+PICTURED = """
+    with mine as materialized (
+        select e.id, e.enrolled_at, c.title from platform.enrollment e join platform.cohort c on c.id = e.cohort_id
+        where e.student_id = :id)
+    select
+      (select json_agg(json_build_array(mine.title, (
+         select json_agg(json_build_array(m.title, m.status, m.score) order by m.position, m.title, m.id) from (
+           select m.title, m.position, p.status, p.score, p.id
+           from platform.module_progress p join platform.module m on m.id = p.module_id
+           where p.enrollment_id = mine.id order by m.position, m.title, p.id limit 200) m)) order by mine.enrolled_at, mine.id)
+       from mine) as enrollments,
+      (select json_agg(json_build_array(w.week, w.clicks)) from (
+         select date_trunc('week', u.at at time zone 'UTC')::date as week, sum(u.clicks) as clicks
+         from platform.usage_event u where u.enrollment_id = any (array(select id from mine)) group by 1) w) as weeks
 """

@@ -14,10 +14,9 @@ import json
 import logging
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from psycopg import errors as postgres
 from sqlalchemy import select, text
@@ -28,15 +27,13 @@ from sqlalchemy.orm import Session
 from core import db
 from core.errors import AdminError, BadInput, NotFound
 from core.models.artifacts import Artifact
-from core.models.base import uuid7
 from core.models.exports import DELIVERIES, TEXT_DECISIONS, Export, ExportText
-from core.models.platform import Student, Visitor
 from core.models.requests import Request
-from core.models.shown import shown_tables
-from core.policy import listed_processors
+from core.models.ways import PERSONS
+from core.policy import Parameters, listed_processors
 from core.policy.machine import number
 from core.policy.processing_record import processing_record
-from core.privacy import artifacts, export_build, export_page, letters
+from core.privacy import artifacts, export_build, export_page, export_rows, export_screening, letters
 from core.privacy.acting import (
     MISSING,
     Receipt,
@@ -49,13 +46,13 @@ from core.privacy.acting import (
     write_text,
 )
 from core.privacy.audit import Action, append, guarded
-from core.privacy.export_build import Answer, Decision, Values, row_key
-from core.privacy.export_texts import Found, Known, digest, found_in, words_of
+from core.privacy.export_build import Answer, Decision
+from core.privacy.export_rows import Gathered
 from core.privacy.files import link_artifact
 from core.privacy.rules import ask
 from core.privacy.sessions import Staff
-from core.processors.local import Roots, known, roots_of, rows_of
-from core.processors.protocol import Person
+from core.processors.local import Roots, known, roots_of
+from core.processors.protocol import Exported, Person, Processor
 from core.processors.registry import configured, third_parties
 from core.words import clean
 
@@ -66,7 +63,6 @@ ZIP = "application/zip"
 LONGEST_PAUSE = timedelta(hours=1)
 NO_SPACE = "no space"
 MOST_WORDS = 200
-MOST_PEOPLE = 20_000
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is read as something else on the telephone
 TOLD = {
     "handed over in person": "we give it to you in person",
@@ -240,30 +236,43 @@ def demand_by_hand(session: Session, request: Request) -> None:
 def _build(
     session: Session, reader: Session, request: Request, found: Export, person: Person, now: datetime
 ) -> dict[str, int]:
-    roots = roots_of(reader, person)
-    counts = export_build.counted(reader, person, roots)
-    if counts and not found.rows and found.state == "to build":  # told at once: an officer sees what is being made
+    roots = roots_of(person)
+    gathered = export_rows.gather(reader, person, roots)
+    counts = dict(gathered.counts)
+    rules = parameters(session, request)
+    processors = _processors(session, rules, person)
+    slow = gathered.large or any(each.remote for each in processors)
+    if slow and not found.rows and found.state == "to build":  # told what is being made, and nobody waits for a lock
         found.rows = counts
         session.flush()
-        return {"counted": 1, MORE: 1}
-    answers = _asked(session, request, person, now)
-    if waiting := _screen(session, reader, request, person, roots, counts, answers, now):
+        if counts:
+            return {"counted": 1, MORE: 1}
+    answers = tuple(_answer(session, each, person, now) for each in processors)
+    if waiting := export_screening.screen(session, reader, request, person, roots, gathered, answers):
         found.state, found.error, found.rows = "to judge", None, counts
         session.flush()
         append(session, Action.EXPORT_WAITS, now=now, subject_kind="request", subject_id=request.id, texts=waiting)
         return {"texts": waiting}
-    order = _order(session, reader, request, person, roots, answers, now)
-    told: list[Values] = []
+    order = _order(session, request, rules, person, roots, gathered, answers, now)
+    size = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal size
+        for chunk in export_build.chunks(reader, order, gathered, lambda _: None):
+            size += len(chunk)
+            yield chunk
+
     kept = artifacts.keep(
         session, kind="export", owner_id=request.id, name=f"{order.number.lower()}-data.zip", media_type=ZIP,
-        chunks=export_build.chunks(reader, order, counts, told.append), expires_at=order.kept_until, now=now,
+        chunks=chunks(), expires_at=order.kept_until, now=now,
         student_id=request.student_id, visitor_id=request.visitor_id,
     )  # fmt: skip
     _demand_wanted(session, request.id)
-    _destroy(session, request.id, "made anew", now, but=kept)
+    if found.round:
+        _destroy(session, request.id, "made anew", now, but=kept)
     found.state, found.error, found.attempts, found.built_at = "ready", None, 0, now
     found.artifact_id, found.rows, found.round = kept, counts, found.round + 1
-    found.size = session.scalar(select(Artifact.size).where(Artifact.id == kept))
+    found.size = size
     found.processors = [{"name": a.name, "asked": a.asked, "complete": a.complete, "problem": a.problem, "rows": a.rows} for a in answers]  # fmt: skip
     session.flush()
     append(session, Action.EXPORT_BUILT, now=now, subject_kind="request", subject_id=request.id, rows=sum(counts.values()),
@@ -272,106 +281,61 @@ def _build(
 
 
 def _order(
-    session: Session, reader: Session, request: Request, person: Person, roots: Roots, answers: tuple[Answer, ...], now: datetime
+    session: Session, request: Request, rules: Parameters, person: Person, roots: Roots, gathered: Gathered,
+    answers: tuple[Answer, ...], now: datetime,
 ) -> export_build.Order:  # fmt: skip
-    own = Student if person.kind == "student" else Visitor
-    rules = parameters(session, request)
     decided = select(ExportText.digest, ExportText.decision, ExportText.words).where(
         ExportText.request_id == request.id, ExportText.decision.is_not(None)
     )
+    decisions = {
+        row.digest: Decision(row.decision, tuple(map(str, row.words or ()))) for row in session.execute(decided)
+    }
     return export_build.Order(
         person=person,
         roots=roots,
-        name=reader.scalar(select(own.name).where(own.id == person.id)) or "",
+        name=next((str(row["name"] or "") for row in gathered.small.get(PERSONS[person.kind], ())), ""),
         number=number(request.number),
         kind=request.kind,
         policy_version=rules.version,
         made_at=now,
         kept_until=now + KEPT,
-        decisions={
-            row.digest: Decision(row.decision, tuple(map(str, row.words or ()))) for row in session.execute(decided)
-        },
-        answers=answers,
+        decisions=decisions,
+        answers=export_screening.judged(answers, decisions),
         context=export_page.lines(processing_record(rules, person=person.kind)) if request.kind == "access" else (),
     )
 
 
-def _asked(session: Session, request: Request, person: Person, now: datetime) -> tuple[Answer, ...]:
-    """Ask every processor that concerns the person. One that does not answer is named with the reason, never left out."""
-    listed = listed_processors(session, parameters(session, request).version)
-    return tuple(_answer(session, name, person, now) for name in third_parties(person.kind, listed))
+def _processors(session: Session, rules: Parameters, person: Person) -> tuple[Processor, ...]:
+    """Every processor that concerns the person."""
+    listed = listed_processors(session, rules.version)
+    return tuple(configured(name) for name in third_parties(person.kind, listed))
 
 
-def _answer(session: Session, name: str, person: Person, now: datetime) -> Answer:
-    processor = configured(name)
+def _answer(session: Session, processor: Processor, person: Person, now: datetime) -> Answer:
+    """Ask a processor. One that does not answer is named with the reason, never left out."""
+    name = processor.name
+    if not processor.remote:  # nothing can break that would break the transaction
+        given = processor.export(session, person, now=now)
+        return _told(name, given)
     try:
         with session.begin_nested():
             given = processor.export(session, person, now=now)
     except Exception as error:  # noqa: BLE001 - whatever went wrong there, the person gets the rest, and is told
         log.error("%s did not answer an export: %s", name, type(error).__name__)
         return Answer(name, asked=True, complete=False, problem="error")
+    return _told(name, given)
+
+
+def _told(name: str, given: Exported) -> Answer:
     asked = given.problem != "manual"
     return Answer(name, asked, given.complete, given.problem, {str(k): tuple(v) for k, v in given.records.items()})
 
 
-def _screen(
-    session: Session, reader: Session, request: Request, person: Person, roots: Roots, counts: dict[str, int],
-    answers: tuple[Answer, ...], now: datetime,
-) -> int:  # fmt: skip
-    """List the texts that may name somebody else and that nobody has judged; return how many wait."""
-    around: Known | None = None
-    for shown in shown_tables(person.kind):
-        free = [each.name for each in shown.fields if each.free_text]
-        if not free or shown.place not in counts:
-            continue
-        around = around or _around(reader, person)
-        for each in reader.execute(rows_of(person, shown, roots), execution_options={"yield_per": 500}):
-            row = dict(each._mapping)
-            for name in free:
-                if isinstance(row[name], str) and (found := found_in(row[name], around)).passages:
-                    _list(
-                        session,
-                        request,
-                        shown.name,
-                        name,
-                        row,
-                        digest(shown.place, name, row_key(row), row[name]),
-                        found,
-                    )
-    waiting = select(ExportText.id).where(ExportText.request_id == request.id, ExportText.decision.is_(None))
-    return len(session.scalars(waiting).all())
-
-
-def _list(
-    session: Session, request: Request, place: str, field: str, row: Any, mark: str, found: Found
-) -> None:  # fmt: skip
-    written = next((value for value in row.values() if isinstance(value, datetime)), None)
-    values = {"id": uuid7(), "request_id": request.id, "student_id": request.student_id, "visitor_id": request.visitor_id,
-              "place": place, "field": field, "written_on": f"{written:%Y-%m-%d}" if written else None, "digest": mark,
-              "found": {"words": list(found.words), "passages": list(found.passages)}}  # fmt: skip
-    again = insert(ExportText).values(values).on_conflict_do_nothing(index_elements=["request_id", "digest"])
-    session.execute(again)
-
-
-def _around(reader: Session, person: Person) -> Known:
-    """Whose names are whose: the person's own, those of people who work here and learn in the same cohorts, and titles."""
-    own = reader.execute(text(OWN), {"student": person.id, "visitors": list(person.forms)}).all()
-    others = reader.scalars(text(OTHERS), {"student": person.id, "most": MOST_PEOPLE})
-    titles = reader.scalars(text("select title from platform.program union select title from platform.cohort union select title from platform.module"))  # fmt: skip
-    plain = {str(value).casefold() for row in own for value in row if value}
-    digits = {"".join(char for char in str(row.phone) if char.isdigit()) for row in own if row.phone}
-    mine = words_of(row.name for row in own)
-    return Known(frozenset(mine | plain | digits), words_of(others) - mine, words_of(titles))
-
-
 def _begun(session: Session, request_id: uuid.UUID, now: datetime) -> Export:
     """The export of a request, made when it is first due; held until the end of the transaction."""
-    new = (
-        insert(Export).values(request_id=request_id, next_at=now).on_conflict_do_nothing(index_elements=["request_id"])
-    )
-    session.execute(new)
-    mine = select(Export).where(Export.request_id == request_id).with_for_update()
-    return session.scalars(mine.execution_options(populate_existing=True)).one()
+    new = insert(Export).values(request_id=request_id, next_at=now)
+    held = new.on_conflict_do_update(index_elements=["request_id"], set_={"next_at": Export.next_at}).returning(Export)
+    return session.scalars(held, execution_options={"populate_existing": True}).one()
 
 
 def _demand_wanted(session: Session, request_id: uuid.UUID) -> None:
@@ -431,15 +395,4 @@ DUE = """
     select r.id from privacy.artifact a join privacy.request r on r.id = a.owner_id
     where a.kind = 'export' and a.destroyed_at is null and r.state in ('refused', 'withdrawn')
     order by 1
-"""
-OWN = """
-    select s.name, s.email, p.phone from platform.student s left join platform.student_profile p on p.student_id = s.id
-    where s.id = :student
-    union all select v.name, v.email, v.phone from platform.visitor v where v.id = any (:visitors)
-"""
-OTHERS = """
-    select m.name from staff.staff_member m
-    union (select distinct s.name from platform.enrollment mine join platform.enrollment e on e.cohort_id = mine.cohort_id
-           join platform.student s on s.id = e.student_id
-           where mine.student_id = :student and e.student_id <> :student limit :most)
 """

@@ -7,17 +7,22 @@ go in parts of a few thousand, the person's own row last. What a hold spares sta
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     CursorResult,
+    LargeBinary,
     Select,
     Table,
+    Uuid,
+    any_,
+    bindparam,
     delete,
     exists,
     false,
@@ -37,7 +42,7 @@ from core.errors import DatabaseError
 from core.models.base import Base, uuid7
 from core.models.data_map import unmapped
 from core.models.labels import Erasure
-from core.models.platform import Student, Tombstone, Visitor
+from core.models.platform import Tombstone
 from core.models.shown import ShownTable, shown_tables, statement
 from core.models.ways import GO_TOGETHER, PERSONS, TOMBSTONE, Fate, Way, fates, problems, references
 from core.processors.protocol import (
@@ -55,7 +60,17 @@ from core.processors.protocol import (
 )
 
 NAME = "this database"
+_FOUND = {
+    kind: text(
+        "select d.digest, (select array_agg(v.id) from platform.visitor v where v.email_hash = d.digest) as same from"
+        " (select coalesce(:digest, (select p.email_hash from platform.student p where p.id = :id)) as digest) d".replace(
+            "platform.student", table
+        )
+    ).bindparams(bindparam("digest", type_=LargeBinary), bindparam("id", type_=Uuid))
+    for kind, table in PERSONS.items()
+}
 Roots = dict[str, list[uuid.UUID]]
+Whose = Mapping[str, list[uuid.UUID] | BindParameter[list[uuid.UUID]]]  # ids, or a place for them in a statement
 
 
 class Local:
@@ -146,11 +161,9 @@ def ways_json(wanted: Iterable[Fate]) -> str:
 
 def known(session: Session, person: Person) -> Person:
     """Return a person with all that finds their rows, as the worker; to be kept as long as something of them is to go."""
-    own = Student if person.kind == "student" else Visitor
-    digest = person.email_hash or session.scalar(select(own.email_hash).where(own.id == person.id))
-    same = session.scalars(select(Visitor.id).where(Visitor.email_hash == digest)) if digest else ()
-    forms = sorted({*person.forms, *same, *([person.id] if person.kind == "visitor" else [])})
-    return replace(person, email_hash=digest, forms=tuple(forms))
+    row = session.execute(_FOUND[person.kind], {"digest": person.email_hash, "id": person.id}).one()
+    forms = sorted({*person.forms, *(row.same or ()), *([person.id] if person.kind == "visitor" else [])})
+    return replace(person, email_hash=bytes(row.digest) if row.digest else None, forms=tuple(forms))
 
 
 def erase_visitors(session: Session, ids: Iterable[uuid.UUID], *, at_most: int, now: datetime) -> dict[str, int]:
@@ -165,16 +178,16 @@ def erase_visitors(session: Session, ids: Iterable[uuid.UUID], *, at_most: int, 
 
 def _roots(session: Session, person: Person) -> Roots:
     """The rows that are the person, there or not: their own, and forms that were left with the same e-mail address."""
-    found = {"student": [person.id], "visitor": list(known(session, person).forms)}
+    return roots_of(known(session, person))
+
+
+def roots_of(person: Person) -> Roots:
+    """Return the rows that are a person who is :func:`known`: what :func:`rows_of` and :func:`condition` ask for."""
+    found = {"student": [person.id], "visitor": list(person.forms)}
     return {kind: found[kind] for kind in GO_TOGETHER[person.kind]}
 
 
-def roots_of(session: Session, person: Person) -> Roots:
-    """Return the rows that are the person: what :func:`rows_of` and :func:`condition` ask for."""
-    return _roots(session, person)
-
-
-def rows_of(person: Person, shown: ShownTable, roots: Roots) -> Select[Any]:
+def rows_of(person: Person, shown: ShownTable, roots: Whose) -> Select[Any]:
     """Return the select of a person's rows of one table of their export."""
     fate = next(each for each in fates(person.kind) if each.table == shown.place)
     return statement(shown).where(condition(fate, roots))
@@ -186,20 +199,24 @@ def _there(session: Session, roots: Roots) -> bool:
     )
 
 
-def condition(fate: Fate, roots: Roots) -> ColumnElement[bool]:
+def condition(fate: Fate, roots: Whose) -> ColumnElement[bool]:
     """Return which rows of a table are about the persons of ``roots``."""
     return or_(false(), *(_along(way, roots[way.person]) for way in fate.ways if way.person in roots))
 
 
-def _along(way: Way, ids: list[uuid.UUID]) -> ColumnElement[bool]:
+def _along(way: Way, ids: list[uuid.UUID] | BindParameter[list[uuid.UUID]]) -> ColumnElement[bool]:
     if not way.links:
-        return _column(way.table, "id").in_(ids)
+        return _one_of(_column(way.table, "id"), ids)
     *between, last = way.links
-    condition = _column(last.table, last.column).in_(ids)
+    condition = _one_of(_column(last.table, last.column), ids)
     for link in reversed(between):
         target = _column(link.to_table, link.to_column)
         condition = _column(link.table, link.column).in_(select(target).where(condition))
     return condition
+
+
+def _one_of(column: Column[Any], ids: list[uuid.UUID] | BindParameter[list[uuid.UUID]]) -> ColumnElement[bool]:
+    return column == any_(ids) if isinstance(ids, BindParameter) else column.in_(ids)
 
 
 def _rows_erased(

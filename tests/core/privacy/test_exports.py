@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from core.models.shown import shown_tables
 from core.models.ways import fates
 from core.policy.processing_record import processing_record
 from core.policy.versions import in_force
-from core.privacy import export_build, exports
+from core.privacy import export_build, export_rows, exports
 from core.privacy_actions import HandedOut, Staff
 from core.processors import registry
 from core.processors.local import NAME, condition, known, roots_of
@@ -210,7 +211,7 @@ def held(person: Person) -> dict[str, list[dict[str, Any]]]:
     """What the database holds of the labelled columns, read without the exporter."""
     found: dict[str, list[dict[str, Any]]] = {}
     with db.transaction("worker") as session:
-        roots = roots_of(session, known(session, person))
+        roots = roots_of(known(session, person))
         for fate in fates(person.kind):
             columns = Base.metadata.tables[fate.table]
             labelled = {c.name: c.info["privacy"] for c in columns.c if c.info["privacy"].export}
@@ -343,11 +344,11 @@ def test_somebody_of_whom_nothing_is_left_gets_a_friendly_empty_file(owner: Conn
     owner.commit()
     with db.snapshot() as reader, db.transaction("worker") as session:
         person = Person("visitor", uuid.uuid4())
-        roots = roots_of(session, known(session, person))
-        counts = export_build.counted(reader, person, roots)
-        assert counts == {}
+        roots = roots_of(known(session, person))
+        gathered = export_rows.gather(reader, person, roots)
+        assert gathered.counts == {}
         order = export_build.Order(person, roots, "", "R-1", "access", "2026-04-20", NOW, NOW + DAY, {}, ())
-        files = unzipped(b"".join(export_build.chunks(reader, order, counts, lambda _: None)))
+        files = unzipped(b"".join(export_build.chunks(reader, order, gathered, lambda _: None)))
     assert set(files) == {"index.html", "data.json", "schema.json", "manifest.json"}
     assert "nothing about you" in files["index.html"].decode()
     assert data(files)["data"] == {}
@@ -431,6 +432,7 @@ def test_what_could_not_be_made_may_be_answered_by_hand_with_evidence() -> None:
 
 def test_a_request_that_is_closed_while_the_file_is_made_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     filed = verified("export")
+    monkeypatch.setattr(registry, "_makers", {"Cloudinary": lambda: Answers("Cloudinary", fails=False)})
     whole = exports.artifacts.keep
 
     def closed_meanwhile(session: Any, **more: Any) -> uuid.UUID:
@@ -446,8 +448,13 @@ def test_a_request_that_is_closed_while_the_file_is_made_leaves_nothing(monkeypa
 
 def test_what_is_written_is_compared_with_what_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     filed = verified("export")
-    more = export_build.counted
-    monkeypatch.setattr(export_build, "counted", lambda *a: {place: number + 1 for place, number in more(*a).items()})
+    whole = export_rows.gather
+
+    def one_more(*a: Any) -> export_rows.Gathered:
+        found = whole(*a)
+        return replace(found, counts={place: number + 1 for place, number in found.counts.items()})
+
+    monkeypatch.setattr(export_rows, "gather", one_more)
     work()
     assert export(filed)["state"] == "failed"
     assert rows("select 1 from privacy.artifact") == []

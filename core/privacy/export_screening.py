@@ -1,0 +1,188 @@
+"""Which texts of an export an officer has to judge first: every free text of ours, and every text that a processor gave.
+
+Danger: a text from a third party (the description of a payment, a field of a document that nobody mapped) leaves unread, because it
+stands in no table of ours. Principle: whoever keeps it for us, it leaves under the same rule (core.privacy.export_texts).
+Mechanism: :func:`screen` lists what has to be judged, once per text and place; :func:`judged` puts the decisions into what
+processors gave, as core.privacy.export_build does into our own rows. Whose names are names is asked of the database only for words
+that stand in these texts: the size of a cohort does not matter.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.models.base import uuid7
+from core.models.exports import ExportText
+from core.models.requests import Request
+from core.privacy.export_build import Answer, Decision, decided, row_key
+from core.privacy.export_rows import AT_ONCE, Gathered, Values
+from core.privacy.export_texts import Known, digest, found_in, words_of
+from core.processors.local import Roots, rows_of
+from core.processors.protocol import Person
+
+_CODE = re.compile(r"\S*|\d{4}-\d\d-\d\d[T ][\d:.,+Z -]*")  # one sign after the other, or an instant: no sentence
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text on its way out: where it stands, and what it says. ``written`` is the day, where the row tells one; ``ours``: a
+    label says that people write here."""
+
+    place: str
+    shown_as: str
+    field: str
+    row: str
+    body: str
+    written: str | None
+    ours: bool
+
+    @property
+    def digest(self) -> str:
+        """What a decision about it is bound to."""
+        return digest(self.place, self.field, self.row, self.body)
+
+
+def screen(
+    session: Session, reader: Session, request: Request, person: Person, roots: Roots, gathered: Gathered,
+    answers: Sequence[Answer],
+) -> int:  # fmt: skip
+    """List the texts that may name somebody else and that nobody has judged; return how many wait."""
+    batch: list[Text] = []
+    listed = 0
+    for each in _texts(reader, person, roots, gathered, answers):
+        batch.append(each)
+        if len(batch) == AT_ONCE:
+            listed += _list(session, reader, request, person, batch)
+            batch = []
+    listed += _list(session, reader, request, person, batch) if batch else 0
+    if not listed:
+        return 0
+    waiting = select(ExportText.id).where(ExportText.request_id == request.id, ExportText.decision.is_(None))
+    return len(session.scalars(waiting).all())
+
+
+def judged(answers: Iterable[Answer], decisions: Mapping[str, Decision]) -> tuple[Answer, ...]:
+    """Return what processors gave as an officer decided about its texts."""
+    return tuple(replace(each, records=dict(_decided(each, decisions))) for each in answers)
+
+
+def _decided(answer: Answer, decisions: Mapping[str, Decision]) -> Iterator[tuple[str, tuple[Values, ...]]]:
+    for what, rows in answer.records.items():
+        decide = _decider(answer, what, decisions)
+        yield what, tuple(_changed(row, decide) for row in rows)
+
+
+def _texts(
+    reader: Session, person: Person, roots: Roots, gathered: Gathered, answers: Sequence[Answer]
+) -> Iterator[Text]:
+    for shown in gathered.every:
+        free = [each.name for each in shown.fields if each.free_text]
+        if not free or shown.place not in gathered.counts:
+            continue
+        rows: Iterable[Values] = gathered.small.get(shown.place) or (
+            dict(each._mapping)
+            for each in reader.execute(rows_of(person, shown, roots), execution_options={"yield_per": 500})
+        )
+        for row in rows:
+            written = next((value for value in row.values() if isinstance(value, datetime)), None)
+            day = f"{written:%Y-%m-%d}" if written else None
+            for name in free:
+                if isinstance(row[name], str) and row[name]:
+                    yield Text(shown.place, shown.name, name, row_key(row), row[name], day, ours=True)
+    for answer in answers:
+        for what, given in answer.records.items():
+            for each in given:
+                for name, body in _strings(each):
+                    yield Text(*_place(answer, what), name, "", body, None, ours=False)
+
+
+def _place(answer: Answer, what: str) -> tuple[str, str]:
+    return f"{answer.name} {what}", f"{answer.name}: {what}"
+
+
+def _strings(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a record of a processor, however deep, with the names that lead there."""
+    if isinstance(value, str):
+        if value:
+            yield path, value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _strings(each, f"{path} {name}".strip())
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _strings(each, path)
+
+
+def _decider(answer: Answer, what: str, decisions: Mapping[str, Decision]) -> Callable[[str, str], str]:
+    place, _ = _place(answer, what)
+    return lambda name, body: decided(body, decisions.get(digest(place, name, "", body)))
+
+
+def _changed(value: Any, decide: Callable[[str, str], str], path: str = "") -> Any:
+    if isinstance(value, str):
+        return decide(path, value) if value else value
+    if isinstance(value, Mapping):
+        return {name: _changed(each, decide, f"{path} {name}".strip()) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_changed(each, decide, path) for each in value]
+    return value
+
+
+def _list(session: Session, reader: Session, request: Request, person: Person, texts: Sequence[Text]) -> int:
+    known = _known(reader, person, texts)
+    lines = []
+    for each in texts:
+        found = found_in(each.body, known)
+        if not found.passages or not (each.ours or _says_something(each.body, known)):
+            continue
+        lines.append({"id": uuid7(), "request_id": request.id, "student_id": request.student_id, "visitor_id": request.visitor_id,
+                      "place": each.shown_as, "field": each.field, "written_on": each.written, "digest": each.digest,
+                      "found": {"words": list(found.words), "passages": list(found.passages)}})  # fmt: skip
+    if lines:
+        again = insert(ExportText).on_conflict_do_nothing(index_elements=["request_id", "digest"])
+        session.execute(again, lines)
+    return len(lines)
+
+
+def _says_something(body: str, known: Known) -> bool:
+    """Whether what a processor keeps may be about somebody: more than one word, an address, or a name that is known."""
+    return not _CODE.fullmatch(body) or "@" in body or body.casefold() in known.others
+
+
+def _known(reader: Session, person: Person, texts: Sequence[Text]) -> Known:
+    """Whose names are whose: the person's own, those of people who work here and learn in the same cohorts, and titles.
+
+    Only names that have a word of these texts are fetched (and those that are spelled in a way that the database cannot compare).
+    """
+    words = sorted(words_of(each.body for each in texts))
+    row = reader.execute(text(KNOWN), {"student": person.id, "visitors": list(person.forms), "words": words}).one()
+    own = [each for given in row.own or () for each in given]
+    plain = {str(value).casefold() for value in own if value}
+    digits = {"".join(char for char in str(given[2]) if char.isdigit()) for given in row.own or () if given[2]}
+    mine = words_of(given[0] for given in row.own or ())
+    return Known(frozenset(mine | plain | digits), words_of(row.others or ()) - mine, words_of(row.titles or ()))
+
+
+KNOWN = """
+    select
+      (select json_agg(json_build_array(o.name, o.email, o.phone)) from (
+         select s.name, s.email, p.phone from platform.student s left join platform.student_profile p on p.student_id = s.id
+         where s.id = :student
+         union all select v.name, v.email, v.phone from platform.visitor v where v.id = any (cast(:visitors as uuid[]))) o) as own,
+      (select json_agg(distinct n.name) from (
+         select m.name from staff.staff_member m
+         union all
+         select s.name from platform.student s where s.id <> :student and s.id in (
+           select e.student_id from platform.enrollment e where e.cohort_id in (
+             select mine.cohort_id from platform.enrollment mine where mine.student_id = :student))) n
+       where n.name !~ '^[A-Za-z ]+$' or string_to_array(lower(n.name), ' ') && cast(:words as text[])) as others,
+      (select json_agg(t.title) from (
+         select title from platform.program union select title from platform.cohort union select title from platform.module) t
+       where t.title !~ '^[A-Za-z ]+$' or string_to_array(lower(t.title), ' ') && cast(:words as text[])) as titles
+"""
