@@ -1,6 +1,6 @@
 """The front door for reads. No bodies here: each function lives in ``core/reads/`` and is told here.
 
-Enrollments   enrollment_page, enrollment_total, catalog, enrollment_figures, completed_figure
+Enrollments   enrollment_page, enrollment_total, catalog, cohorts_offered, cohort_of_code, enrollment_figures, completed_figure
               funnel, monthly_trend, rollup_age
 Students      student_card, who_looked
 Visitors      visitor_page, visitor_total, visitor_figures, visitor_conversion, visitor_card, program_team, waiting_since
@@ -123,6 +123,8 @@ from core.reads.enrollments import (
     RollupAge,
     Trend,
     catalog,
+    cohort_of_code,
+    cohorts_offered,
     completed_figure,
     enrollment_figures,
     enrollment_page,
@@ -553,7 +555,9 @@ __all__ = [
     "certificates_due",
     "cohort_figures",
     "cohort_matrix",
+    "cohort_of_code",
     "cohort_stand",
+    "cohorts_offered",
     "colleagues",
     "compare_programs",
     "completed_figure",

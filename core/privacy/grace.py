@@ -26,7 +26,7 @@ from core.privacy.accounts import AFTER_CLOSING, plan_steps
 from core.privacy.acting import Case, change, demand_move, of_system, write_text
 from core.privacy.audit import Action, append
 from core.privacy.deletion import approve_by_rule, changed_plan, reactivate
-from core.privacy.preview import preview_of, store
+from core.privacy.preview import fingerprints, preview_of, store
 
 CLOSED_BY_STUDENT = "closed by the student on the platform"
 SIGNED_IN = "The student used the platform during the grace period. Ask whether they want their account back."
@@ -102,12 +102,17 @@ def _file(
 
 def signs_of_life_due(session: Session, now: datetime) -> Sequence[str]:
     """Return deletions whose student came back: the account is open again, or was used after the day of the closing."""
-    return list(map(str, session.scalars(text(SIGNS))))
+    return list(map(str, session.scalars(text(SIGNS.format(whose="")))))
+
+
+def signs_of_life(session: Session, request_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of some deletions whose student came back."""
+    return set(session.scalars(text(SIGNS.format(whose="r.id = any(:ids) and")), {"ids": list(request_ids)}))
 
 
 def heed_sign_of_life(session: Session, *, request_id: uuid.UUID, now: datetime) -> int:
     """Act on a student who came back: reactivated on the platform cancels the deletion; a sign-in sends it back to approval."""
-    if str(request_id) not in signs_of_life_due(session, now):
+    if not signs_of_life(session, [request_id]):
         return 0
     case = of_system(session, verb="heed_sign_of_life", request_id=request_id)
     student = session.get(Student, case.request.student_id, populate_existing=True)
@@ -125,11 +130,8 @@ def heed_sign_of_life(session: Session, *, request_id: uuid.UUID, now: datetime)
 def plans_due(session: Session, now: datetime) -> Sequence[str]:
     """Return approved deletions whose plan would be another one now."""
     waiting = session.scalars(select(Request).where(Request.state == "waiting").order_by(Request.grace_ends_at)).all()
-    return [
-        str(request.id)
-        for request in waiting
-        if preview_of(session, request, early=request.early, now=now).fingerprint != request.plan_fingerprint
-    ]
+    found = fingerprints(session, waiting, now=now)
+    return [str(request.id) for request in waiting if found[request.id] != request.plan_fingerprint]
 
 
 def recheck_plan(session: Session, *, request_id: uuid.UUID, now: datetime) -> int:
@@ -171,7 +173,7 @@ CLOSINGS = """
 """
 SIGNS = """
     select r.id from privacy.request r join platform.student s on s.id = r.student_id
-    where r.kind = 'delete' and r.closed_at is null and r.state in ('to approve', 'waiting') and (
+    where {whose} r.kind = 'delete' and r.closed_at is null and r.state in ('to approve', 'waiting') and (
         s.account_status = 'open' or (r.state = 'waiting' and exists (
             select from platform.usage_event u join platform.enrollment e on e.id = u.enrollment_id
             where e.student_id = s.id and u.at >= date_trunc('day', r.account_closed_at) + interval '1 day'
