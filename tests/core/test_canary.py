@@ -26,7 +26,7 @@ from tests.core.processors.rigs import cloudinary_rig, mongo_rig, stripe_rig
 __all__ = ["bystander"]
 pytestmark = pytest.mark.usefixtures("house")
 KINDS = ("canaries", "accounts closed by students", "erasures", "approved plans", "signs of life in grace", "months ahead", "propagations",
-         "letters by mail", "guardians not needed", "tidying", "mail by rule", "acknowledgements")  # fmt: skip
+         "letters by mail", "guardians not needed", "tidying", "mail by rule", "acknowledgements", "roll-ups")  # fmt: skip
 MINE = tuple(job for job in jobs.JOBS if job.kind in KINDS)
 WAY = (0, 8, 9, 10, 39, 40, 41)
 ALL_STORES = ("MongoDB Atlas", "Cloudinary", "payment gateway")

@@ -27,7 +27,7 @@ from core.models.ways import PERSONS, ways_to
 from core.policy.checks.asking import rows
 
 OF_EACH_ROLE = 25
-SMALL, ROWS = 10_000, 200
+SMALL, ROWS = 2_000_000, 200  # bytes; by size, because statistics are missing after an import
 MEMBERS = """
 select m.id, m.role, coalesce(array_agg(a.cohort_id) filter (where a.id is not null and m.role in ('instructor', 'mentor')), '{}')
 from staff.staff_member m
@@ -38,7 +38,8 @@ group by m.id order by m.role, md5(m.id::text || :salt)"""
 QUESTION = "select exists (select from {table} where {rule})"
 DRAWN = "select {key} from (select {key} from {table} tablesample system ({share})) t where {key} is not null order by random() limit {most}"
 SIZES = """
-select n.nspname || '.' || c.relname as place, greatest(sum(p.reltuples), 0)::bigint as rows, greatest(sum(p.relpages), 1)::bigint as pages
+select n.nspname || '.' || c.relname as place, sum(pg_relation_size(p.oid)) as bytes,
+    sum(pg_relation_size(p.oid)) / current_setting('block_size')::int as pages
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 join pg_class p on p.oid = c.oid or p.oid in (select i.inhrelid from pg_inherits i where i.inhparent = c.oid)
 where n.nspname || '.' || c.relname = any(:tables) and has_any_column_privilege('resocode_app', c.oid, 'select') group by 1"""
@@ -114,12 +115,12 @@ def chosen(session: Session) -> dict[str, Chosen]:
     """Return, as the worker, table → what is asked of it: of a large one some rows at random. A table that the dashboard's role has no
     right to read at all is left out: it shows nothing."""
     found = {}
-    for place, known, pages in rows(session, SIZES, tables=sorted(person_tables())):
+    for place, size, pages in rows(session, SIZES, tables=sorted(person_tables())):
         key = Base.metadata.tables[place].info["privacy"].reaches
-        if known <= SMALL or not key:
+        if size <= SMALL or not key:
             found[place] = Chosen()
             continue
-        share = min(100.0, 100 * ROWS / min(pages, known))  # so many pages; of each page some rows
+        share = min(100.0, 100 * ROWS / max(int(pages), 1))  # so many pages; of each page some rows
         drawn = rows(session, DRAWN.format(key=key, table=place, share=f"{share:.6f}", most=ROWS))
         found[place] = Chosen(key, tuple(dict.fromkeys(row[0] for row in drawn)))
     return found

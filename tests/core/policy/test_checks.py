@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from core import db
-from core.policy.checks import CHECKS
+from core.policy.checks import CHECKS, probing
 from core.policy.evidence import Evidence, State
 from core.policy.promises import BY_ID, CLAUSES, LEDGER
 from core.privacy import letters, mail_kinds
@@ -96,3 +96,25 @@ def test_a_figure_without_noise_breaks_the_promise(owner: Connection) -> None:
     make("update anon.cell set se = 0 where ctid = (select min(ctid) from anon.cell)", owner, pytest.MonkeyPatch())
     told = looked("RET-ANON")
     assert told.state is State.BROKEN
+
+
+def test_of_a_large_table_rows_are_drawn_and_a_loosened_policy_is_found(
+    owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "SMALL", -1)
+    make(WORLDS["SEC-ACCESS"].holds, owner, monkeypatch)
+    before = looked("SEC-ACCESS")
+    assert before.state is State.HOLDS and before.figures["tables of which rows were drawn"] != 0, before
+    make(WORLDS["SEC-ACCESS"].breaks, owner, monkeypatch)
+    after = looked("SEC-ACCESS")
+    assert after.state is State.BROKEN and "platform.student" in after.sentence
+
+
+def test_a_policy_that_asks_nobody_is_found_without_reading_a_row(owner: Connection) -> None:
+    make(
+        "create policy everybody on platform.payment for select to resocode_app using (amount_cents > 0)",
+        owner,
+        pytest.MonkeyPatch(),
+    )
+    after = looked("SEC-ACCESS")
+    assert after.state is State.BROKEN and "everybody on platform.payment" in after.sentence
