@@ -32,10 +32,9 @@ from core import backup as backups
 from core import canary, companion, db, demo, drill, keys, leases, privacy_actions, queries, replica, roles, rollups
 from core.anon.method import draft
 from core.errors import AdminError, BadInput, Refused, SettingsError
-from core.importers import generate as made_up
-from core.importers.made_up import Sizes
 from core.importers.oulad import import_oulad
 from core.importers.seed import seed as load_seed
+from core.importers.sizes import Sizes
 from core.importers.spreadsheets import import_sheet
 from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
@@ -242,6 +241,8 @@ def generate(
     ] = False,
 ) -> None:
     """Make up realistic records of any size (a million students take some minutes). Again with the same numbers: nothing."""
+    from core.importers import generate as made_up  # names in many languages: half a second that no other command needs
+
     sizes = Sizes(students, seed, visitors, projects, usage, mails)
     with importing() as session:
         new = made_up.prepare(session, sizes, now=_now(), beside_real_records=beside_real_records)
@@ -254,7 +255,7 @@ def generate(
         privacy_actions.take_group_figures(session, now=_now())
     _print_rows(written)
     try:
-        db.vacuum(made_up.TABLES)
+        db.vacuum((*made_up.TABLES, "platform.rollup"))
     except SettingsError:
         out.print("Statistics follow by autovacuum; with OWNER_DATABASE_URL they are there at once.")
 
