@@ -274,6 +274,7 @@ class Propagation(Base):
     "called": a call left, and its outcome is not known until it is written down. "waiting": for a person (``error`` "manual") or for
     the processor; ``next_at`` says when it is looked at again. ``since``: the first time that it did not go through.
     ``proof`` of what is done: "answered" by the processor, "by hand" with a confirmed manual step, or "recorded" by an officer.
+    It follows from a request, or (``restriction_id``, which outlives the restriction) from a restriction that a rule set.
     ``key`` is the one of its manual step and the same in every attempt.
     """
 
@@ -284,13 +285,17 @@ class Propagation(Base):
         one_of("proof", ("", "answered", "by hand", "recorded")),
         CheckConstraint("(state = 'done') = (done_at is not null)", name="done_has_date"),
         CheckConstraint("(state = 'done') = (proof <> '')", name="done_has_proof"),
+        CheckConstraint("num_nonnulls(request_id, restriction_id) = 1", name="follows_from_one"),
+        Index("uq_propagation_restriction", "restriction_id", "what", "processor", unique=True,
+              postgresql_where=text("restriction_id is not null")),
         Index("ix_propagation_open", "planned_at", postgresql_where=text("state in ('planned', 'called', 'waiting')")),
         Index("ix_propagation_done", "processor", "done_at", postgresql_where=text("state = 'done'")),
         {"schema": SCHEMA, "info": _RECORD},
-    )
+    )  # fmt: skip
 
     id: Mapped[Id]
-    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.request.id"), info=technical())
+    request_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(f"{SCHEMA}.request.id"), info=technical())
+    restriction_id: Mapped[uuid.UUID | None] = mapped_column(info=technical())
     what: Mapped[str] = mapped_column(info=technical())
     processor: Mapped[str] = mapped_column(info=technical())
     state: Mapped[str] = mapped_column(server_default="planned", info=technical())

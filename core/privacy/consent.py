@@ -224,7 +224,14 @@ def open_evidence(session: Session, *, student_id: uuid.UUID, by: Staff, now: da
     if case is None or case.evidence_id is None:
         raise NotFound("There is no evidence, or it is destroyed already.", student_id=student_id)
     _demand_not_own(session, student_id)
-    media_type = session.scalar(select(Artifact.media_type).where(Artifact.id == case.evidence_id)) or "image/png"
+    kept = select(Artifact.media_type).where(
+        Artifact.id == case.evidence_id, Artifact.destroyed_at.is_(None), Artifact.expires_at > now
+    )
+    media_type = session.scalar(kept)
+    if media_type is None:
+        raise NotFound(
+            "The evidence was destroyed: undecided, it is kept for 30 days. Ask for it anew.", student_id=student_id
+        )
     name = f"{numbered(case.number)}-evidence.{'png' if media_type == 'image/png' else 'jpg'}"
     secret = files.link_artifact(
         session, session_id=by.session_id, artifact_id=case.evidence_id, name=name, media_type=media_type, now=now
