@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import backup as backups
-from core import companion, db, demo, drill, keys, leases, privacy_actions, queries, replica, roles
+from core import companion, db, demo, drill, keys, leases, privacy_actions, queries, replica, roles, rollups
 from core.anon.method import draft
 from core.errors import AdminError, BadInput, Refused, SettingsError
 from core.importers import generate as made_up
@@ -248,6 +248,7 @@ def generate(
         return
     with worker() as session, _progress() as advance:
         written = made_up.generate(session, sizes, now=_now(), progress=advance)
+        rollups.refresh_rollups(session)
         privacy_actions.take_group_figures(session, now=_now())
     _print_rows(written)
     try:
@@ -886,6 +887,7 @@ def importing() -> Iterator[Session]:
         if restore.compare(session, now=_now()).is_behind:
             raise restore.Behind("The database is behind the erasure ledger. Run `python -m core restore-check` first.")
         yield session
+        rollups.refresh_rollups(session)
 
 
 @contextmanager
@@ -927,6 +929,7 @@ def _day(given: str) -> date | None:
 
 def _seed(session: Session) -> None:
     _print_rows(load_seed(session, now=_now()))
+    rollups.refresh_rollups(session)
 
 
 def _print_rows(written: dict[str, int]) -> None:

@@ -8,6 +8,7 @@ the start of every transaction and forgotten with it. Mechanism: ``transaction(s
 import json
 import secrets
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,10 +20,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from core import embedded, keys
 from core.errors import DatabaseError, SettingsError
@@ -31,6 +34,7 @@ from core.settings import ROOT, settings
 
 DATABASE = "resocode"
 OLDEST_SERVER = 150000
+IDLE = 0.25  # seconds after which a connection is asked whether it lives before it is used again
 _lock = threading.Lock()
 _engines_lock = threading.Lock()
 _engines: dict[tuple[str, URL], Engine] = {}
@@ -59,7 +63,8 @@ def transaction(
     one, and read-only in any case; core.replica knows when to ask it). ``staff_id`` and ``session_id`` say who asks; without them row-level security shows the app nothing.
     """
     with Session(engine(role)) as session, session.begin():
-        identify(session, staff_id=staff_id, session_id=session_id)
+        if staff_id is not None or session_id is not None:
+            identify(session, staff_id=staff_id, session_id=session_id)
         yield session
 
 
@@ -69,6 +74,13 @@ def snapshot() -> Iterator[Session]:
     steady = engine("worker").execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     with Session(steady) as session, session.begin():
         yield session
+
+
+@contextmanager
+def statements(role: str) -> Iterator[Connection]:
+    """Open a connection on which every statement is a transaction of its own, for notes that must not wait for anything else."""
+    with engine(role).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
 
 
 def identify(session: Session, *, staff_id: uuid.UUID | None, session_id: uuid.UUID | None = None) -> None:
@@ -186,13 +198,31 @@ def _pool(role: str, address: URL) -> Engine:
         address,
         pool_size=10,
         max_overflow=10,
-        pool_pre_ping=True,
         pool_timeout=5,
         connect_args={"connect_timeout": 5, "options": options, "application_name": f"resocode {role}"},
     )
+    _ask_what_lay_idle(made)
     if role in ("app", "read"):
         event.listen(made, "connect", _limit_statements)
     return made
+
+
+def _ask_what_lay_idle(made: Engine) -> None:
+    """Ask a connection whether it lives before it is used, as ``pool_pre_ping`` does, but not again within a click: each
+    question is a round trip. A server that went away in between is an error once, and a new pool after it."""
+
+    @event.listens_for(made, "checkin")
+    def given_back(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["given_back"] = time.monotonic()
+
+    @event.listens_for(made, "checkout")
+    def taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _fairy: object) -> None:
+        if time.monotonic() - record.info.get("given_back", time.monotonic()) < IDLE:
+            return
+        try:
+            made.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError("The server closed this connection.") from error
 
 
 def _limit_statements(connection: psycopg.Connection, _record: object) -> None:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import backup, privacy_actions
+from core import backup, privacy_actions, rollups
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
 from core.privacy import (
@@ -99,7 +99,9 @@ def _months_due(session: Session, now: datetime) -> list[str]:
 
 
 def _make_month(session: Session, key: str, _now: datetime) -> dict[str, int]:
+    """A new month locks its table for a moment. Behind a long reader it would make everybody wait: it gives way, and is tried again."""
     table, month = key.split()
+    session.execute(text("set local lock_timeout = '500ms'"))
     made = text("select platform.make_months(:table, cast(:day as date), cast(:day as date))")
     return {"made": session.scalar(made, {"table": table, "day": f"{month}-01"}) or 0}
 
@@ -294,7 +296,16 @@ def _retain(session: Session, key: str, now: datetime) -> dict[str, int]:
     return retention.go_on(session, rule=key, now=now)
 
 
+def _rollups_due(session: Session, _now: datetime) -> list[str]:
+    return rollups.rollups_due(session)
+
+
+def _roll_up(session: Session, key: str, _now: datetime) -> dict[str, int]:
+    return {"changed": rollups.refresh_rollup(session, key)}
+
+
 JOBS: tuple[Job, ...] = (
+    Job("roll-ups", _rollups_due, _roll_up, every=timedelta(seconds=15), again=NOW),
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
     Job("weekly group figures", _figures_due, _take_figures, lease=timedelta(minutes=5)),
     Job("months ahead", _months_due, _make_month, every=timedelta(hours=1)),
@@ -342,7 +353,7 @@ JOBS: tuple[Job, ...] = (
     Job("mail by rule", mail_by_rule.mail_due, _queue_mail, every=timedelta(minutes=5)),
     Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW),
     Job("notices over", campaigns.reductions_due, _reduce_notices, every=timedelta(hours=1), again=NOW),
-    Job("letters by mail", sending.lanes_due, _send, every=NOW, lease=timedelta(minutes=3), again=NOW),
+    Job("letters by mail", sending.lanes_due, _send, every=NOW, again=NOW),
     Job("checks of promises", promises.checks_due, _check_promises, lease=timedelta(minutes=5), again=NOW),
     Job("alerts", alerts.alerts_due, _tell, again=NOW),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),

@@ -1,6 +1,7 @@
 """The front door for reads. No bodies here: each function lives in ``core/reads/`` and is told here.
 
-Enrollments   enrollment_page, enrollment_total, catalog, funnel, monthly_trend, completed_figure
+Enrollments   enrollment_page, enrollment_total, catalog, enrollment_figures, completed_figure
+              funnel, monthly_trend, rollup_age
 Students      student_card, who_looked
 Visitors      visitor_page, visitor_total, visitor_figures, visitor_conversion, visitor_card, program_team, waiting_since
 Search        search
@@ -113,17 +114,21 @@ from core.reads.enrollments import (
     Catalog,
     CohortChoice,
     CompletedFigure,
+    EnrollmentFigures,
     EnrollmentFilter,
     EnrollmentPage,
     EnrollmentRow,
     Funnel,
+    RollupAge,
     Trend,
     catalog,
     completed_figure,
+    enrollment_figures,
     enrollment_page,
     enrollment_total,
     funnel,
     monthly_trend,
+    rollup_age,
 )
 from core.reads.erasures import (
     BrakeRow,
@@ -408,6 +413,7 @@ __all__ = [
     "DeskCounts",
     "Draw",
     "EffectRow",
+    "EnrollmentFigures",
     "EnrollmentFilter",
     "EnrollmentPage",
     "EnrollmentRow",
@@ -488,6 +494,7 @@ __all__ = [
     "ReviewCursor",
     "ReviewItem",
     "ReviewPage",
+    "RollupAge",
     "RuleState",
     "SampledRequest",
     "SetAsideRecord",
@@ -553,6 +560,7 @@ __all__ = [
     "consent_rounds",
     "decides_alone",
     "desk_counts",
+    "enrollment_figures",
     "enrollment_page",
     "enrollment_total",
     "erasure_certificate",
@@ -612,6 +620,7 @@ __all__ = [
     "review_counts",
     "review_items",
     "review_page",
+    "rollup_age",
     "sample_draws",
     "sampled_requests",
     "search",

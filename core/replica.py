@@ -71,13 +71,64 @@ def read(
         try:
             with _transaction("read", staff_id, session_id) as session:
                 return function(session)
-        except GONE as error:
-            _leave(error)
-        except DBAPIError as error:  # a conflict with what the replica replays: the same question is fine elsewhere
-            if not _is_conflict(error):
+        except (DBAPIError, PoolTimeout) as error:
+            if not _left(error):
                 raise
     with _transaction("app", staff_id, session_id) as session:
         return function(session)
+
+
+class Reading:
+    """Reads that belong together (one run of a page), in one transaction instead of one each: what it takes to open and close a
+    transaction is most of what a small read takes.
+
+    Each statement sees what is committed by then, as in transactions of their own (read committed). It holds one connection until
+    :meth:`close`; whoever writes in between closes first, so that no thread waits for a second connection with one in its hand,
+    and the next read asks anew who may answer. A read that fails ends the transaction.
+    """
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._asked: tuple[object, ...] = ()
+
+    def read(
+        self,
+        function: Callable[[Session], Answer],
+        *,
+        staff_id: uuid.UUID | None,
+        session_id: uuid.UUID | None,
+        written: int = 0,
+    ) -> Answer:
+        """Return what ``function`` reads, as :func:`read` does."""
+        role = "read" if not configured() or _may_answer(written) else "app"
+        try:
+            session = self._begun(role, staff_id, session_id)
+            answer = function(session)
+            session.expunge_all()  # a later read looks again
+            return answer
+        except BaseException as error:
+            self.close()
+            if not (configured() and role == "read" and _left(error)):
+                raise
+        return read(function, staff_id=staff_id, session_id=session_id, written=UNKNOWN)
+
+    def close(self) -> None:
+        """End the transaction, if one is open, and give its connection back. A connection that is dead by now is let go: there was
+        nothing to write, and whoever reads next hears of it."""
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.close()
+            except GONE:
+                session.invalidate()
+
+    def _begun(self, role: str, staff_id: uuid.UUID | None, session_id: uuid.UUID | None) -> Session:
+        asked = (role, staff_id, session_id)
+        if self._session is None or self._asked != asked:
+            self.close()
+            self._session, self._asked = Session(db.engine(role)), asked
+            db.identify(self._session, staff_id=staff_id, session_id=session_id)
+        return self._session
 
 
 def position() -> int:
@@ -166,6 +217,15 @@ def _look() -> Following:
     if lag > MOST_LAG:
         return Following(replayed, lag, f"The replica is {lag:.0f} seconds behind.")
     return Following(replayed, lag)
+
+
+def _left(error: BaseException) -> bool:
+    """Whether the primary should answer instead: the replica is gone (and left alone for a while), or what it replays got in the
+    way of the question, which is fine elsewhere."""
+    if isinstance(error, GONE):
+        _leave(error)
+        return True
+    return isinstance(error, DBAPIError) and _is_conflict(error)
 
 
 def _leave(error: Exception) -> None:

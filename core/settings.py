@@ -27,6 +27,7 @@ NAMES = (
     "RESOCODE_MONGODB_URI", "RESOCODE_MONGODB_URI_FILE", "RESOCODE_MONGODB_DATABASE", "RESOCODE_MONGODB_MAPPING",
     "RESOCODE_ALERT_MAIL", "RESOCODE_ALERT_WEBHOOK",
 )  # fmt: skip
+IN_FILES = tuple(at for at, name in enumerate(NAMES) if name.endswith("_FILE"))
 PLACEHOLDERS = ("kind", "id")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 TEMPLATE_RULE = (
@@ -106,13 +107,24 @@ class Settings:
 def settings() -> Settings:
     """Return the settings of this process. Raises SettingsError, naming the variable, when one cannot be used.
 
-    Cheap enough for a loop: what the variables say is worked out once, and anew only when one of them has changed.
+    Cheap enough for a loop: what the variables say is worked out once, and anew only when one of them has changed, or a file that
+    holds a secret: so that a new key in the file is taken up by the next call, without a restart.
     """
-    return _settings(tuple(map(os.environ.get, NAMES)))
+    values = tuple(map(os.environ.get, NAMES))
+    return _settings(values, tuple(_stamp(values[at]) for at in IN_FILES))
+
+
+def _stamp(file: str | None) -> tuple[int, ...]:
+    """What changes about a file that is written anew; () for none, or none that is there."""
+    try:
+        found = Path(file).stat() if file else None
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode) if found else ()
 
 
 @lru_cache(maxsize=8)
-def _settings(values: tuple[str | None, ...]) -> Settings:
+def _settings(values: tuple[str | None, ...], _files: tuple[tuple[int, ...], ...]) -> Settings:
     given = {name: value for name, value in zip(NAMES, values, strict=True) if value}
     home = Path(given.get("RESOCODE_HOME") or ROOT / ".resocode").absolute()
     found = Settings(

@@ -155,6 +155,12 @@ def filter_by(**filters: object) -> None:
         st.session_state[name] = value
 
 
+def clear() -> None:
+    """Put all filters back, those above the list too: the whole page runs."""
+    filter_by()
+    st.rerun()
+
+
 def figures(wanted: EnrollmentFilter, period: str) -> None:
     """Draw the funnel and the trend of what is chosen."""
     scope = {
@@ -164,11 +170,13 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
         "cohort_id": wanted.cohort_id,
     }
     with states.loading(height=330):
-        found, trend = read(STAFF, queries.funnel, **scope), read(STAFF, queries.monthly_trend, **scope)
+        known = read(STAFF, queries.enrollment_figures, now=now(), **scope)
+    found, trend, counted = known.funnel, known.trend, f"{known.counted.as_of:%H:%M} UTC"
+    states.counted(known.counted)
     grid = st.grid(2, min_column_width=340)
     with grid.cell(), st.container(border=True, height="stretch"):
         st.subheader("From visitor to enrollment", anchor=False, help=FUNNEL_HELP)
-        st.caption(f"{period} · exact · shares of the registered")
+        st.caption(f"{period} · exact · counted {counted} · shares of the registered")
         charts.show(
             charts.funnel_chart(found),
             key="funnel",
@@ -179,9 +187,9 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
         st.subheader(
             "New enrollments per month",
             anchor=False,
-            help="Enrollments by the month in which they began (UTC), live. The last month is not complete.",
+            help="Enrollments by the month in which they began (UTC), counted by the worker as they change. The last month is not complete.",
         )
-        st.caption(f"{period} · by program · the current month is not complete")
+        st.caption(f"{period} · by program · counted {counted} · the current month is not complete")
         if trend.months:
             charts.show(
                 charts.trend_chart(trend),
@@ -195,7 +203,7 @@ def figures(wanted: EnrollmentFilter, period: str) -> None:
 
 FUNNEL_HELP = (
     "Visitors left their details in the period. Registered: enrollments that began in the period. Became active, ended and "
-    "withdrawn: what became of these enrollments until now. Exact counts, live."
+    "withdrawn: what became of these enrollments until now. Exact counts; the worker counts again what changed."
 )
 
 
@@ -217,8 +225,18 @@ def completed_line(wanted: EnrollmentFilter) -> str:
     return f"Completed: about {figure.percent}% of those whose cohort ended · week of {day(figure.week)[:-5]}"
 
 
-def listing(wanted: EnrollmentFilter) -> tuple[EnrollmentRow, ...]:
-    """Draw the list: title with its number, order, contacts; then one page. Return its rows."""
+@guards.part(STAFF)
+def people(base: EnrollmentFilter) -> None:
+    """Draw the list with its filters; touching them leaves the figures above as they are."""
+    wanted = list_filters(base)
+    try:
+        listing(wanted)
+    except BadInput as error:
+        st.warning(error.sentence)
+
+
+def listing(wanted: EnrollmentFilter) -> None:
+    """Draw the list: title with its number, order, contacts, file; then one page."""
     with states.loading(height=400):
         total = read(STAFF, queries.enrollment_total, wanted)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -231,6 +249,7 @@ def listing(wanted: EnrollmentFilter) -> tuple[EnrollmentRow, ...]:
             key="reveal_contacts",
             help="Shows the whole addresses of this page. Each person is recorded in the audit.",
         )
+        beside = st.container(width="content")
     if 0 < len(wanted.search.strip()) < SHORTEST_SEARCH:
         st.caption(f"Type at least {SHORTEST_SEARCH} characters to search.")
     standing.left_out(read(STAFF, queries.left_out).students, "student")
@@ -238,9 +257,9 @@ def listing(wanted: EnrollmentFilter) -> tuple[EnrollmentRow, ...]:
         states.nothing_found(
             "No enrollment matches",
             "No enrollment matches these filters. Widen the period or clear the filters.",
-            clear=filter_by,
+            clear=clear,
         )
-        return ()
+        return
     sort = ORDERS[order]
     cursors = paging.cursors_of((wanted, sort))
     found = read(STAFF, queries.enrollment_page, wanted, sort=sort, after=cursors[-1])
@@ -249,7 +268,8 @@ def listing(wanted: EnrollmentFilter) -> tuple[EnrollmentRow, ...]:
     paging.footer(
         len(found.rows), found.next, cursors, total, hint="select a row to open the student; opening is logged"
     )
-    return found.rows
+    with beside:
+        export.offer("enrollments", HEADER, map(export_row, found.rows))
 
 
 def revealed(rows: tuple[EnrollmentRow, ...]) -> dict[uuid.UUID, str]:
@@ -307,23 +327,14 @@ def page(moment: datetime) -> None:
     known = catalog(STAFF)
     if chosen := search.arrived():
         filter_by(**chosen)
-    top = st.container(horizontal=True, vertical_alignment="bottom")
-    with top, st.container():
-        st.title("Enrollments", anchor=False)
-        st.caption(f"{'Counts only' if STAFF.role == 'admin' else 'All programs'} · status as of {moment:%H:%M} UTC")
+    st.title("Enrollments", anchor=False)
+    st.caption(f"{'Counts only' if STAFF.role == 'admin' else 'All programs'} · status as of {moment:%H:%M} UTC")
     base = filter_row(known)
     figures(base, told(st.session_state.get("period"), base))
     if STAFF.role == "admin":
         st.caption("The list of enrollments is open to program staff; admins see no person.")
         return
-    wanted = list_filters(base)
-    try:
-        shown = listing(wanted)
-    except BadInput as error:
-        st.warning(error.sentence)
-        return
-    with top:
-        export.offer("enrollments", HEADER, map(export_row, shown))
+    people(base)
 
 
 page(now())

@@ -94,10 +94,10 @@ def program_staff(staff: Staff, moment: datetime) -> None:
                 ("enrollments", {"cohort": soon[0].title, "period": "All time"}),
             )
         )
-    if found.unconfirmed:
+    if found.unconfirmed.count:
         items.append((
             ":orange[:material/forward_to_inbox:]",
-            f"{many(found.unconfirmed, 'enrollment')} of the last 30 days without a confirmation mail",
+            f"{found.unconfirmed.of('enrollment')} of the last 30 days without a confirmation mail",
             "The mail bounced or was never sent. Check the address with the student.",
             ("enrollments", {"period": "30 days", "mail": "Not confirmed"}),
         ))  # fmt: skip
@@ -108,6 +108,7 @@ def program_staff(staff: Staff, moment: datetime) -> None:
         st.subheader("Cohorts starting next", anchor=False)
         starting(found.starting, catalog(staff).links)
     st.subheader("Now", anchor=False)
+    states.counted(found.counted)
     weekly_figures(found)
 
 
@@ -116,9 +117,9 @@ def weekly_figures(found: queries.ProgramDay) -> None:
     this, last = found.weeks[-1], found.weeks[-2]
     with st.grid(4, min_column_width=190):
         st.metric("Active enrollments", found.active, border=True, height="stretch", format="localized",
-                  help="Enrollments whose cohort is running and who have not withdrawn. Live.")  # fmt: skip
+                  help="Enrollments whose cohort is running and who have not withdrawn. Counted by the worker as they change.")  # fmt: skip
         st.metric("Registered, not started", found.registered, border=True, height="stretch", format="localized",
-                  help="Enrollments whose cohort has not begun. Live.")  # fmt: skip
+                  help="Enrollments whose cohort has not begun. Counted by the worker as they change.")  # fmt: skip
         for label, now_, before, what in (
             ("New enrollments, this week", this.enrolled, last.enrolled, "began"),
             (
@@ -134,7 +135,7 @@ def weekly_figures(found: queries.ProgramDay) -> None:
             )  # fmt: skip
     if not any(w.enrolled or w.withdrawn or w.visitors for w in found.weeks):
         return
-    st.subheader("Per week", anchor=False, help="Monday to Sunday (UTC), live. The current week is not complete.")
+    st.subheader("Per week", anchor=False, help="Monday to Sunday (UTC). The current week is not complete.")
     alt = f"Lines of 12 weeks: {sum(w.enrolled for w in found.weeks)} new enrollments, {sum(w.visitors for w in found.weeks)} new visitors, {sum(w.withdrawn for w in found.weeks)} withdrawn."
     charts.show(charts.weekly_chart(found.weeks), key="weeks", alt=alt)
 

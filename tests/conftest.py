@@ -21,7 +21,7 @@ import streamlit as st
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from core import db, embedded, keys, policy, privacy_actions
+from core import db, embedded, keys, policy, privacy_actions, rollups
 from core.privacy import audit
 from core.privacy_actions import Staff
 from core.roles import LOGIN_ROLES, create_roles
@@ -46,14 +46,24 @@ def roomy_memory() -> Path | None:
 
 def open_folder() -> Path:
     """A new folder that the server's user can reach, unlike pytest's own (0700) when root runs the tests."""
-    folder = Path(tempfile.mkdtemp(prefix="resocode-test-", dir=roomy_memory()))
+    folder = Path(tempfile.mkdtemp(prefix=f"resocode-test-{os.getpid()}-", dir=roomy_memory()))
     folder.chmod(0o755)
     return folder
+
+
+def sweep() -> None:
+    """Remove what runs left that were killed: in memory, their folders would stay until the machine starts anew."""
+    for place in {MEMORY, Path(tempfile.gettempdir())}:
+        for left in place.glob("resocode-test-*-*"):
+            maker = left.name.split("-")[2]
+            if maker.isdigit() and not psutil.pid_exists(int(maker)):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make one folder for the run, which all xdist workers share."""
     if not hasattr(config, "workerinput"):
+        sweep()
         os.environ["RESOCODE_TEST_FOLDER"] = str(open_folder())
 
 
@@ -111,6 +121,7 @@ def fill(cluster: embedded.Cluster, name: str, home: Path) -> None:
             policy.publish_first_version(session, now=cast.NOW)
             if name == "tpl_cast":
                 cast.play(session)
+                rollups.refresh_rollups(session)
         db.release()
 
 

@@ -29,18 +29,23 @@ class Server:
         self.keep = True
         self.envelopes: list[Any] = []
         self.connections = 0
-        self.drop_after_data = self.refuse_sender = False
+        self.drop_after_data = self.refuse_sender = self.pipelining = False
+        self.most = 10**9  # letters over one connection
 
     async def handle_EHLO(  # noqa: N802
         self, _server: Any, session: Any, _envelope: Any, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
         self.connections += 1
-        return responses
+        session.letters = 0
+        return [responses[0], "250-PIPELINING", *responses[1:]] if self.pipelining else responses
 
-    async def handle_MAIL(self, _server: Any, _session: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802
+    async def handle_MAIL(self, _server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802
         if self.refuse_sender:
             return "550 5.7.1 not you"
+        session.letters += 1
+        if session.letters > self.most:
+            return "421 4.7.0 enough for one connection"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"

@@ -12,6 +12,7 @@ import streamlit as st
 
 from core import db, privacy_actions, replica
 from core.errors import NotFresh, Refused
+from ui import cached
 from ui.clock import now
 
 Answer = TypeVar("Answer")
@@ -44,6 +45,7 @@ def act(
 def _done(
     verb: Callable[..., Answer], before_commit: Callable[[Answer], None] | None, arguments: dict[str, Any]
 ) -> Answer:
+    cached.before_writing()
     with db.transaction() as session:
         staff = privacy_actions.live_session(session, secret=str(st.session_state.get("token", "")), now=now())
         if staff is None:

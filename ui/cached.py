@@ -1,6 +1,9 @@
-"""Reads for the screens: each in its own short transaction that says who asks. Only what tells of no person is cached."""
+"""Reads for the screens: in short transactions that say who asks, one for all reads of a run. Only what tells of no person is
+cached."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -10,11 +13,31 @@ from core.privacy_actions import Staff
 from ui.clock import now
 
 Answer = TypeVar("Answer")
+_run: ContextVar[replica.Reading | None] = ContextVar("reads of this run", default=None)
+
+
+@contextmanager
+def one_transaction() -> Iterator[None]:
+    """Answer every read until the end of the block in one transaction: the shell does so for a run, a part for its own."""
+    reading = replica.Reading()
+    before = _run.set(reading)
+    try:
+        yield
+    finally:
+        _run.reset(before)
+        reading.close()
+
+
+def before_writing() -> None:
+    """Give the connection of this run's reads back: no run waits for a second one with one in its hand."""
+    if (reading := _run.get()) is not None:
+        reading.close()
 
 
 def read(staff: Staff, function: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
     """Return the answer of a function of core.queries, asked as ``staff``."""
-    return replica.read(
+    reading = _run.get()
+    return (reading.read if reading else replica.read)(
         lambda session: function(session, *arguments, **named),
         staff_id=staff.id,
         session_id=staff.session_id,

@@ -2,9 +2,16 @@
 
 pandas is imported here, whole and first: plotly looks it up among the loaded modules, and fails on one that another
 thread is still importing (seen: the second click of the first session of a process).
+
+Drawing a figure costs plotly 10 ms, more than most reads; showing one that is drawn costs 1 ms. So figures are kept by what they
+show: those of groups for all tabs (:func:`kept`), those that tell of single people in the tab alone (:func:`kept_in_tab`).
 """
 
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from hashlib import sha256
+from typing import ParamSpec
 
 import pandas  # noqa: F401 - see above; ui/boot.py imports this module before the first session
 import plotly.graph_objects as go
@@ -13,6 +20,8 @@ import streamlit as st
 from core.queries import Funnel, Trend, Week
 from ui import theme
 
+Asked = ParamSpec("Asked")
+Draw = Callable[..., go.Figure]
 DASHES = ("solid", "dash", "dot")
 SYMBOLS = ("circle", "diamond", "square")
 PATTERNS = ("", "/", ".", "x", "-", "\\")
@@ -23,6 +32,44 @@ def show(figure: go.Figure, *, alt: str, key: str) -> None:
     st.plotly_chart(figure, theme="streamlit", config={"displayModeBar": False}, alt=alt, key=key)
 
 
+def draw_something() -> None:
+    """Let plotly load what it loads with its first figures."""
+    go.Figure([go.Bar(x=[1], y=[1]), go.Scatter(x=[1], y=[1]), go.Heatmap(z=[[1]])]).to_json()
+
+
+def kept(draw: Callable[Asked, go.Figure]) -> Callable[Asked, go.Figure]:
+    """Keep the last figures that ``draw`` made, by what it was asked to show and by the theme, for all tabs of this process.
+    For figures of groups only. Whoever gets one shows it, and does not change it."""
+
+    @wraps(draw)
+    def drawn(*shown: Asked.args, **named: Asked.kwargs) -> go.Figure:
+        return _drawn(draw, theme.theme(), pickle.dumps((shown, named)))
+
+    return drawn
+
+
+def kept_in_tab(draw: Callable[Asked, go.Figure]) -> Callable[Asked, go.Figure]:
+    """Keep the last figure that ``draw`` made in this tab, as long as it shows the same; it goes with the tab or the sign-in."""
+
+    @wraps(draw)
+    def drawn(*shown: Asked.args, **named: Asked.kwargs) -> go.Figure:
+        asked = sha256(pickle.dumps((theme.theme(), shown, named))).digest()
+        known: tuple[bytes, go.Figure] | None = st.session_state.get(f"drawn_{draw.__name__}")
+        if known is None or known[0] != asked:
+            known = st.session_state[f"drawn_{draw.__name__}"] = (asked, draw(*shown, **named))
+        return known[1]
+
+    return drawn
+
+
+@lru_cache(maxsize=128)
+def _drawn(draw: Draw, _theme: str, asked: bytes) -> go.Figure:
+    """What was asked for is read back from the key: nothing else can make a difference."""
+    shown, named = pickle.loads(asked)  # noqa: S301 - written by kept() a moment ago, in this process
+    return draw(*shown, **named)
+
+
+@kept
 def funnel_chart(found: Funnel) -> go.Figure:
     """Return horizontal bars from visitors to what became of enrollments; shares are of the registered."""
     names = ["Visitors", "Registered", "Became active", "Ended", "Withdrawn"]
@@ -46,6 +93,7 @@ def funnel_chart(found: Funnel) -> go.Figure:
     return figure
 
 
+@kept
 def trend_chart(found: Trend) -> go.Figure:
     """Return stacked columns: new enrollments by month and program."""
     figure = base(go.Figure(), height=200, legend=len(found.series) > 1)
@@ -58,6 +106,7 @@ def trend_chart(found: Trend) -> go.Figure:
     return figure
 
 
+@kept
 def weekly_chart(weeks: Sequence[Week]) -> go.Figure:
     """Return lines: new enrollments, withdrawals and new visitors by week."""
     figure = base(go.Figure(), height=230, legend=True)

@@ -7,14 +7,18 @@ connection on which the sign-in happened (its cookie comes after the handshake).
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import ParamSpec
 
 import streamlit as st
 
 from core import db, privacy_actions
 from core.privacy.sessions import digest
 from core.privacy_actions import Staff
-from ui import states
+from ui import cached, closed, states
 from ui.clock import now
 from ui.gate import cookie_name
 
@@ -28,11 +32,32 @@ ROLE_NAMES = {
 }
 
 
+Asked = ParamSpec("Asked")
+# Whom the database named for which token, in one run of the script; None outside of one.
+_asked: ContextVar[dict[object, Staff] | None] = ContextVar("who is signed in, in this run", default=None)
+
+
+@contextmanager
+def one_run() -> Iterator[None]:
+    """Ask the database once until the end of the block, which is one run: the shell, its search box and the page ask the same
+    within milliseconds. Nothing is kept for the next run, and nothing for another token."""
+    before = _asked.set({})
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
+
 def signed_in() -> Staff | None:
     """Return who is signed in, asking the database; None (and an emptied tab) when nobody is, or not any more."""
+    asked = _asked.get()
+    if asked and (known := asked.get(st.session_state.get("token"))):
+        return known
     staff = _of_tab() or _of_cookie()
     if staff is None and "token" in st.session_state:
         forget("Your session has ended. Sign in again to go on where you were.")
+    if staff is not None and asked is not None:
+        asked[st.session_state["token"]] = staff
     return staff
 
 
@@ -46,6 +71,7 @@ def require(*roles: str, what: str) -> Staff:
     if staff is None or staff.must_set_up_codes:
         st.stop()
     if staff.role not in roles:
+        cached.before_writing()
         with db.transaction() as session:
             privacy_actions.record_refusal(session, what=what, by=staff, now=now())
         states.refused(
@@ -54,6 +80,42 @@ def require(*roles: str, what: str) -> Staff:
         )
         st.stop()
     return staff
+
+
+def part(staff: Staff) -> Callable[[Callable[Asked, object]], Callable[Asked, None]]:
+    """Make a function of a page a part that runs alone when somebody touches what is inside it.
+
+    Such a run begins in the middle of a page that was drawn before: neither the shell nor the page's first statement runs. So a
+    part asks again who is there, and whether the dashboard is open; when that is not to the letter whoever the page was drawn for
+    (``staff``), it draws nothing, and the whole page runs.
+    """
+
+    def made(draw: Callable[Asked, object]) -> Callable[Asked, None]:
+        @st.fragment
+        @wraps(draw)
+        def drawn(*shown: Asked.args, **named: Asked.kwargs) -> None:
+            try:
+                if _asked.get() is not None:  # in a run of the whole page, which has asked
+                    draw(*shown, **named)
+                    return
+                with one_run(), cached.one_transaction():
+                    if closed.is_closed() or not _is_still(staff):
+                        st.rerun()
+                    draw(*shown, **named)
+            except Exception as error:  # noqa: BLE001 - the last line before a person's screen; Streamlit would show its own
+                states.failed(error)
+
+        return drawn
+
+    return made
+
+
+def _is_still(staff: Staff) -> bool:
+    """Whether the tab is still signed in as ``staff`` was: the same session, in the same role, in nobody else's browser."""
+    found = signed_in()
+    return found is not None and (found.id, found.session_id, found.role, found.must_set_up_codes) == (
+        staff.id, staff.session_id, staff.role, staff.must_set_up_codes,
+    )  # fmt: skip
 
 
 def remember(token: str, ticket: str | None = None) -> None:

@@ -23,7 +23,7 @@ from core.queries import (
 )
 from core.words import isolated
 from ui import theme
-from ui.charts import DASHES, SYMBOLS, base, series
+from ui.charts import DASHES, SYMBOLS, base, kept, kept_in_tab, series
 from ui.tables import day
 
 SHOWN = ("Status", "Score", "Days")
@@ -43,6 +43,7 @@ def module_label(module: ModuleStand) -> str:
     return label(first) if len(first) <= 6 and any(char.isdigit() for char in first) else f"M{module.position}"
 
 
+@kept_in_tab
 def matrix_chart(found: Matrix, stand: CohortStand, *, due: set[uuid.UUID], shown: str) -> go.Figure:
     """Return the heat map of one page of students; ``due`` are the modules that were due before the cohort's day.
 
@@ -84,6 +85,7 @@ def matrix_chart(found: Matrix, stand: CohortStand, *, due: set[uuid.UUID], show
     return figure
 
 
+@kept_in_tab
 def stand_chart(stand: CohortStand, before: YearBefore | None) -> go.Figure:
     """Return columns: how many have done each module; diamonds: the same share a year ago."""
     names = [module_label(module) for module in stand.modules]
@@ -101,6 +103,7 @@ def stand_chart(stand: CohortStand, before: YearBefore | None) -> go.Figure:
     return figure
 
 
+@kept_in_tab
 def timeline_chart(record: LearningRecord, modules: Sequence[ModuleStand]) -> go.Figure:
     """Return one student's modules over time: bars from begun to done, marks for what was handed in, shade where nothing was."""
     kind, places = theme.theme(), {module.id: place for place, module in enumerate(modules)}
@@ -140,6 +143,7 @@ def timeline_chart(record: LearningRecord, modules: Sequence[ModuleStand]) -> go
     return figure
 
 
+@kept
 def figures_chart(groups: Sequence[GroupFigures], kind: str) -> go.Figure:
     """Return the weekly rates of a kind, a line for each of up to five groups; weeks that were not told leave a gap."""
     figure = base(go.Figure(), height=260, legend=True)

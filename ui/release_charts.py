@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from core.queries import ReleasedFigure
 from ui import theme
-from ui.charts import base, marker, shortened
+from ui.charts import base, kept, marker, shortened
 
 SEQUENTIAL = {
     "light": ("#ebf6f8", "#c8e1e8", "#a5cdd8", "#83b9c7", "#61a5b5", "#4390a2", "#287b8d", "#0c6677", "#005161", "#003d49"),
@@ -15,6 +15,7 @@ SEQUENTIAL = {
 MOST_BARS_WITH_TEXT = 21
 
 
+@kept
 def bars(series: Mapping[str, Sequence[ReleasedFigure]], labels: Sequence[str], *, height: int = 280) -> go.Figure:
     """Return grouped columns: one figure for each label in each series, whiskers for the margin."""
     figure = base(go.Figure(), height=height, legend=len(series) > 1)
@@ -63,6 +64,7 @@ def _hatched(
         )
 
 
+@kept
 def heat(rows: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[str, str], ReleasedFigure]) -> go.Figure:
     """Return a table of colored cells; those that are not shown are hatched, with what they are below."""
     figure = base(go.Figure(), height=46 * len(rows) + 34)

@@ -11,7 +11,7 @@ import streamlit as st
 from core import queries
 from core.privacy_actions import Staff
 from core.settings import ROOT
-from ui import closed, codes, confirm, guards, search, signin, states, theme
+from ui import cached, closed, codes, confirm, guards, search, signin, states, theme
 from ui.cached import read
 
 EVERYONE = tuple(guards.ROLE_NAMES)
@@ -129,4 +129,5 @@ def main() -> None:
         signin.sign_in_page()
 
 
-main()
+with guards.one_run(), cached.one_transaction():
+    main()

@@ -13,8 +13,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core import db
 from core.errors import AdminError
-from core.queries import AuditState
+from core.queries import AuditState, RollupAge
 from core.settings import ROOT
+from ui.tables import day
 
 DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeout)
 TODAY = ROOT / "pages" / "overview.py"
@@ -54,6 +55,16 @@ def refused(page: str, sentence: str) -> None:
     st.title(page, anchor=False)
     heading, text = f"{page} is not open to you", f"{sentence} This attempt was logged."
     state(heading, text, icon="lock", button="Back to Today", act=_go_home, key="go_home")
+
+
+def counted(age: RollupAge) -> None:
+    """Say that figures are older than they should be; when they are not, their captions are enough."""
+    if age.stale:
+        st.warning(
+            f"These figures know every change until {day(age.as_of)}, {age.as_of:%H:%M} UTC. What changed since waits for the worker: "
+            "an admin sees on Today whether it runs.",
+            icon=":material/history:",
+        )
 
 
 def audit_banner(state: AuditState) -> None:

@@ -215,13 +215,26 @@ ADOPTED = {
     "program": "other.code = s.code",
     "cohort": "other.code = s.code",
 }
-# A correction made here holds until the platform has it, and against documents that are older than that.
-CORRECTED = """exists (select from privacy.request q join privacy.propagation g on g.request_id = q.id
-    where q.student_id = p.id and g.processor = 'MongoDB Atlas' and g.what = 'correct' and g.state <> 'canceled'
-      and (g.state <> 'done' or g.done_at >= r.changed))"""
-VISITOR_CORRECTED = """exists (select from privacy.request q join privacy.propagation g on g.request_id = q.id
-    where q.visitor_id = t.id and g.processor = 'MongoDB Atlas' and g.what = 'correct' and g.state <> 'canceled' and g.state <> 'done')"""
+# A corrected value holds against every document that is older than the decision, or than the platform's having it; until the platform
+# has it, also against a newer one that still says what was wrong. What the document says otherwise is news, and is taken.
+_CORRECTED = """exists (select from privacy.correction c where c.record_id = {record} and c.state = 'in force'
+      and c.field = 'platform.{table}.{name}' and c.new_value is not distinct from {here}
+      and (coalesce({changed} <= c.decided_at, false) or exists (
+          select from privacy.propagation g where g.request_id = c.request_id and g.processor = 'MongoDB Atlas' and g.what = 'correct'
+            and g.state <> 'canceled' and (g.state <> 'done' or coalesce({changed} <= g.done_at, true))
+            and lower(c.old_value) is not distinct from lower({there}))))"""
 OPTED_OUT = "privacy.has_opted_out(p.id)"
+
+
+def _unless_corrected(
+    table: str, name: str, *, record: str, here: str, there: str, changed: str, judged: str | None = None
+) -> str:
+    """The value that stays: what is here when it was corrected, else what the document says. ``judged``: the column that decides."""
+    of = judged or name
+    corrected = _CORRECTED.format(
+        record=record, table=table, name=of, here=f"{here}.{of}", there=f"{there}.{of}", changed=changed
+    )
+    return f"case when {corrected} then {here}.{name} else {there}.{name} end"
 
 
 def _student(table: Table) -> tuple[str, ...]:
@@ -231,9 +244,11 @@ def _student(table: Table) -> tuple[str, ...]:
         insert into platform.student (id, {", ".join(names)}, source, source_key)
         select r.id, {", ".join(f"r.{name}" for name in names)}, 'mongodb', r.document from pg_temp.ready_student r where not r.known
         returning true as added"""
-    own = {"name", "email", "email_hash", "experience_level", "registered_at"} & {*given, "email_hash"}
-    corrected = {name: f"case when {CORRECTED} then p.{name} else r.{name} end" for name in sorted(own)}
-    new = {**corrected, "provider_hash": "r.provider_hash", "source": "'mongodb'", "source_key": "r.document"}
+    how = {"record": "p.id", "here": "p", "there": "r", "changed": "r.changed"}
+    own = {"name": "name", "email": "email", "email_hash": "email", "experience_level": "experience_level"}
+    corrected = {name: _unless_corrected("student", name, judged=by, **how) for name, by in own.items() if by in given}
+    plain = {"registered_at": "r.registered_at"} if "registered_at" in given else {}
+    new = {**corrected, **plain, "provider_hash": "r.provider_hash", "source": "'mongodb'", "source_key": "r.document"}
     if {"account_status", "closed_at"} <= given:
         new["account_status"] = (
             f"case when {_CLOSES} then 'closed' when p.account_status = 'closed' and {_REOPENS} then 'open' else p.account_status end"
@@ -250,7 +265,8 @@ def _student(table: Table) -> tuple[str, ...]:
 
 def _profile(table: Table) -> tuple[str, ...]:
     given = [each.column for each in table.fields]
-    kept = {name: f"case when {CORRECTED} then t.{name} else r.{name} end" for name in given if name != "opted_out_at"}
+    how = {"record": "p.id", "here": "t", "there": "r", "changed": "r.changed"}
+    kept = {name: _unless_corrected("student_profile", name, **how) for name in given if name != "opted_out_at"}
     if "opted_out_at" in given:
         kept["opted_out_at"] = (
             f"case when {OPTED_OUT} then coalesce(t.opted_out_at, r.opted_out_at) else r.opted_out_at end"
@@ -309,11 +325,11 @@ def _enrollment(table: Table) -> tuple[str, ...]:
 
 
 def _visitor(table: Table) -> tuple[str, ...]:
-    own = {"name", "email", "email_hash", "phone", "message", "experience_level"} & {
-        *(each.column for each in table.fields),
-        "email_hash",
-    }
-    keep = {name: f"case when {VISITOR_CORRECTED} then t.{name} else excluded.{name} end" for name in own}
+    given = {each.column for each in table.fields}
+    changed = "(select r.changed from pg_temp.ready_visitor r where r.id = t.id)"
+    how = {"record": "t.id", "here": "t", "there": "excluded", "changed": changed}
+    own = {name: name for name in ("name", "email", "phone", "message", "experience_level")} | {"email_hash": "email"}
+    keep = {name: _unless_corrected("visitor", name, judged=by, **how) for name, by in own.items() if by in given}
     return (_upsert(table, keep),)
 
 

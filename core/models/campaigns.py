@@ -8,8 +8,19 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, Integer, SmallInteger, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Base, Id
@@ -107,3 +118,20 @@ class MailPace(Base):
     closed_since: Mapped[datetime | None] = mapped_column(info=technical())
     code: Mapped[str] = mapped_column(server_default="", info=technical())
     last_taken_at: Mapped[datetime | None] = mapped_column(info=technical())
+
+
+class MailLane(Base):
+    """How far the batch has come that a worker has claimed for a lane: its ticket, its letters in their order, how many of them
+    began to leave, and what the server said of each but the last.
+
+    Not logged by the database: empty after a crash of it, and never on a replica.
+    """
+
+    __tablename__ = "mail_lane"
+    __table_args__ = ({"schema": SCHEMA, "info": _NOBODY, "prefixes": ["UNLOGGED"]},)
+
+    lane: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, info=technical())
+    claim: Mapped[uuid.UUID] = mapped_column(info=technical())
+    letters: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), info=technical())
+    begun: Mapped[int] = mapped_column(Integer, server_default="0", info=technical())
+    answers: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}", info=technical())

@@ -35,6 +35,7 @@ SUBMISSION_STATUS = ("waiting for review", "passed", "failed")
 VISITOR_STATUS = ("new", "answered", "in contact", "lost")
 FIGURE_KINDS = ("active", "on plan", "completed", "withdrawn")
 HELP_LIMITS = {"quiet_days": 60, "behind_modules": 50, "failed_times": 20, "waiting_days": 60, "clicks_percent": 100}
+ROLLUP_KINDS = ("enrolled", "began", "withdrawn", "asked")
 FOLLOW_UP_KINDS = ("contact made", "owner set", "next contact set", "status set")
 
 _NOBODY = about(reaches="", erasure=Erasure.NONE)
@@ -663,3 +664,49 @@ class GroupFigure(Base):
     part: Mapped[int] = mapped_column(info=technical())
     counted_at: Mapped[datetime] = mapped_column(info=technical())
     taken_at: Mapped[datetime] = mapped_column(info=technical())
+
+
+class Rollup(Base):
+    """How many enrollments began ("enrolled"), were withdrawn or visitors asked in a day, month or year (UTC), nobody's rows.
+
+    "began" is "enrolled" by month whatever became of them. Counted by the worker from the rows (core.rollups); ``status`` and ``started`` are for "enrolled" only. Exact counts, which the
+    dashboard reads only as sums, through functions, for the roles that may know how many there are.
+    """
+
+    __tablename__ = "rollup"
+    __table_args__ = (
+        UniqueConstraint(
+            "what", "grain", "begins", "program_id", "status", "started", name="uq_rollup_key", postgresql_nulls_not_distinct=True
+        ),
+        one_of("what", ROLLUP_KINDS),
+        one_of("grain", ("day", "month", "year")),
+        CheckConstraint("number > 0", name="somebody"),
+        {"schema": SCHEMA, "info": _NOBODY},
+    )  # fmt: skip
+
+    id: Mapped[Id]
+    what: Mapped[str] = mapped_column(info=technical())
+    grain: Mapped[str] = mapped_column(info=technical())
+    begins: Mapped[date] = mapped_column(Date, info=technical())
+    program_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(f"{SCHEMA}.program.id"), index=True, info=technical()
+    )
+    status: Mapped[str | None] = mapped_column(info=technical())
+    started: Mapped[bool | None] = mapped_column(info=technical())
+    number: Mapped[int] = mapped_column(info=technical())
+
+
+class RollupChange(Base):
+    """A month that has to be counted again, since an instant; written by triggers, taken away by whoever counts."""
+
+    __tablename__ = "rollup_change"
+    __table_args__ = (
+        one_of("what", tuple(kind for kind in ROLLUP_KINDS if kind != "began")),
+        Index("ix_rollup_change_month", "what", "month"),
+        {"schema": SCHEMA, "info": _NOBODY},
+    )
+
+    id: Mapped[Id]
+    what: Mapped[str] = mapped_column(info=technical())
+    month: Mapped[date] = mapped_column(Date, info=technical())
+    at: Mapped[datetime] = mapped_column(info=technical())

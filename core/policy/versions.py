@@ -1,18 +1,19 @@
 """Versions of the policy. The published row in the database is the truth; ``data/policy/`` seeds version one."""
 
+import json
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import yaml
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound
 from core.models.privacy import PolicyVersion
 from core.settings import ROOT
 
+FIRST = "select privacy.publish_first_policy(:version, :at, cast(:document as jsonb), :now)"
 FIRST_VERSION = ROOT / "data" / "policy" / "2026-04-20.yaml"
 
 
@@ -71,16 +72,12 @@ def listed_processors(session: Session, version: str) -> tuple[str, ...]:
 
 
 def publish_first_version(session: Session, *, now: datetime) -> str:
-    """Write version one from ``data/policy/`` unless it is there; return its name."""
+    """Write version one from ``data/policy/`` unless there is one; return its name. The later ones: core.privacy.proposals."""
     document = yaml.safe_load(FIRST_VERSION.read_text(encoding="utf-8"))
     _parameters(document["version"], document)
-    row = {
-        "version": document["version"],
-        "effective_at": document["effective_at"],
-        "published_at": now,
-        "document": {**document, "effective_at": document["effective_at"].isoformat()},
-    }
-    session.execute(insert(PolicyVersion).values(row).on_conflict_do_nothing())
+    kept = json.dumps({**document, "effective_at": document["effective_at"].isoformat()})
+    first = {"version": document["version"], "at": document["effective_at"], "document": kept, "now": now}
+    session.execute(text(FIRST), first)
     return str(document["version"])
 
 

@@ -2,7 +2,7 @@
 
 Danger: half of the people are told, some twice, and nobody can say who. Principle: text and audience are fixed when it begins;
 who belongs to it is written down before anything leaves, one row per person; what became of each stands in that row until it is
-reduced to counts. Mechanism: the audience is gathered in parts by a rule of :data:`AUDIENCES`; the outbox is fed a few hundred
+reduced to counts. Mechanism: the audience is gathered in parts by a rule of :data:`AUDIENCES`; the outbox is fed two thousand
 at a time, behind all letters to single people; core.privacy.sending writes the answer of the mail server into the row. A notice
 shown on the platform instead is attested by a person.
 """
@@ -30,8 +30,8 @@ from core.words import clean
 
 TELLERS = ("privacy_officer", "admin")
 GATHERED = 5000
-FED = 500
-LOW = 200
+FED = 2000
+LOW = 1000
 FOLLOWED = timedelta(days=30)
 MORE = "more"
 LATE, CANCELED, SHOWN = "deadline passed", "canceled", "shown on the platform"
@@ -186,9 +186,10 @@ def go_on(session: Session, *, campaign_id: uuid.UUID, now: datetime) -> dict[st
     elif campaign.channel == "platform" and campaign.shown_at is not None:
         shown = {"id": campaign.id, "at": campaign.shown_at, "code": SHOWN}
         session.execute(text(SHOW), shown)
-    elif campaign.channel == "mail" and _counts(session, campaign)["waiting"]:
-        fed = session.execute(text(FEED), {"id": campaign.id, "kind": campaign.kind, "now": now, "part": FED})
-        return {"fed": len(fed.all())}
+    elif campaign.channel == "mail":
+        fed = session.execute(text(FEED), {"id": campaign.id, "kind": campaign.kind, "now": now, "part": FED}).all()
+        if fed:
+            return {"fed": len(fed)}
     counts = _counts(session, campaign)
     if counts["waiting"] or counts["queued"]:
         return {}

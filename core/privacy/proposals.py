@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 import yaml
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from core.db import identify
@@ -74,16 +74,15 @@ def propose_policy(session: Session, *, content: str, now: datetime) -> Proposal
     found_changes = changes(newest.document, document, _DEFAULTS)
     if not found_changes:
         raise BadInput(f"This file says the same as version {newest.version}.")
-    row = PolicyProposal(
-        id=uuid7(), version=version, follows=newest.version, effective_at=effective_at, document=document, sha256=digest,
-        changes=[asdict(each) for each in found_changes], filed_at=now,
-        significant=bool(document.get("significant")) or any(each.significant for each in found_changes),
+    made, significant = uuid7(), bool(document.get("significant")) or any(each.significant for each in found_changes)
+    filed = insert(PolicyProposal).values(
+        id=made, version=version, follows=newest.version, effective_at=effective_at, document=document, sha256=digest,
+        changes=[asdict(each) for each in found_changes], filed_at=now, significant=significant,
     )  # fmt: skip
-    session.add(row)
-    session.flush()
-    append(session, Action.POLICY_PROPOSED, now=now, subject_kind="policy", subject_id=row.id, version=version,
-           changes=len(found_changes), significant=row.significant, sha256=digest)  # fmt: skip
-    return ProposalReceipt(row.id, version, f"Version {version} is proposed: {len(found_changes)} changes.")
+    session.execute(filed)
+    append(session, Action.POLICY_PROPOSED, now=now, subject_kind="policy", subject_id=made, version=version,
+           changes=len(found_changes), significant=significant, sha256=digest)  # fmt: skip
+    return ProposalReceipt(made, version, f"Version {version} is proposed: {len(found_changes)} changes.")
 
 
 @guarded

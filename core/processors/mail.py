@@ -1,5 +1,6 @@
 """Mail over SMTP: letters handed to the company's own server, one after the other over one connection. What the server said is
-the answer, never a guess.
+the answer, never a guess. A server that offers PIPELINING (RFC 2920) is told sender, recipient and DATA at once; one that ends a
+connection after so many letters gets a new one.
 
 Danger: a letter sent twice, a header or a second recipient that somebody typed, an address in a log. Principle: a server that took
 a letter gives "taken"; one that refused it for good, "refused"; one that cannot now, "later"; one that fell silent after it had
@@ -13,20 +14,23 @@ import smtplib
 import ssl
 import unicodedata
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP, SMTPUTF8, EmailPolicy
 from email.utils import format_datetime, getaddresses
+from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from core.errors import SettingsError
 from core.settings import LOCAL, settings
 
 SECONDS = 20.0
+MAIL, RCPT, DATA = range(3)
 HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")  # fmt: skip
 PAYLOAD = ("mail address used", "subject", "letter")
 WIRE = SMTP.clone(cte_type="7bit")
@@ -87,13 +91,26 @@ def envelope(address: str) -> str | None:
 
 def written(letter: Letter, to: str) -> bytes:
     """Return a letter as bytes for the wire. Raises ValueError for a header with a line break, before anything is sent."""
-    message = EmailMessage(policy=WIRE if to.isascii() else SMTPUTF8)
+    wire = WIRE if to.isascii() else SMTPUTF8
     local, _, domain = to.rpartition("@")
-    message["From"], message["To"] = sender(), Address(username=local, domain=domain)
-    message["Subject"], message["Date"] = letter.subject, format_datetime(letter.at)
-    message["Message-ID"], message["Auto-Submitted"] = message_id(letter.id), "auto-generated"
-    message.set_content(letter.body)
-    return message.as_bytes()
+    content = EmailMessage(policy=wire)
+    content.set_content(letter.body)
+    return b"".join((
+        _folded(wire, "From", str(sender())),
+        _header(wire, "To", Address(username=local, domain=domain)) if not to.isascii() else f"To: {to}\r\n".encode(),
+        _folded(wire, "Subject", letter.subject),
+        _folded(wire, "Date", format_datetime(letter.at)),
+        f"Message-ID: {message_id(letter.id)}\r\nAuto-Submitted: auto-generated\r\n".encode(),
+        content.as_bytes(),
+    ))  # fmt: skip
+
+
+def _header(wire: "EmailPolicy[Any]", name: str, value: str | Address) -> bytes:
+    """One header as it stands on the wire."""
+    return wire.fold_binary(*wire.header_store_parse(name, value))
+
+
+_folded = lru_cache(maxsize=64)(_header)  # what many letters share: folding headers takes longer than sending them
 
 
 @dataclass
@@ -101,6 +118,7 @@ class Line:
     """One connection for many letters: opened when it is needed, anew after it broke, closed in the end."""
 
     _server: smtplib.SMTP | None = field(default=None)
+    _taken: int = 0  # letters that this connection carried
 
     def __enter__(self) -> Self:
         return self
@@ -119,6 +137,13 @@ class Line:
             data = written(letter, to)
         except ValueError:  # a line break in a header, half a surrogate pair
             return Delivery("refused", "cannot be written")
+        used = self._taken > 0
+        delivery = self._handed(letter.id, to, data)
+        if used and delivery.server and delivery.outcome == "later" and self._server is None:
+            delivery = self._handed(letter.id, to, data)  # it had enough of that connection; of us, a new one tells
+        return delivery
+
+    def _handed(self, letter_id: uuid.UUID, to: str, data: bytes) -> Delivery:
         try:
             server = self._connected()
         except _CannotSend as error:
@@ -129,22 +154,16 @@ class Line:
             return self._broken(Delivery("later", "no connection", server=True))
         if not to.isascii() and not server.has_extn("smtputf8"):
             return Delivery("refused", "needs SMTPUTF8")
-        return self._spoken(server, to, data, letter.id)
+        return self._spoken(server, to, data, letter_id)
 
     def _spoken(self, server: smtplib.SMTP, to: str, data: bytes, letter_id: uuid.UUID) -> Delivery:
         given = False
         try:
-            wide = ["SMTPUTF8", "BODY=8BITMIME"] if not to.isascii() else []
-            wide += [f"ENVID={letter_id}", "RET=HDRS"] if server.has_extn("dsn") else []
-            code, _ = server.mail(sender().addr_spec, wide)
-            if code >= 400:
-                return self._answered(server, code, about_us=True)
-            code, _ = server.rcpt(to, ["NOTIFY=FAILURE"] if server.has_extn("dsn") else [])
-            if code >= 400:
-                return self._answered(server, code)
-            code, _ = server.docmd("DATA")
-            if code != 354:
-                return self._answered(server, code)
+            for step, (code, ready) in enumerate(_asked(server, to, letter_id)):
+                if code >= 400 or (step == DATA and code != 354):
+                    if ready:  # it waits for a text whose recipient it refused: it gets an empty one, for nobody
+                        server.docmd(".")
+                    return self._answered(server, code, about_us=step == MAIL)
             given = True
             server.send(_LONE_DOT.sub(b"..", data) + (b"" if data.endswith(b"\r\n") else b"\r\n") + b".\r\n")
             code, _ = server.getreply()
@@ -152,7 +171,10 @@ class Line:
             return self._broken(
                 Delivery("unclear" if given else "later", "no answer" if given else "no connection", True)
             )
-        return Delivery("taken", str(code)) if code < 400 else self._answered(server, code)
+        if code >= 400:
+            return self._answered(server, code)
+        self._taken += 1
+        return Delivery("taken", str(code))
 
     def _answered(self, server: smtplib.SMTP, code: int, *, about_us: bool = False) -> Delivery:
         """What a refusal means. 421 closes the line; what is said to our own address is not this letter's fault."""
@@ -174,12 +196,31 @@ class Line:
         return delivery
 
     def _leave(self) -> None:
-        server, self._server = self._server, None
+        server, self._server, self._taken = self._server, None, 0
         if server is not None:
             try:
                 server.quit()
             except (OSError, smtplib.SMTPException):
                 server.close()
+
+
+def _asked(server: smtplib.SMTP, to: str, letter_id: uuid.UUID) -> Iterator[tuple[int, bool]]:
+    """Say MAIL, RCPT and DATA; yield the answer to each, and whether the server already waits for the text.
+
+    All at once where the server takes that; otherwise each is said when the answer to the one before was looked at.
+    """
+    wide = ["SMTPUTF8", "BODY=8BITMIME"] if not to.isascii() else []
+    wide += [f"ENVID={letter_id}", "RET=HDRS"] if server.has_extn("dsn") else []
+    told = ["NOTIFY=FAILURE"] if server.has_extn("dsn") else []
+    said = (" ".join([f"MAIL FROM:<{sender().addr_spec}>", *wide]), " ".join([f"RCPT TO:<{to}>", *told]), "DATA")
+    server.command_encoding = "ascii" if to.isascii() else "utf-8"
+    if not server.has_extn("pipelining"):
+        for each in said:
+            yield server.docmd(each)[0], False
+        return
+    server.send("\r\n".join(said) + "\r\n")
+    codes = [server.getreply()[0] for _ in said]
+    yield from ((code, codes[DATA] == 354) for code in codes)
 
 
 class _CannotSend(Exception):
@@ -214,7 +255,12 @@ def _connect() -> smtplib.SMTP:
 
 def sender() -> Address:
     """Return who letters come from. Raises SettingsError when RESOCODE_MAIL_FROM is no address."""
-    [(name, address), *more] = getaddresses([settings().mail_from or ""]) or [("", "")]
+    return _sender(settings().mail_from or "")
+
+
+@lru_cache(maxsize=4)
+def _sender(typed: str) -> Address:
+    [(name, address), *more] = getaddresses([typed]) or [("", "")]
     if more or envelope(address) is None:
         raise SettingsError("Set RESOCODE_MAIL_FROM to the address that letters come from, like privacy@example.org.")
     return Address(display_name=name, addr_spec=address)

@@ -1,5 +1,7 @@
 """Enrollments: one page of them, how many there are, the funnel and the trend.
 
+Funnel and trend of all cohorts are sums of roll-ups (core.rollups), as old as :func:`rollup_age` says.
+
 Status and dates only: a row of this module never tells how somebody is doing. Contacts come masked; the whole address is
 an action (core.privacy.contacts), because somebody is seen then.
 """
@@ -9,15 +11,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import ARRAY, UUID, any_, literal, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.links import platform_link, platform_links
-from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS, Cohort, Enrollment, GroupFigure, Program, Student
+from core.models.platform import ENROLLMENT_STATUS, EXPERIENCE_LEVELS, Cohort, GroupFigure, Program
 from core.reads.listing import PAGE_SIZE, Cursor, Total, pattern
 from core.words import masked_email
 
-COUNT_CAP = 100_000
+COUNT_CAP = 10_000
+TREND_SERIES, OTHER = 5, "other"
+STALE_AFTER = timedelta(minutes=5)
 SORTS = {"newest": "Newest first", "oldest": "Oldest first", "name": "By name"}
 
 
@@ -88,7 +92,7 @@ class Catalog:
 
 @dataclass(frozen=True)
 class Funnel:
-    """Exact counts of people who asked and enrollments that began in a period, by what became of them until now."""
+    """Exact counts of people who asked and enrollments that began in a period, by what became of them (:func:`rollup_age`)."""
 
     visitors: int
     registered: int
@@ -103,6 +107,23 @@ class Trend:
 
     months: tuple[date, ...] = ()
     series: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RollupAge:
+    """The figures know every change until ``as_of``; ``stale`` when a change waits to be counted longer than it should."""
+
+    as_of: datetime
+    stale: bool
+
+
+@dataclass(frozen=True)
+class EnrollmentFigures:
+    """Funnel and trend of one moment, and how old they are."""
+
+    funnel: Funnel
+    trend: Trend
+    counted: RollupAge
 
 
 @dataclass(frozen=True)
@@ -129,10 +150,9 @@ def enrollment_page(
         "after_id": after.id if after else None,
         "limit": limit + 1,
     }
-    found = session.execute(_FIND, asked).all()
-    shown = _rows(session, [row.id for row in found[:limit]])
-    more = Cursor(found[limit - 1].sort_value, found[limit - 1].id) if len(found) > limit else None
-    return EnrollmentPage(tuple(shown), more)
+    found = session.execute(_PAGE, asked).all()
+    more = Cursor(found[limit - 1].sort_value, found[limit - 1].proposed) if len(found) > limit else None
+    return EnrollmentPage(tuple(_row(*row[2:]) for row in found[:limit] if row.id is not None), more)
 
 
 def enrollment_total(session: Session, wanted: EnrollmentFilter, *, cap: int = COUNT_CAP) -> Total:
@@ -170,10 +190,8 @@ def funnel(
         counts["all"] += row.enrollments
         counts["started"] += row.enrollments * row.started
         counts[row.status] += row.enrollments
-    visitors = sum(
-        row.visitors for row in session.execute(_VISITOR_COUNTS, period) if program_id in (None, row.program_id)
-    )
-    return Funnel(visitors, counts["all"], counts["started"], counts["ended"], counts["withdrawn"])
+    visitors = session.scalar(_VISITOR_COUNT, period | {"program": program_id}) or 0
+    return Funnel(int(visitors), counts["all"], counts["started"], counts["ended"], counts["withdrawn"])
 
 
 def monthly_trend(
@@ -186,12 +204,37 @@ def monthly_trend(
 ) -> Trend:
     """Return new enrollments by month and program; beyond five programs the smallest are summed as "other"."""
     titles = _titles(session)
-    asked = _period(first_day, last_day) | {"program": program_id, "cohort": cohort_id}
+    asked = _period(first_day, last_day) | {"program": program_id, "cohort": cohort_id, "series": TREND_SERIES}
     counts: dict[str, Counter[date]] = {}
-    for row in session.execute(_ENROLLMENT_MONTHS, asked):
-        counts.setdefault(titles[row.program_id], Counter())[row.month] += row.enrollments
+    for row in session.execute(_ENROLLMENT_TREND, asked):
+        counts.setdefault(titles.get(row.program_id, OTHER), Counter())[row.month] += row.enrollments
     months = _months(sorted({month for by_month in counts.values() for month in by_month}))
-    return Trend(months, {name: tuple(by[m] for m in months) for name, by in _largest(counts, 5).items()})
+    named = sorted(counts, key=lambda name: (name == OTHER, name))
+    return Trend(months, {name: tuple(counts[name][m] for m in months) for name in named})
+
+
+def enrollment_figures(
+    session: Session,
+    *,
+    now: datetime,
+    first_day: date | None = None,
+    last_day: date | None = None,
+    program_id: uuid.UUID | None = None,
+    cohort_id: uuid.UUID | None = None,
+) -> EnrollmentFigures:
+    """Return what the page shows of a period, program or cohort. One cohort is counted as it is, and is never old."""
+    age = rollup_age(session, now=now) if cohort_id is None else RollupAge(now, stale=False)
+    return EnrollmentFigures(
+        funnel(session, first_day=first_day, last_day=last_day, program_id=program_id, cohort_id=cohort_id),
+        monthly_trend(session, first_day=first_day, last_day=last_day, program_id=program_id, cohort_id=cohort_id),
+        age,
+    )
+
+
+def rollup_age(session: Session, *, now: datetime) -> RollupAge:
+    """Return how old the figures are that come from roll-ups: funnel, trend, weeks, and how many are active or registered."""
+    since = session.scalar(text("select platform.rollup_waits_since()"))
+    return RollupAge(since or now, since is not None and since < now - STALE_AFTER)
 
 
 def completed_figure(session: Session, *, program_id: uuid.UUID | None = None) -> CompletedFigure | None:
@@ -206,16 +249,21 @@ def completed_figure(session: Session, *, program_id: uuid.UUID | None = None) -
     return CompletedFigure(row.week, row.percent) if row else None
 
 
-_FIND = text(
-    "select id, sort_value from platform.find_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level, :unconfirmed,"
-    " :since, :until, :sort, :after_value, :after_id, :limit)"
-)
+# One round trip: the function proposes ids in their order, row-level security decides by the tables what is seen of them.
+_PAGE = text("""
+    select f.id as proposed, f.sort_value, e.id, e.student_id, s.name, s.email, p.title, c.title, e.status, s.experience_level, e.enrolled_at,
+        c.starts_on, s.source, s.source_key
+    from platform.find_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level, :unconfirmed, :since, :until, :sort,
+        :after_value, :after_id, :limit) with ordinality as f(id, sort_value, place)
+    left join (platform.enrollment e join platform.student s on s.id = e.student_id join platform.program p on p.id = e.program_id
+        join platform.cohort c on c.id = e.cohort_id) on e.id = f.id
+    order by f.place""")
 _COUNT = text(
     "select platform.count_enrollments(:search, :program, :cohort, cast(:statuses as text[]), :level, :unconfirmed, :since, :until, :cap)"
 )
 _ENROLLMENT_COUNTS = text("select * from platform.enrollment_counts(:since, :until, :program, :cohort)")
-_ENROLLMENT_MONTHS = text("select * from platform.enrollment_months(:since, :until, :program, :cohort)")
-_VISITOR_COUNTS = text("select * from platform.visitor_counts(:since, :until)")
+_ENROLLMENT_TREND = text("select * from platform.enrollment_trend(:since, :until, :program, :cohort, :series)")
+_VISITOR_COUNT = text("select platform.visitor_count(:since, :until, :program)")
 
 
 def _arguments(wanted: EnrollmentFilter) -> dict[str, object]:
@@ -237,49 +285,24 @@ def _period(first_day: date | None, last_day: date | None) -> dict[str, object]:
     }
 
 
-# Columns, not entities: building 50 pairs of objects would take longer than the query.
-_COLUMNS = (
-    Enrollment.id,
-    Enrollment.student_id,
-    Student.name,
-    Student.email,
-    Program.title,
-    Cohort.title,
-    Enrollment.status,
-    Student.experience_level,
-    Enrollment.enrolled_at,
-    Cohort.starts_on,
-    Student.source,
-    Student.source_key,
-)
-
-
-def _rows(session: Session, ids: list[uuid.UUID]) -> list[EnrollmentRow]:
-    """The rows behind the proposed ids, in their order: row-level security decides here what is seen."""
-    listed = (
-        select(*_COLUMNS)
-        .join(Student, Student.id == Enrollment.student_id)
-        .join(Program, Program.id == Enrollment.program_id)
-        .join(Cohort, Cohort.id == Enrollment.cohort_id)
-        .where(Enrollment.id == any_(literal(ids, ARRAY(UUID))))
-    )
-    seen = {
-        e_id: EnrollmentRow(
-            e_id,
-            s_id,
-            name,
-            masked_email(email),
-            program,
-            cohort,
-            status,
-            level,
-            at,
-            starts,
-            platform_link("student", source, key),
-        )
-        for e_id, s_id, name, email, program, cohort, status, level, at, starts, source, key in session.execute(listed)
-    }
-    return [seen[each] for each in ids if each in seen]
+def _row(
+    id: uuid.UUID,
+    student_id: uuid.UUID,
+    name: str,
+    email: str,
+    program: str,
+    cohort: str,
+    status: str,
+    level: str,
+    enrolled_at: datetime,
+    starts_on: date,
+    source: str,
+    source_key: str | None,
+) -> EnrollmentRow:
+    link = platform_link("student", source, source_key)
+    return EnrollmentRow(
+        id, student_id, name, masked_email(email), program, cohort, status, level, enrolled_at, starts_on, link
+    )  # fmt: skip
 
 
 def _titles(session: Session) -> dict[uuid.UUID, str]:
@@ -293,13 +316,3 @@ def _months(found: list[date]) -> tuple[date, ...]:
     while months[-1] < found[-1]:
         months.append((months[-1] + timedelta(days=32)).replace(day=1))
     return tuple(months)
-
-
-def _largest(counts: dict[str, Counter[date]], most: int) -> dict[str, Counter[date]]:
-    by_size = sorted(counts, key=lambda name: (-counts[name].total(), name))
-    if len(by_size) <= most:
-        return {name: counts[name] for name in sorted(by_size)}
-    other: Counter[date] = Counter()
-    for name in by_size[most - 1 :]:
-        other.update(counts[name])
-    return {**{name: counts[name] for name in sorted(by_size[: most - 1])}, "other": other}

@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 from core.models.platform import Cohort, Enrollment
 from core.models.staff import Assignment, StaffMember, StaffSession
 from core.policy import Parameters
+from core.reads.enrollments import EnrollmentFilter, RollupAge, enrollment_total, rollup_age
 from core.reads.listing import Total
 from core.reads.visitors import visitor_figures
 
 CONFIRMATION_DAYS = 30
 STARTING_DAYS = 14
+STARTING_MOST = 50
+UNCONFIRMED_CAP = 1_000
 UNDER_FILLED_PERCENT = 60
 WEEKS = 12
 
@@ -48,16 +51,17 @@ class Week:
 @dataclass(frozen=True)
 class ProgramDay:
     """For program staff. ``oldest_visitor`` is when the visitor who waits longest asked; ``due_visitors`` are to be contacted
-    today or should have been."""
+    today or should have been. ``active``, ``registered`` and ``weeks`` are as old as ``counted`` says."""
 
     waiting_visitors: Total
     oldest_visitor: datetime | None
     due_visitors: Total
-    unconfirmed: int
+    unconfirmed: Total
     starting: tuple[CohortStart, ...]
     active: int
     registered: int
     weeks: tuple[Week, ...]
+    counted: RollupAge
 
     @property
     def under_filled(self) -> tuple[CohortStart, ...]:
@@ -94,33 +98,48 @@ class House:
 def program_day(session: Session, *, now: datetime) -> ProgramDay:
     """Return what program staff have to see today."""
     visitors = visitor_figures(session, now=now)
-    recent = (Enrollment.enrolled_at >= now - timedelta(days=CONFIRMATION_DAYS)) & Enrollment.confirmed_at.is_(None)
-    unconfirmed = recent & Enrollment.status.in_(("registered", "active"))
-    active = select(func.count()).where(Enrollment.status == "active")
-    registered = select(func.count()).where(Enrollment.status == "registered")
+    counts = {row.status: int(row.enrollments) for row in session.execute(_BY_STATUS)}
+    since = now.astimezone(UTC).date() - timedelta(days=CONFIRMATION_DAYS)
+    unconfirmed = EnrollmentFilter(unconfirmed=True, statuses=("registered", "active"), first_day=since)
     return ProgramDay(
         visitors.waiting,
         visitors.oldest,
         visitors.due,
-        session.scalar(select(func.count()).where(unconfirmed)) or 0,
+        enrollment_total(session, unconfirmed, cap=UNCONFIRMED_CAP),
         tuple(cohorts_starting(session, now=now)),
-        session.scalar(active) or 0,
-        session.scalar(registered) or 0,
+        counts.get("active", 0),
+        counts.get("registered", 0),
         weeks(session, now=now),
+        rollup_age(session, now=now),
     )
 
 
-def cohorts_starting(session: Session, *, now: datetime, days: int = 60) -> list[CohortStart]:
-    """Return the cohorts that start within ``days``, soonest first."""
+_BY_STATUS = text(
+    "select status, sum(enrollments) as enrollments from platform.enrollment_counts(null, null, null, null) group by 1"
+)
+
+
+def cohorts_starting(
+    session: Session, *, now: datetime, days: int = 60, most: int = STARTING_MOST
+) -> list[CohortStart]:
+    """Return the cohorts that start within ``days``, soonest first, ``most`` of them."""
     today = now.astimezone(UTC).date()
-    taken = func.count(Enrollment.id).filter(Enrollment.status != "withdrawn")
-    listed = (
-        select(Cohort.id, Cohort.title, Cohort.starts_on, taken, Cohort.seats)
-        .outerjoin(Enrollment, Enrollment.cohort_id == Cohort.id)
+    soonest = (
+        select(Cohort.id, Cohort.title, Cohort.starts_on, Cohort.seats)
         .where(Cohort.starts_on > today, Cohort.starts_on <= today + timedelta(days=days))
-        .group_by(Cohort.id)
         .order_by(Cohort.starts_on, Cohort.title)
+        .limit(most)
+        .subquery()
     )
+    taken = (
+        select(func.count())
+        .where(Enrollment.cohort_id == soonest.c.id, Enrollment.status != "withdrawn")
+        .correlate(soonest)
+        .scalar_subquery()
+    )
+    columns = soonest.c
+    listed = select(columns.id, columns.title, columns.starts_on, taken, columns.seats)
+    listed = listed.order_by(columns.starts_on, columns.title)
     return [CohortStart(*row) for row in session.execute(listed)]
 
 

@@ -9,9 +9,10 @@ data is not read here: no role of the dashboard may.
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
-from sqlalchemy import exists, select, text
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Row, select, text
+from sqlalchemy.orm import Session
 
 from core.errors import NotFound
 from core.links import platform_link
@@ -216,9 +217,9 @@ def visitor_page(
         "after_id": after.id if after else None,
         "limit": limit + 1,
     }
-    found = session.execute(_FIND, asked).all()
-    more = Cursor(found[limit - 1].sort_value, found[limit - 1].id) if len(found) > limit else None
-    return VisitorPage(tuple(_rows(session, [row.id for row in found[:limit]])), more)
+    found = session.execute(_PAGE, asked).all()
+    more = Cursor(found[limit - 1].sort_value, found[limit - 1].proposed) if len(found) > limit else None
+    return VisitorPage(tuple(_row(row) for row in found[:limit] if row.id is not None), more)
 
 
 def visitor_total(session: Session, wanted: VisitorFilter, *, now: datetime, cap: int | None = None) -> Total:
@@ -303,10 +304,20 @@ def waiting_since(now: datetime) -> datetime:
 WAITING = VisitorFilter(due="waiting")
 UNOWNED = VisitorFilter(owner="nobody", statuses=("new", "in contact"), converted=False)
 DUE = VisitorFilter(due="due")
-_FIND = text(
-    "select id, sort_value from platform.find_visitors(:search, :program, :no_program, :level, cast(:statuses as text[]), :owner,"
+_FOUND = (
+    "platform.find_visitors(:search, :program, :no_program, :level, cast(:statuses as text[]), :owner,"
     " :due, :became, :since, :until, :waiting, :today, :sort, :after_value, :after_id, :limit)"
 )
+_FIND = text(f"select id, sort_value from {_FOUND}")  # noqa: S608 - the constant above
+# One round trip: the function proposes ids in their order, row-level security decides by the tables what is seen of them.
+_PAGE = text(f"""
+    with f as materialized (select * from {_FOUND} with ordinality as f(id, sort_value, place))
+    select f.id as proposed, f.sort_value, v.id, v.name, v.email, p.title, v.experience_level, v.status, v.next_contact_on, v.asked_at,
+        v.source, v.source_key, t.name as owner, t.works, m.became, m.before, m.again, m.quiet
+    from f left join platform.visitor v on v.id = f.id left join platform.program p on p.id = v.program_id
+    left join staff.program_team() t on t.id = v.owner_id
+    left join platform.visitor_marks(array(select f.id from f)) m on m.id = v.id
+    order by f.place""")  # noqa: S608 - the constant above
 _COUNT = text(
     "select platform.count_visitors(:search, :program, :no_program, :level, cast(:statuses as text[]), :owner, :due, :became,"
     " :since, :until, :waiting, :today, :cap)"
@@ -336,43 +347,20 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
-def _rows(session: Session, ids: list[uuid.UUID]) -> list[VisitorRow]:
-    """The rows behind the proposed ids, in their order: row-level security decides here what is seen."""
-    same_student = Student.email_hash == Visitor.email_hash
-    later = select(Enrollment.id).join(Student, Student.id == Enrollment.student_id)
-    converted = exists(later.where(same_student, Enrollment.enrolled_at >= Visitor.asked_at).correlate(Visitor))
-    before = exists(select(Student.id).where(same_student, Student.registered_at < Visitor.asked_at).correlate(Visitor))
-    other = aliased(Visitor)
-    again = exists(
-        select(other.id).where(other.email_hash == Visitor.email_hash, other.id != Visitor.id).correlate(Visitor)
+def _row(found: Row[Any]) -> VisitorRow:
+    return VisitorRow(
+        found.id,
+        found.name,
+        masked_email(found.email),
+        found.title,
+        found.experience_level,
+        found.status,
+        None if found.owner is None else _in_words(found.owner, found.works),
+        found.next_contact_on,
+        found.asked_at,
+        _marks(found.became, found.before, found.again, found.quiet),
+        platform_link("visitor", found.source, found.source_key),
     )
-    v = Visitor
-    listed = (
-        select(v.id, v.name, v.email, Program.title, v.experience_level, v.status, v.owner_id, v.next_contact_on, v.asked_at,
-               v.source, v.source_key, converted.label("became"), before.label("before"), again.label("again"))
-        .outerjoin(Program, Program.id == v.program_id)
-        .where(v.id.in_(ids))
-    )  # fmt: skip
-    found = session.execute(listed).all() if ids else []
-    team = program_team(session) if any(row.owner_id for row in found) else ()
-    quiet = _quiet(session, ids) if ids else set()
-    seen = {
-        row.id: VisitorRow(
-            row.id,
-            row.name,
-            masked_email(row.email),
-            row.title,
-            row.experience_level,
-            row.status,
-            _owner(row.owner_id, team),
-            row.next_contact_on,
-            row.asked_at,
-            _marks(row.became, row.before, row.again, row.id in quiet),
-            platform_link("visitor", row.source, row.source_key),
-        )
-        for row in found
-    }
-    return [seen[each] for each in ids if each in seen]
 
 
 def _marks(*held: bool) -> tuple[str, ...]:
@@ -382,7 +370,11 @@ def _marks(*held: bool) -> tuple[str, ...]:
 def _owner(owner_id: uuid.UUID | None, team: tuple[TeamMember, ...]) -> str | None:
     """Who follows a visitor up, in words. Whoever does not work on programs any more owns nobody."""
     found = next((each for each in team if each.id == owner_id), None)
-    return None if found is None else found.name if found.works else f"nobody, {found.name} before"
+    return None if found is None else _in_words(found.name, found.works)
+
+
+def _in_words(owner: str, works: bool) -> str:
+    return owner if works else f"nobody, {owner} before"
 
 
 def _quiet(session: Session, ids: list[uuid.UUID]) -> set[uuid.UUID]:

@@ -54,6 +54,11 @@ class Dashboard:
         """The password of all demo accounts of this home."""
         return str(json.loads((self.home / "demo.json").read_text()))
 
+    @property
+    def probe(self) -> Path:
+        """Where a server that was started with ``--probe`` answers questions (bench.probe)."""
+        return self.home / "probe"
+
     def core(self, *words: str) -> str:
         """Run the command line beside it; its output."""
         done = subprocess.run(
@@ -88,7 +93,8 @@ def serving(home: Path, *words: str) -> Iterator[Dashboard]:
     """Serve from ``home``, as after a first start with these words, until the end of the block; log: ``home/serve.log``."""
     if not home.exists():
         subprocess.run(
-            ["cp", "-a", str(first_started(tuple(w for w in words if w != "--no-worker"))), str(home)], check=True
+            ["cp", "-a", str(first_started(tuple(w for w in words if w not in ("--no-worker", "--probe")))), str(home)],
+            check=True,
         )
     with started(home, *words) as running:
         yield running
@@ -110,7 +116,8 @@ def first_started(words: tuple[str, ...]) -> Path:
 def started(home: Path, *words: str) -> Iterator[Dashboard]:
     """Run ``serve`` on this home."""
     port = free_port()
-    command = [sys.executable, "-m", "core", "serve", "--port", str(port), *words]
+    inside = ["bench.probe", str(home / "probe")] if "--probe" in words else ["core"]
+    command = [sys.executable, "-m", *inside, "serve", "--port", str(port), *(w for w in words if w != "--probe")]
     home.mkdir(parents=True, exist_ok=True)
     with (home / "serve.log").open("w") as log:
         process = subprocess.Popen(

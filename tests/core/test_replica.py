@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
-from sqlalchemy.exc import InternalError
+from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from core import db, embedded, replica
@@ -207,6 +207,20 @@ def test_it_goes_away_in_the_middle_of_a_question(pair: Replica) -> None:
     pair.start()
 
 
+def test_it_goes_away_between_the_reads_of_a_run(pair: Replica) -> None:
+    pair.caught_up()
+    with_each_other = replica.Reading()
+
+    def ask() -> str:
+        return with_each_other.read(where, staff_id=PAULA, session_id=None)
+
+    wait_for(lambda: ask() == "replica")
+    pair.kill()
+    assert [ask(), ask()] == ["primary", "primary"], "nobody saw an error"
+    pair.start()
+    with_each_other.close()
+
+
 def test_a_role_that_sees_everything_is_refused(pair: Replica, monkeypatch: pytest.MonkeyPatch, house: str) -> None:
     replica.check()
     everything = urlencode(
@@ -225,6 +239,62 @@ def test_reads_change_nothing_even_without_a_replica() -> None:
         replica.read(
             lambda s: s.execute(text("update platform.program set title = 'x'")), staff_id=PAULA, session_id=None
         )
+
+
+def test_the_reads_of_a_run_are_one_transaction_and_see_what_is_committed_meanwhile() -> None:
+    run = replica.Reading()
+
+    def seen(session: Session) -> tuple[object, str]:
+        began, who = session.execute(text("select pg_catalog.now(), current_setting('app.staff_id')")).one()
+        assert who == str(PAULA)
+        return began, str(session.scalar(text("select min(title) from platform.program")))
+
+    first, before = run.read(seen, staff_id=PAULA, session_id=None)
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.program set title = '!' || title"))
+    second, after = run.read(seen, staff_id=PAULA, session_id=None)
+    assert first == second
+    assert after == f"!{before}"
+    run.close()
+    assert db.engine("read").pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert run.read(seen, staff_id=PAULA, session_id=None)[0] > first
+    run.close()
+
+
+def test_the_reads_of_a_run_are_told_apart_by_who_asks_and_go_on_after_a_fault() -> None:
+    run, count = replica.Reading(), text("select count(*) from platform.student")
+    assert run.read(lambda s: s.scalar(count), staff_id=PAULA, session_id=None)
+    assert run.read(lambda s: s.scalar(count), staff_id=None, session_id=None) == 0
+    with pytest.raises(ProgrammingError):
+        run.read(lambda s: s.execute(text("select nothing_of_this_name")), staff_id=PAULA, session_id=None)
+    assert run.read(lambda s: s.scalar(count), staff_id=PAULA, session_id=None)
+    with pytest.raises(InternalError, match="read-only"):
+        run.read(lambda s: s.execute(text("update platform.program set title = 'x'")), staff_id=PAULA, session_id=None)
+    run.close()
+
+
+def test_a_connection_that_lay_idle_is_asked_first_and_one_just_used_is_not(
+    cluster: embedded.Cluster, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pings = []
+    dialect = db.engine("app").dialect
+    real = dialect.do_ping
+    monkeypatch.setattr(dialect, "do_ping", lambda connection: (pings.append(1), real(connection))[1])
+
+    def backend() -> int:
+        with db.transaction() as session:
+            return int(session.scalar(text("select pg_backend_pid()")) or 0)
+
+    first = backend()
+    pings.clear()
+    assert backend() == first
+    assert not pings, "a click asks once"
+    monkeypatch.setattr(db, "IDLE", 0.0)
+    assert backend() == first
+    assert pings
+    with psycopg.connect(cluster.conninfo(house), autocommit=True) as admin:
+        admin.execute("select pg_terminate_backend(%s, 5000)", [first])
+    assert backend() != first, "nobody saw an error"
 
 
 def test_once_it_was_promoted_it_is_not_asked(pair: Replica) -> None:

@@ -275,6 +275,22 @@ def test_months_are_made_three_ahead(database: str) -> None:
     }
 
 
+def test_a_new_month_gives_way_to_whoever_reads_the_table(database: str, owner: Connection) -> None:
+    owner.execute(text("select count(*) from platform.email_log"))  # and the transaction stays open
+    months = [job for job in JOBS if job.kind == "months ahead"]
+    became = {one.key: one.became for one in Worker(Clock(NOW), months).catch_up()}
+    assert became == {
+        f"{table} {month}": "failed" if table == "email_log" else "done"
+        for table in ("email_log", "usage_event")
+        for month in ("2026-12", "2027-01", "2027-02")
+    }, "until the next try"
+    owner.commit()
+    later = Worker(Clock(NOW + timedelta(hours=1)), months).catch_up()
+    assert {one.key for one in later if one.became == "done"} == {
+        f"email_log {m}" for m in ("2026-12", "2027-01", "2027-02")
+    }
+
+
 def test_old_sessions_failures_files_heartbeats_and_jobs_are_tidied_away(house: str, owner: Connection) -> None:
     sign_in("paula")
     _, staff = sign_in("ines")

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import streamlit as st
+from sqlalchemy import Connection, text
 
 from core import db, privacy_actions
 from tests.conftest import sign_in
-from ui import guards
+from ui import closed, guards, states
 from ui.clock import now
 
 pytestmark = pytest.mark.usefixtures("house")
@@ -84,3 +85,110 @@ def test_losing_the_session_empties_the_tab(tab) -> None:
         privacy_actions.sign_out(session, by=staff, now=now())
     assert guards.signed_in() is None
     assert set(state) == {"notice"}
+
+
+def test_one_run_asks_once_for_each_token_and_the_next_one_asks_again(tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, connect = tab
+    paula, staff = sign_in("paula")
+    ines, _ = sign_in("ines")
+    connect("first")
+    asked = []
+    real = privacy_actions.live_session
+    monkeypatch.setattr(privacy_actions, "live_session", lambda s, **a: (asked.append(a["secret"]), real(s, **a))[1])
+    with guards.one_run():
+        guards.remember(paula.token)
+        assert guards.signed_in() == guards.signed_in() == guards.require("program_staff", what="Enrollments")
+        assert asked == [paula.token]
+        guards.remember(ines.token)
+        found = guards.signed_in()
+        assert found is not None and found.role == "instructor"
+        guards.forget()
+        assert guards.signed_in() is None
+        guards.remember(paula.token)
+    with db.transaction() as session:
+        privacy_actions.sign_out(session, by=staff, now=now())
+    with guards.one_run():
+        assert guards.signed_in() is None, "what a run knew is nothing to the next"
+    assert "token" not in state
+
+
+class Rerun(BaseException):
+    """The whole page runs."""
+
+
+@pytest.fixture
+def drawn(tab, monkeypatch: pytest.MonkeyPatch):
+    """A part of a page that was drawn for Paula, and a way to touch it: what it drew."""
+    _, connect = tab
+    made, staff = sign_in("paula")
+    connect("first")
+    guards.remember(made.token)
+    shown: list[str] = []
+
+    def rerun() -> None:
+        raise Rerun
+
+    monkeypatch.setattr(st, "fragment", lambda draw: draw)  # it draws nothing outside of a run
+    monkeypatch.setattr(st, "rerun", rerun)
+    part = guards.part(staff)(shown.append)
+
+    def touch() -> list[str]:
+        shown.clear()
+        part("names")
+        return shown
+
+    assert touch() == ["names"]
+    return touch
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update staff.session set ended_at = now(), end_reason = 'signed out'",
+        "update staff.session set seen_at = now() - interval '16 minutes'",
+        "update staff.session set expires_at = now() - interval '1 second', seen_at = now()",
+        "update staff.staff_member set role = 'admin' where email like 'paula@%'",
+        "update staff.staff_member set disabled_at = now() where email like 'paula@%'",
+    ],
+)
+def test_a_part_shows_nothing_to_whom_it_was_not_drawn_for(drawn, owner: Connection, change: str) -> None:
+    assert owner.execute(text(change)).rowcount
+    owner.commit()
+    with pytest.raises(Rerun):
+        drawn()
+
+
+def test_a_part_shows_nothing_when_somebody_else_has_signed_in(drawn) -> None:
+    made, _ = sign_in("ines")
+    guards.remember(made.token)
+    with pytest.raises(Rerun):
+        drawn()
+
+
+def test_a_part_shows_nothing_to_another_browser(drawn, tab) -> None:
+    tab[1]("second")
+    with pytest.raises(Rerun):
+        drawn()
+
+
+def test_a_part_shows_nothing_while_the_dashboard_is_closed(drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closed, "is_closed", lambda: True)
+    with pytest.raises(Rerun):
+        drawn()
+
+
+def test_what_fails_in_a_part_is_told_as_on_a_page(tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, connect = tab
+    made, staff = sign_in("paula")
+    connect("first")
+    guards.remember(made.token)
+    told: list[Exception] = []
+    monkeypatch.setattr(st, "fragment", lambda draw: draw)
+    monkeypatch.setattr(states, "failed", told.append)
+
+    @guards.part(staff)
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    broken()
+    assert [type(error) for error in told] == [ZeroDivisionError]

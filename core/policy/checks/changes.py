@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 import yaml
 from sqlalchemy import text
@@ -13,64 +15,73 @@ from core.policy.checks.asking import many, number, rows
 from core.policy.evidence import Evidence, Link, judged
 from core.settings import ROOT, settings
 
-VERSIONS = "select version, effective_at, document from privacy.policy_version where effective_at <= :now order by effective_at"
+SETTLING = timedelta(hours=1)  # for the worker to end a notice whose last day has come
+VERSIONS = """
+select v.version, v.effective_at, v.document,
+    coalesce(p.significant, (v.document ->> 'significant')::boolean, true) as significant
+from privacy.policy_version v left join privacy.policy_proposal p on p.version = v.version and p.decision = 'approved'
+where v.effective_at <= :now order by v.effective_at"""
+# By version: told, not told, and what waits; a second notice to those whom the first did not reach makes up for it.
 NOTICES = """
-select c.about, max(c.deadline) as deadline,
-    coalesce(sum(coalesce((c.counts ->> 'sent')::int, r.sent, 0)), 0)::int as told,
-    coalesce(sum(coalesce((c.counts ->> 'bounced')::int, r.bounced, 0)), 0)::int as bounced,
-    coalesce(sum(coalesce((c.counts ->> 'not reached')::int, r.missed, 0)), 0)::int as missed,
-    coalesce(sum(r.waiting) filter (where c.finished_at is null), 0)::int as waiting
-from privacy.campaign c left join lateral (
-    select count(*) filter (where p.state = 'sent') as sent, count(*) filter (where p.state = 'bounced') as bounced,
-        count(*) filter (where p.state = 'not reached') as missed, count(*) filter (where p.state in ('waiting', 'queued')) as waiting
-    from privacy.campaign_recipient p where p.campaign_id = c.id and c.reduced_at is null) r on true
-where c.about = any(:versions) and c.state <> 'canceled'
+select c.about, bool_and(c.finished_at is not null) as over, max(c.deadline) as deadline, sum(n.sent)::int as told, sum(n.waiting)::int as waiting,
+    coalesce(sum(n.bounced) filter (where not n.again), 0)::int as bounced,
+    coalesce(sum(n.missed) filter (where not n.again), 0)::int as missed,
+    coalesce(sum(n.sent) filter (where n.again), 0)::int as made_up
+from privacy.campaign c cross join lateral (
+    select c.audience = 'not reached before' as again,
+        coalesce((c.counts ->> 'sent')::int, count(*) filter (where r.state = 'sent')) as sent,
+        coalesce((c.counts ->> 'bounced')::int, count(*) filter (where r.state = 'bounced')) as bounced,
+        coalesce((c.counts ->> 'not_reached')::int, count(*) filter (where r.state = 'not reached')) as missed,
+        count(*) filter (where r.state in ('waiting', 'queued')) as waiting
+    from privacy.campaign_recipient r where r.campaign_id = c.id) n
+where c.kind = 'policy notice' and c.about = any(:versions) and c.state <> 'canceled'
 group by c.about"""
 RIGHTS = """
-select has_table_privilege('resocode_worker', 'privacy.policy_version', 'update')::int
-     + has_table_privilege('resocode_worker', 'privacy.policy_version', 'delete')::int
-     + has_any_column_privilege('resocode_app', 'privacy.policy_version', 'update')::int
-     + has_table_privilege('resocode_app', 'privacy.policy_version', 'delete')::int"""
+select count(*) from unnest(array['resocode_worker', 'resocode_app', 'resocode_owner', 'resocode_analyst']) r (role),
+    unnest(array['insert', 'update', 'delete', 'truncate']) p (verb)
+where has_table_privilege(r.role, 'privacy.policy_version', p.verb)
+   or p.verb in ('insert', 'update') and has_any_column_privilege(r.role, 'privacy.policy_version', p.verb)"""
 
 
 def announced(session: Session, now: datetime) -> Evidence:
     """Every significant version after the first was announced to everybody who was active; who was not reached is known."""
     versions = rows(session, VERSIONS, now=now)
-    later = [row.version for row in versions[1:] if row.document.get("significant", True)]
+    later = [row.version for row in versions[1:] if row.significant]
     figures: dict[str, int | str] = {
         "versions in force until now": len(versions),
         "of them to be announced": len(later),
     }
+    query, links = VERSIONS + ";" + NOTICES, (Link("Notices", "notices"),)
     if not later:
-        return judged(
-            False, False, "Nothing significant has changed since the first version.", figures=figures, query=VERSIONS
-        )
+        said = "Nothing significant has changed since the first version."
+        return judged(False, False, said, figures=figures, query=query)
     notices = {row.about: row for row in rows(session, NOTICES, versions=later)}
-    silent = [version for version in later if version not in notices]
-    newest = notices.get(later[-1])
-    links = (Link("Notices", "notices"),)
-    query = VERSIONS + ";" + NOTICES
-    if newest is not None:
-        figures |= {
-            "told": newest.told,
-            "bounced": newest.bounced,
-            "not reached": newest.missed,
-            "waiting": newest.waiting,
-        }
-    if silent:
-        return judged(
-            True,
-            False,
-            f"{silent[-1]} is in force, and no notice of it is on record.",
-            figures=figures,
-            query=query,
-            links=links,
-        )
-    assert newest is not None
-    late = newest.waiting > 0 and newest.deadline < now
-    missed = newest.waiting or newest.bounced or newest.missed
-    sentence = f"{many(newest.told, 'student')} told of {later[-1]}; {newest.bounced:,} bounced, {newest.missed:,} not reached, {newest.waiting:,} waiting."
-    return judged(late, missed, sentence, figures=figures, query=query, links=links)
+    figures |= {
+        "told": sum(row.told for row in notices.values()),
+        "came back": sum(row.bounced for row in notices.values()),
+        "not reached": sum(row.missed for row in notices.values()),
+        "of those told in a second notice": sum(row.made_up for row in notices.values()),
+        "waiting": sum(row.waiting for row in notices.values()),
+    }
+    broken, at_risk, sentence = _worst_notice(later, notices, now)
+    return judged(broken, at_risk, sentence, figures=figures, query=query, links=links)
+
+
+def _worst_notice(later: Sequence[str], notices: Mapping[str, Any], now: datetime) -> tuple[bool, bool, str]:
+    """Broken or at risk, and why: a version without a notice first, then one whose notice is not over, then who was not reached."""
+    for version in reversed(later):
+        if version not in notices:
+            return True, False, f"{version} is in force, and no notice of it is on record."
+    for version in reversed(later):
+        told = notices[version]
+        if not told.over:
+            waits = f"{told.told:,} told, {told.waiting:,} waiting"
+            said = f"{version} is in force, and its notice is not over: {waits}."
+            return now >= told.deadline + SETTLING, True, said
+    newest = notices[later[-1]]
+    left = {version: notices[version].bounced + notices[version].missed - notices[version].made_up for version in later}
+    sentence = f"{many(newest.told, 'student')} told of {later[-1]}; {newest.bounced:,} came back, {newest.missed:,} not reached."
+    return False, max(left.values()) > 0, sentence
 
 
 def dated(session: Session, now: datetime) -> Evidence:
@@ -91,10 +102,10 @@ def dated(session: Session, now: datetime) -> Evidence:
         what = (
             f"Version {(changed or wrong)[0]} is not what was published."
             if changed or wrong
-            else "A role of the dashboard may change published versions."
+            else "A role of the dashboard may publish or change versions on its own."
         )
         return judged(True, False, what, figures=figures, query=VERSIONS + ";" + RIGHTS)
-    return judged(False, False, f"Version {current.version} is in force, as published; no role of this dashboard may change it.", figures=figures,
+    return judged(False, False, f"Version {current.version} is in force, as published; no role of this dashboard may change it, or publish one on its own.", figures=figures,
                   query=VERSIONS + ";" + RIGHTS)  # fmt: skip
 
 

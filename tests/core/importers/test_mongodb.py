@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -22,6 +23,7 @@ from core.settings import ROOT
 from core.worker import Worker
 from tests import cast
 from tests.cast import id_of, snapshot
+from tests.core.privacy import house_of_requests as requests
 from tests.doubles.mongo_server import CURSOR_LOST, DROP_BEFORE, UNAUTHORIZED, MongoServer
 from tests.doubles.platform import HASH, NOW, ago, of, oid, school, user
 from tests.doubles.syncing import SERVERS, Platform, later, on_server, sync
@@ -455,44 +457,86 @@ def test_a_student_who_becomes_staff_there_is_not_deleted(platform: Platform) ->
 # -- decisions made here ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stale_document_undoes_no_correction_opt_out_or_restriction(platform: Platform) -> None:
+def test_a_stale_document_undoes_no_opt_out_and_no_restriction(platform: Platform) -> None:
     sync()
     who = student("mia")
     with db.transaction("worker") as session:
         standing.restrict(session, student_id=who, basis="consent missing", by=None, now=NOW)
         session.execute(text("insert into privacy.opt_out (id, student_id, email_hash, basis, since)"
                              " select gen_random_uuid(), s.id, s.email_hash, 'asked', :n from platform.student s where s.id = :s"), {"s": who, "n": NOW})  # fmt: skip
-        session.execute(text("update platform.student set name = 'Mia Corrected' where id = :s"), {"s": who})
         session.execute(
-            text("update platform.student_profile set phone = '+49 new', opted_out_at = now() where student_id = :s"),
-            {"s": who},
+            text("update platform.student_profile set opted_out_at = now() where student_id = :s"), {"s": who}
         )
-        request = session.scalar(text(
-            "insert into privacy.request (id, kind, student_id, state, identity, policy_version, received_at, filed_at, due_at, moved_at, source)"
-            " select gen_random_uuid(), 'correct', :s, 'received', 'confirmed', (select version from privacy.policy_version limit 1), :n, :n, :n, :n, 'test'"
-            " returning id"), {"s": who, "n": NOW})  # fmt: skip
-        session.execute(text("insert into privacy.propagation (id, request_id, what, processor, planned_at)"
-                             " values (gen_random_uuid(), :r, 'correct', 'MongoDB Atlas', :n)"), {"r": request, "n": NOW})  # fmt: skip
-    change(platform, "users", "mia", minutes=5, lastLoginAt=later(5))  # another change; name and phone are the old ones
-    done = sync(later(10))
-    assert student("mia", "name") == "Mia Corrected"
-    assert one("select phone from platform.student_profile where student_id = :s", s=who) == "+49 new"
+    change(platform, "users", "mia", minutes=5, lastLoginAt=later(5))
+    sync(later(10))
     assert one("select opted_out_at is not null from platform.student_profile where student_id = :s", s=who)
     assert one("select privacy.is_restricted(:s), privacy.has_opted_out(:s)", s=who) == (True, True)
-    assert sync(later(11)).changed == 0 and done.added == 0
-    with db.transaction("worker") as session:
-        session.execute(
-            text(
-                "update privacy.propagation set state = 'done', done_at = :n, proof = 'answered' where request_id = :r"
-            ),
-            {"r": request, "n": later(12)},
-        )
-    change(
-        platform, "users", "mia", minutes=20, name="Mia Married"
-    )  # the platform has it, and the person changes it later
+    change(platform, "users", "mia", minutes=20, name="Mia Married")
     sync(later(30))
-    assert student("mia", "name") == "Mia Married"
     assert one("select privacy.is_restricted(:s), privacy.has_opted_out(:s)", s=who) == (True, True)
+
+
+def corrected(who: uuid.UUID, **values: str) -> uuid.UUID:
+    """Two officers correct somebody's record at NOW; the platform is to be told. The request's id."""
+    filed = requests.verified("correct", student_id=who)
+    requests.act("enter_correction", "omar", values=values, reason="changed", **requests.on(filed))
+    requests.act("confirm_correction", "olga", **requests.on(filed))
+    return filed.request_id
+
+
+def test_a_document_undoes_no_correction_until_the_platform_has_it(platform: Platform) -> None:
+    sync()
+    who = student("mia")
+    request = corrected(who, name="Mia Corrected", phone="+49 new")
+
+    def stands() -> tuple[object, ...]:
+        return one("select s.name, p.phone, p.headline from platform.student s join platform.student_profile p on p.student_id = s.id"
+                   " where s.id = :s", s=who)  # fmt: skip
+
+    # the platform's record is newer than the correction, and still says what was wrong; something else in it is news
+    change(platform, "users", "mia", minutes=5, **{"profile.headline": "Writes"})
+    sync(later(10))
+    assert stands() == ("Mia Corrected", "+49 new", "Writes")
+    assert sync(later(11)).changed == 0
+    # news about a corrected field, newer than the correction, is news
+    change(platform, "users", "mia", minutes=12, **{"profile.phone": "+49 newest"})
+    sync(later(13))
+    assert stands() == ("Mia Corrected", "+49 newest", "Writes")
+    # a record that is older than the platform's having it is read late: it does not count
+    with db.transaction("worker") as session:
+        done = "update privacy.propagation set state = 'done', done_at = :n, proof = 'answered' where request_id = :r and processor = 'MongoDB Atlas'"
+        session.execute(text(done), {"r": request, "n": later(20)})
+    change(platform, "users", "mia", minutes=15, **{"profile.headline": "Reads"})
+    sync(later(21))
+    assert stands() == ("Mia Corrected", "+49 newest", "Reads")
+    # the platform has it, and the person changes it later
+    change(platform, "users", "mia", minutes=25, name="Mia Married")
+    sync(later(30))
+    assert stands() == ("Mia Married", "+49 newest", "Reads")
+
+
+def test_a_document_without_a_date_that_says_what_was_wrong_undoes_no_correction(platform: Platform) -> None:
+    """Also when the platform was told by hand: nobody knows whether such a document is older."""
+    sync()
+    who = student("mia")
+    request = corrected(who, name="Mia Corrected")
+    with db.transaction("worker") as session:
+        done = "update privacy.propagation set state = 'done', done_at = :n, proof = 'answered' where request_id = :r and processor = 'MongoDB Atlas'"
+        session.execute(text(done), {"r": request, "n": later(1)})
+    platform.db["users"].update_one({"_id": oid("mia")}, {"$unset": {"updatedAt": ""}})
+    sync(later(10), sweep=True)
+    assert student("mia", "name") == "Mia Corrected"
+
+
+def test_a_visitors_correction_holds_too(platform: Platform) -> None:
+    sync()
+    who = one("select id from platform.visitor where email = 'mia@platform.example'")
+    filed = requests.verified("correct", visitor_id=who)
+    requests.act("enter_correction", "omar", values={"name": "Mia Right"}, reason="changed", **requests.on(filed))
+    requests.act("confirm_correction", "olga", **requests.on(filed))
+    change(platform, "leads", "mia lead", minutes=5, message="Hello again")
+    sync(later(10))
+    assert one("select name, message from platform.visitor where id = :v", v=who) == ("Mia Right", "Hello again")
 
 
 # -- what goes wrong on the way -------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_killed_three_times_nobody_is_missed_and_only_what_was_in_flight_arrives
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With RESOCODE_TEST_FULL=1, 100,000 people are told."""
-    whole = 100_000 if FULL else 203
+    whole = 100_000 if FULL else 1000
     deaths = [whole // 5, whole // 2, whole * 4 // 5]
     monkeypatch.setenv("RESOCODE_MAIL_RATE", "600000")
     people(whole - 3)
@@ -111,9 +111,9 @@ def test_killed_three_times_nobody_is_missed_and_only_what_was_in_flight_arrives
 
     monkeypatch.setattr(server, "handle_DATA", deadly)
     for turn in range(len(deaths) + 1):
-        command = [sys.executable, "-m", "tests.core.privacy.sender_process", str(turn * 10)]
+        command = [sys.executable, "-m", "tests.core.privacy.sender_process", str(turn * 100)]
         working.append(subprocess.Popen(command, cwd=ROOT, env=dict(os.environ)))
-        assert working[-1].wait(3600 if FULL else 60) == (-signal.SIGKILL if turn < len(deaths) else 0)
+        assert working[-1].wait(3600 if FULL else 120) == (-signal.SIGKILL if turn < len(deaths) else 0)
     arrived = Counter(server.ids)
     assert len(arrived) == whole, "nobody is missed"
     twice = {each for each, times in arrived.items() if times > 1}

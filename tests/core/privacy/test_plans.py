@@ -5,13 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Column, Connection, Text, insert, text
+from sqlalchemy import Column, Connection, Text, text
 
-from core import db, policy
+from core import db
 from core.errors import BadInput, NotFound, Refused
 from core.models.base import Base
 from core.models.labels import Category, label
-from core.models.privacy import PolicyVersion
 from core.privacy.plans import Plan, demand_whole, plan_for
 from core.processors import registry
 from core.processors.local import Local
@@ -90,15 +89,15 @@ def configure(monkeypatch: pytest.MonkeyPatch, _owner: Connection) -> None:
     monkeypatch.setattr(registry, "_makers", {"Vercel": Local})
 
 
-def publish(_patch: pytest.MonkeyPatch, _owner: Connection) -> None:
-    with db.transaction("worker") as session:
-        old = session.get(PolicyVersion, policy.in_force(session, NOW).version)
-        assert old is not None
-        session.execute(
-            insert(PolicyVersion).values(
-                version="next", effective_at=NOW - timedelta(days=1), published_at=NOW, document=old.document
-            )
-        )
+def publish(_patch: pytest.MonkeyPatch, owner: Connection) -> None:
+    owner.execute(text("set session_replication_role = replica"))  # otherwise two people publish
+    owner.execute(
+        text(
+            "insert into privacy.policy_version select 'next', :at, :now, document from privacy.policy_version order by effective_at desc limit 1"
+        ),
+        {"at": NOW - timedelta(days=1), "now": NOW},
+    )
+    owner.commit()
 
 
 def list_another(_patch: pytest.MonkeyPatch, owner: Connection) -> None:

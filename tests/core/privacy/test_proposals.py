@@ -131,6 +131,59 @@ def test_the_database_refuses_one_person_when_the_guard_is_off() -> None:
         session.execute(approve, {"id": proposal, "now": NOW, "sha": digest(proposal)})
 
 
+WORDS = "null, null, null, null, '', null, null"
+FORGED = (
+    "insert into privacy.policy_version select 'x', now() + interval '1 day', now(), document from privacy.policy_version",
+    "update privacy.policy_version set document = '{}'", "delete from privacy.policy_version", "truncate privacy.policy_version",
+    f"insert into privacy.policy_proposal select gen_random_uuid(), 'x', follows, effective_at, document, sha256, changes, significant, filed_at,"
+    f" {WORDS} from privacy.policy_proposal",
+    "update privacy.policy_proposal set put_up_by = :me, put_up_at = now()",
+    "update privacy.policy_proposal set decision = 'approved', decided_by = :me, decided_at = now()",
+    "update privacy.policy_proposal set document = '{}'", "delete from privacy.policy_proposal",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ["worker", "owner"])
+def test_no_role_that_signs_in_publishes_a_version_or_forges_an_approval(role: str) -> None:
+    """The guard is off: bare SQL with the passwords of the worker and of the owner of the schema."""
+    proposed()
+    extra = ("alter table privacy.policy_version disable trigger all", "drop trigger guard on privacy.policy_version",
+             "drop trigger approved on privacy.policy_version")  # fmt: skip
+    for statement in FORGED if role == "worker" else (*FORGED[:4], *extra):
+        with pytest.raises(DatabaseError, match=r"permission denied|must be owner"), db.transaction(role) as session:
+            session.execute(text(statement), {"me": id_of("omar")})
+    with db.transaction("worker") as session:
+        again = text("select privacy.publish_first_policy('x', now(), '{}', now())")
+        assert session.scalar(again) is False, "there is a first one"
+    assert rows("select version from privacy.policy_version") == [("2026-04-20",)]
+
+
+@pytest.mark.parametrize(
+    ("inserted", "decided"),
+    [
+        ("p.version, p.effective_at, :now, p.document", ""),
+        ("p.version, p.effective_at, :now, p.document", "decided_by = :olga, decision = 'declined'"),
+        ("p.version, p.effective_at + interval '1 day', :now, p.document", "decided_by = :olga, decision = 'approved'"),
+        ("p.version, p.effective_at, :now, jsonb '{}'", "decided_by = :olga, decision = 'approved'"),
+        ("'x', p.effective_at, :now, p.document", "decided_by = :olga, decision = 'approved'"),
+    ],
+)
+def test_whoever_inserts_a_version_needs_the_yes_of_two_people_to_exactly_it(
+    inserted: str, decided: str, owner: Connection
+) -> None:
+    """Even as superuser: what looks for the approval is a trigger at the end of the transaction."""
+    proposal = proposed()
+    act("put_up_policy", "omar", proposal_id=proposal)
+    if decided:
+        forged = f"update privacy.policy_proposal set {decided}, decided_at = :now"
+        owner.execute(text(forged), {"olga": id_of("olga"), "now": NOW})
+    copied = f"insert into privacy.policy_version select {inserted} from privacy.policy_proposal p"
+    owner.execute(text(copied), {"now": NOW})
+    with pytest.raises(DatabaseError, match="published by two people"):
+        owner.commit()
+    owner.rollback()
+
+
 def test_what_is_published_or_proposed_never_changes(owner: Connection) -> None:
     proposal = proposed()
     publish(proposal)
@@ -138,6 +191,7 @@ def test_what_is_published_or_proposed_never_changes(owner: Connection) -> None:
         "update privacy.policy_version set document = '{}'", "delete from privacy.policy_version where version = '2027-01-01'",
         "update privacy.policy_version set effective_at = now()", "update privacy.policy_proposal set document = '{}'",
         "update privacy.policy_proposal set decided_by = put_up_by", "delete from privacy.policy_proposal",
+        "truncate privacy.policy_version cascade",
     ):  # fmt: skip
         with pytest.raises(DatabaseError, match=r"does not change|is kept"):
             owner.execute(text(statement))

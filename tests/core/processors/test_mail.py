@@ -1,5 +1,6 @@
 """SMTP on the wire: one recipient, the declared headers, encryption, and what each answer of a server means."""
 
+import smtplib
 import ssl
 import uuid
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tests.mail_server import FROM, Script, Server, server, started
 
 __all__ = ["server"]
 
+MANY_AT_ONCE = "250-hi\r\n250 PIPELINING"
 LETTER = mail.Letter(uuid.UUID(int=7), "asha@students.example", "Hello", "Dear Asha,\n.\n..\nbye", NOW)
 
 
@@ -54,6 +56,33 @@ def test_many_letters_go_over_one_connection(server: Server) -> None:
         told = [line.send(to(f"{name}@students.example")).outcome for name in ("a", "gone", "b", "busy", "c")]
     assert told == ["taken", "refused", "taken", "later", "taken"]
     assert server.connections == 1
+
+
+def test_a_server_that_ends_a_connection_after_some_letters_gets_another_one(server: Server) -> None:
+    server.most = 2
+    with mail.Line() as line:
+        assert [line.send(to(f"{name}@students.example")).outcome for name in "abcde"] == ["taken"] * 5
+    assert server.connections == 3 and len(set(server.ids)) == 5
+    server.most = 0
+    with mail.Line() as line:
+        told = line.send(to("f@students.example"))
+    assert told == mail.Delivery("later", "421", server=True), "a fresh one that is refused is the server's trouble"
+    assert server.connections == 4
+
+
+def test_where_a_server_offers_it_everything_before_the_text_is_said_at_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.pipelining, said = True, list[bytes | str]()
+    server.answers = {"gone@students.example": "550 5.1.1 no"}
+    real = smtplib.SMTP.send
+    monkeypatch.setattr(smtplib.SMTP, "send", lambda self, given: said.append(given) or real(self, given))  # type: ignore[func-returns-value]
+    with mail.Line() as line:
+        told = [line.send(to(f"{name}@students.example")).outcome for name in ("a", "gone", "b")]
+    assert told == ["taken", "refused", "taken"] and server.connections == 1
+    assert server.envelopes[1].rcpt_tos == ["b@students.example"]
+    at_once = [each for each in said if isinstance(each, str) and each.startswith("MAIL")]
+    assert [each.count("\r\n") for each in at_once] == [3, 3, 3] and at_once[0].endswith("DATA\r\n")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,6 +165,13 @@ def other_port() -> int:
         (("220 hi", "250 ok", "250 ok", "250 ok", None), ("later", "no connection", True)),
         (("220 hi", "250 ok", "250 ok", "250 ok", "354 go", None), ("unclear", "no answer", True)),
         (("220 hi", "250 ok", "250 ok", "250 ok", "354 go", "250 queued", None), ("taken", "250", False)),
+        (("220 hi", MANY_AT_ONCE, "550 sender", "503 what", "503 what", "221"), ("later", "550", True)),
+        (("220 hi", MANY_AT_ONCE, "250 ok", "550 5.1.1 no", "503 nobody", "250 reset", "221"), ("refused", "550", False)),
+        (("220 hi", MANY_AT_ONCE, "250 ok", "550 5.1.1 no", "354 go", "554 nobody", "250 reset", "221"), ("refused", "550", False)),
+        (("220 hi", MANY_AT_ONCE, "250 ok", "250 ok", "451 busy", "250 reset", "221"), ("later", "451", False)),
+        (("220 hi", MANY_AT_ONCE, "250 ok", None), ("later", "no connection", True)),
+        (("220 hi", MANY_AT_ONCE, "250 ok", "250 ok", "354 go", None), ("unclear", "no answer", True)),
+        (("220 hi", MANY_AT_ONCE, "250 ok", "250 ok", "354 go", "250 queued", None), ("taken", "250", False)),
     ],
 )  # fmt: skip
 def test_every_answer_has_its_meaning(

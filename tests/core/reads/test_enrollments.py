@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core import db, keys, queries
 from core.models import platform as p
 from core.queries import Cursor, EnrollmentFilter
+from core.rollups import refresh_rollups
 from tests.cast import NOW, id_of
 
 pytestmark = pytest.mark.usefixtures("house")
@@ -48,6 +49,7 @@ def a_crowd(session: Session, many: int = 150) -> None:
 def crowd(house: str) -> None:
     with db.transaction("worker") as session:
         a_crowd(session)
+        refresh_rollups(session)
 
 
 def paula() -> Any:
@@ -144,6 +146,20 @@ def test_a_trend_has_every_month_between_the_first_and_the_last(owner: Connectio
         first = datetime(month.year, month.month, 1, tzinfo=UTC)
         told = {"python": id_of("python"), "first": first, "next": (first + timedelta(days=32)).replace(day=1)}
         assert owner.execute(by_hand, told).scalar() == count, month
+
+
+def test_beyond_the_series_of_a_trend_the_smallest_programs_are_one(
+    owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_size = owner.execute(text("select p.title from platform.enrollment e join platform.program p on p.id = e.program_id"
+                                 " group by 1 order by count(*) desc, 1")).scalars().all()  # fmt: skip
+    monkeypatch.setattr("core.reads.enrollments.TREND_SERIES", 2)
+    with paula() as session:
+        trend, whole = queries.monthly_trend(session), queries.funnel(session).registered
+    assert len(by_size) == 3
+    assert list(trend.series) == [by_size[0], "other"], "the largest, and the sum of the two others"
+    assert sum(sum(counts) for counts in trend.series.values()) == whole
+    assert sum(trend.series["other"]) == whole - sum(trend.series[by_size[0]])
 
 
 def test_an_instructor_counts_their_own_cohorts_only() -> None:
