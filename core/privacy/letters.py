@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound
 from core.models.base import uuid7
+from core.models.consent import Guardian
 from core.models.labels import Processor
 from core.models.platform import Student
 from core.models.requests import LONGEST_TEXT, LetterTemplate, Outbox, Request
@@ -403,7 +404,11 @@ def _put(
     now: datetime,
     not_before: datetime,
 ) -> bool:
-    row = {"id": uuid7(), "key": dedupe_key, "request": request.id, "student": request.student_id,
+    person = subject(session, request) if request.guardian_id else None
+    student_id = (
+        person.student_id if isinstance(person, Guardian) else request.student_id
+    )  # goes with the student's erasure
+    row = {"id": uuid7(), "key": dedupe_key, "request": request.id, "student": student_id,
            "visitor": request.visitor_id, "kind": letter.kind, "version": letter.version, "address": letter.address,
            "subject": letter.subject, "body": letter.body, "before": not_before, "now": now,
            "by": by.id if by else None}  # fmt: skip

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.models.artifacts import Artifact
-from core.models.consent import Consent, ConsentRound, ConsentStep, Guardian
+from core.models.consent import Consent, ConsentRound, ConsentStep, Guardian, held_of_guardian
 from core.policy import in_force
 from core.policy.age import AgeStanding, case_days, of_age_at, standing
 
@@ -231,19 +231,12 @@ def guardian_copy(session: Session, student_id: uuid.UUID) -> tuple[tuple[str, s
         ("purpose", "to know that a parent or guardian agrees (clause 9)"),
         ("kept until", "the student is 18, has another guardian, or is erased"),
     ]
-    for row, columns in ((guardian, Guardian.__table__.columns), (case, Consent.__table__.columns)):
-        theirs = {each.name: each.info["privacy"].export for each in columns if each.info["privacy"].export}
-        if row is case:  # what the guardian did; the age and the declarations are the student's
-            theirs = {name: word for name, word in theirs.items() if name in OF_GUARDIAN}
-        told += [(word, _plain(getattr(row, name))) for name, word in theirs.items()]
+    told += [(word, _plain(value)) for word, value in held_of_guardian(guardian, case).items()]
     return tuple(told)
 
 
 def _plain(value: object) -> str:
     return f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else "" if value is None else str(value)
-
-
-OF_GUARDIAN = ("state", "requested_at", "reminded_at", "method", "entered_at", "verified_at")
 
 
 def consent_rounds(session: Session, *, most: int = 5) -> tuple[Round, ...]:

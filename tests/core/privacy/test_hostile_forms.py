@@ -24,6 +24,7 @@ from tests.cast import NOW, id_of
 from tests.core.privacy import house_of_consent as consent
 from tests.core.privacy import house_of_requests as r
 from tests.hostile import HUGE, NAMES, UNSTORABLE
+from tests.pages.test_matrix import opened
 
 pytestmark = pytest.mark.usefixtures("house")
 Typed = tuple[list[str], list[str]]
@@ -114,6 +115,23 @@ LINES: dict[str, tuple[str, Line, str]] = {
 }  # fmt: skip
 
 
+PAGES = {"file_request.name": ("omar", "requests"), "invite_staff.name": ("ada", "staff"), "open_incident.title": ("omar", "incidents"),
+         "place_hold.reference": ("omar", "holds"), "correct_guardian.guardian_name": ("omar", "consent")}  # fmt: skip
+SURE = ("**bold**", "[x](javascript:alert(1))", "![x](http://evil.example/p.png)", ":red[alarm]", "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>", ":material/delete:")  # fmt: skip
+
+
+def shows_text(who: str, page: str) -> None:
+    """The page that lists what was typed: it opens, and none of it is markdown or HTML."""
+    app = opened(who, page)
+    assert not app.exception, app.exception
+    drawn = [str(each.value) for kind in ("markdown", "caption", "title", "header", "subheader", "info", "warning", "error", "success")
+             for each in getattr(app, kind)] + [str(each.label) for kind in ("button", "metric", "checkbox", "expander")
+                                                for each in getattr(app, kind)]  # fmt: skip
+    for name in SURE:
+        assert not [body for body in drawn if name in body], (page, name)
+
+
 @pytest.mark.parametrize("form", LINES)
 def test_each_of_two_hundred_names_is_kept_as_it_was_typed_or_refused(form: str) -> None:
     who, run, stored = LINES[form]
@@ -126,6 +144,7 @@ def test_each_of_two_hundred_names_is_kept_as_it_was_typed_or_refused(form: str)
         if form.startswith("correct_guardian"):
             seen += everyone(stored)
     assert (seen or everyone(stored)) == [clean(name, what="x") for name in GOOD]
+    shows_text(*PAGES[form])
     before = r.rows(f"select count(*) from ({stored}) found")
     for name in (*BAD, *UNSTORABLE, HUGE):
         if name.strip() or form in ("invite_staff.name", "correct_guardian.guardian_name"):
@@ -335,7 +354,8 @@ SAME = {
     "export_list.name": "a file's name, made by the page", "export_certificate.name": "a file's name, made by the page",
     "export_policy.name": "a file's name, made by the page", "answer_export.note": "kept by write_text, as every note",
     "return_plan.words": "kept as close_account's", "correct_guardian.guardian_name": "a line above",
-    "request_consent.guardian_name": "kept as correct_guardian's", "judge_export_text.words": "compared with the text (test_export_texts)",
+    "request_consent.guardian_name": "kept as correct_guardian's", "answer_guardian.guardian_name": "kept as correct_guardian's",
+    "answer_guardian.words": "a letter's own words, as answer_right's", "judge_export_text.words": "compared with the text (test_export_texts)",
     "draft_letter.words": "nothing is kept: the preview of a letter", "edit_wording.subject": "test_letters", "edit_wording.body": "test_letters",
     "write_letter.subject": "test_letters", "tell_people.words": "a notice; test_campaigns and test_sending", "attest_shown.where": "a line",
     "record_notification.reference": "a line, cleaned as place_hold's",
