@@ -13,7 +13,7 @@ from alembic import op
 from migrations import rights
 
 revision = "0052"
-down_revision = "0050"
+down_revision = "0051"
 branch_labels = None
 depends_on = None
 
