@@ -262,9 +262,11 @@ def test_after_five_days_off_everything_is_caught_up(house: str, owner: Connecti
     assert done["weekly group figures", "2026-11-30"]["figures"] > 0
     assert done["months ahead", "email_log 2027-03"] == {"made": 1}
     outcomes(back + timedelta(minutes=10))  # signs what the last jobs wrote into the audit
-    assert outcomes(back + timedelta(minutes=20)) == {}
+    left = {kind for kind, _ in outcomes(back + timedelta(minutes=20))}
+    assert left <= {"canaries", "propagations"}, "the canaries' grace and their processors go on"
     statuses = {row[0]: row[1] for row in owner.execute(text("select student_id, status from platform.enrollment"))}
-    assert statuses == {id_of("asha"): "ended", id_of("ben"): "withdrawn", id_of("cleo"): "ended"}
+    known = {id_of("asha"): "ended", id_of("ben"): "withdrawn", id_of("cleo"): "ended"}
+    assert {student: status for student, status in statuses.items() if student in known} == known
 
 
 def test_months_are_made_three_ahead(database: str) -> None:
