@@ -9,7 +9,7 @@ from alembic import op
 from migrations import rights
 
 revision = "0043"
-down_revision = "0053"
+down_revision = "0048"
 branch_labels = None
 depends_on = None
 
