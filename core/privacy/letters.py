@@ -399,7 +399,7 @@ def _filled(
 
 
 def _filled_with(
-    request: Request, found: Wording, person: Student | Visitor | None, *, due: str, words: str = "", reason: str = "", name: str = "",
+    request: Request, found: Wording, person: Student | Visitor | Guardian | None, *, due: str, words: str = "", reason: str = "", name: str = "",
 ) -> Letter:  # fmt: skip
     values = {
         "name": name or (person.name if person else "Sir or Madam"),
