@@ -429,8 +429,9 @@ def _put(
     not_before: datetime,
 ) -> bool:
     row = _row(request, letter, dedupe_key, by=by, now=now, not_before=not_before)
-    if request.guardian_id and isinstance(person := subject(session, request), Guardian):
-        row["student"] = person.student_id  # so that it goes with the student's erasure
+    person = subject(session, request) if request.guardian_id else None
+    if isinstance(person, Guardian):
+        row["student"] = person.student_id  # goes with the student's erasure
     return bool(session.execute(text(PUT), row).first())
 
 

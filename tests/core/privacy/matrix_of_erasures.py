@@ -60,6 +60,7 @@ MAIL = (
     "dropped after the text",
 )
 REMOTE = {"Cloudinary": HTTP, "payment gateway": HTTP, "MongoDB Atlas": WIRE}
+HAPPENS = ("executed, then dropped", "cut in the middle", "200 that is no JSON")
 BY_HAND = ("SMTP", "Vercel")
 PARTS = {"begin": 1, "erasure ledger": 1, "SMTP": 3, "Vercel": 3, "last letter": 2, "this database": 2, "residue scan": 1,
          "certificate of erasure": 2, "end": 1}  # fmt: skip
@@ -101,12 +102,18 @@ DECKS = {place: deck(place) for place in (*REMOTE, "mail", "us")}
 
 
 def hand(number: int, each: int) -> list[Card]:
-    """The cards of the person with this number: so many of each place; the next person goes on where this one ends."""
-    return [
+    """The cards of the person with this number: so many of each place; the next person goes on where this one ends.
+
+    What lets a call happen is played last: after it there is nothing to call for.
+    """
+    cards = [
         DECKS[place][(number * each + at) % len(DECKS[place])]
         for place in DECKS
-        for at in range(each if place != "mail" else 1)
+        for at in range(each if place in REMOTE else 1)
     ]
+    return sorted(
+        cards, key=lambda card: (card.kind not in ("reading", "aggregate"), card.fault.partition(": ")[2] in HAPPENS)
+    )
 
 
 @dataclass
@@ -218,7 +225,7 @@ class Game:
                 (
                     each
                     for each in self.hands.get(self.now, ())
-                    if each.place == place and each.part <= self.parts[self.now, place]
+                    if not each.fault and each.place == place and each.part <= self.parts[self.now, place]
                 ),
                 None,
             )
