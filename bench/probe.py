@@ -3,6 +3,8 @@
     python -m bench.probe PATH serve --port 8700          what `python -m core serve` does
     python -m bench.probe PATH uvicorn dashboard:app …    what `uvicorn` does
     python -m bench.probe PATH streamlit run …            what `streamlit run` does
+    python -m bench.probe PATH stock streamlit run …      the same as Streamlit comes: a collection after each run, nothing frozen, its own
+                                                          socket on Python's own event loop, as without ``uvicorn[standard]``
 
 Whoever connects to the Unix socket at PATH is sent one line of JSON.
 """
@@ -32,6 +34,8 @@ def main() -> None:
     path, *words = sys.argv[1:]
     _count()
     threading.Thread(target=_answer, args=(path,), daemon=True).start()
+    if words[0] == "stock":
+        words = _as_it_comes(words[1:])
     if words[0] in ("uvicorn", "streamlit"):
         _run_other(words)
     from core.cli import main as serve
@@ -57,6 +61,17 @@ def _run_other(words: list[str]) -> None:
     else:
         from streamlit.web.cli import main as other
     sys.exit(other())
+
+
+def _as_it_comes(words: list[str]) -> list[str]:
+    os.environ["STREAMLIT_RUNNER_POST_SCRIPT_GC"] = "true"
+    sys.modules["uvloop"] = None  # type: ignore[assignment]
+    gc.freeze = lambda: None
+    if "dashboard.py" in " ".join(words):
+        from ui import boot
+
+        del boot.REQUIRED["runner.postScriptGC"]
+    return words
 
 
 def _count() -> None:

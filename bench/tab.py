@@ -191,8 +191,9 @@ class Tab:
         self._cached = {key: kept for key, kept in self._cached.items() if self._runs - kept[0] <= KEPT_RUNS}
 
     def _trouble(self, status: int) -> str:
-        if status == ForwardMsg.FINISHED_WITH_COMPILE_ERROR or "exception" in self.kinds():
-            return "the script failed"
+        failed = [e.exception for e, _ in self.elements.values() if e.WhichOneof("type") == "exception"]
+        if status == ForwardMsg.FINISHED_WITH_COMPILE_ERROR or failed:
+            return " ".join(["the script failed", *(f"{each.type}: {each.message}" for each in failed)])
         told = self.texts()
         return next((sign for sign in FAILED if sign in told), "")
 

@@ -41,7 +41,8 @@ def _warm_up() -> None:
 
     Streamlit imports plotly itself, with its own package; what a browser loads of it (2 MB) comes with the first chart.
     """
-    importlib.import_module("streamlit.dataframe_util")
+    for name in ("streamlit.dataframe_util", "ui.signin", "ui.codes", "ui.search", "ui.confirm"):
+        importlib.import_module(name)
     importlib.import_module("ui.charts").draw_something()
 
 

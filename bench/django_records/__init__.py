@@ -1,0 +1,1 @@
+"""Four of our tables as Django sees them."""
