@@ -98,6 +98,11 @@ def test_a_retry_after_is_honored_in_both_its_forms_and_never_longer_than_a_day(
     assert (least or 600) <= waits <= (most or 660)
 
 
+def test_many_who_were_asked_to_wait_do_not_come_back_at_the_same_moment() -> None:
+    waits = [wait_until("600", NOW) for _ in range(40)]
+    assert len(set(waits)) > 5 and all(each and each >= NOW + 10 * MINUTE for each in waits)
+
+
 def test_nonsense_in_retry_after_is_no_time(house: str) -> None:
     assert [wait_until(each, NOW) for each in (None, "", "soon", "-5", "12.5", "1e9")] == [None] * 6
     found = trouble(failing(Answered(429, "soon")))
