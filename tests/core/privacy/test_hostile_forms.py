@@ -5,6 +5,7 @@ several lines all of them go at once. A verb with a text that is in neither list
 """
 
 import inspect
+import re
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ LINES: dict[str, tuple[str, Line, str]] = {
     "invite_staff.name": (
         "ada",
         lambda by, name, n: act("invite_staff", by, email=f"n{n}@x.example", name=name, role="mentor", reason="grows"),
-        "select name from staff.staff_member where email like 'n%@x.example' order by id",
+        "select name from staff.staff_member where email like 'n%@x.example' order by length(email), email",
     ),
     "open_incident.title": ("omar", lambda by, name, _n: incident(by, title=name), "select title from privacy.incident order by number"),
     "place_hold.reference": (
@@ -366,7 +367,7 @@ def texts_of_verbs() -> Iterator[str]:
     """Every parameter of every verb that may hold text, as "verb.parameter"."""
     for name, verb in inspect.getmembers(privacy_actions, inspect.isfunction):
         for each in inspect.signature(inspect.unwrap(verb)).parameters.values():
-            if "str" in str(each.annotation) and each.name != "session":
+            if re.search(r"\bstr\b", str(each.annotation)) and each.name != "session":
                 yield f"{name}.{each.name}"
 
 
