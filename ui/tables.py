@@ -35,5 +35,9 @@ def day(moment: date | datetime | None) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a title with every sign that markdown might read escaped, for places that know markdown only."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    """Return a title with every sign that markdown might read escaped, for places that know markdown only.
+
+    Addresses in it make no links: an escape does not stop these, a sign of no width inside them does.
+    """
+    unlinked = re.sub(r"(?i)(https?:(?=//)|www(?=\.)|@(?=\w))", "\\1\u2060", text)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)

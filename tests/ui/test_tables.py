@@ -37,3 +37,7 @@ def test_no_cell_begins_like_a_formula_and_all_come_back(rows: list[list[str]]) 
 def test_a_title_in_markdown_stays_as_it_is() -> None:
     assert literal("Web **26** :red[x] $a$") == r"Web \*\*26\*\* \:red\[x\] \$a\$"
     assert literal("Python 14") == "Python 14"
+    for address in ("https://evil.example", "HTTP://evil.example", "www.evil.example", "a@evil.example"):
+        shown = literal(address)
+        assert "\u2060" in shown, "markdown makes a link of it, escaped or not"
+        assert shown.replace("\u2060", "").replace("\\", "") == address
