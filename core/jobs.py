@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import backup, privacy_actions, rollups
+from core import backup, canary, privacy_actions, rollups
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
 from core.privacy import (
@@ -320,6 +320,10 @@ def _roll_up(session: Session, key: str, _now: datetime) -> dict[str, int]:
     return {"changed": rollups.refresh_rollup(session, key)}
 
 
+def _canaries(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return canary.go_on(session, key=key, now=now)
+
+
 JOBS: tuple[Job, ...] = (
     Job("roll-ups", _rollups_due, _roll_up, every=timedelta(seconds=15), again=NOW),
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
@@ -358,6 +362,7 @@ JOBS: tuple[Job, ...] = (
     ),
     Job("propagations", propagating.propagations_due, _pass_on, again=NOW, failed=propagating.note_trouble),
     Job("retention", retention.rules_due, _retain, again=NOW),
+    Job("canaries", canary.canaries_due, _canaries, lease=timedelta(minutes=10), again=NOW),
     Job("exports", exports.exports_due, _export, lease=timedelta(minutes=5), again=NOW, failed=exports.note_failure),
     Job("words of unknown people", unknown_people.words_due, _erase_words, every=timedelta(hours=1)),
     Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),

@@ -30,7 +30,7 @@ Reviews       review_page, review_counts, teachers
 Timeline      student_record
 Figures       group_figures
 Promises      policy_text, policy_board, worst_promise, promise_history, attestations, attestation_owners, promise_alerts,
-              sample_draws, sampled_requests
+              sample_draws, sampled_requests, canaries
 Analytics     released_figures, unavailable_filters, cohort_figures, compare_programs, latest_changes, analytics_state, next_closing
 
 A read takes a ``Session`` that says who asks (core.db.transaction), never commits, and returns frozen rows. To add one:
@@ -94,6 +94,7 @@ from core.reads.audit import (
     audit_total,
     colleagues,
 )
+from core.reads.canaries import CanaryRow, canaries
 from core.reads.consent import (
     VIEWS as CONSENT_VIEWS,
 )
@@ -390,6 +391,7 @@ __all__ = [
     "BrakeRow",
     "Break",
     "CampaignRow",
+    "CanaryRow",
     "Catalog",
     "Cell",
     "Certificate",
@@ -547,6 +549,7 @@ __all__ = [
     "campaign",
     "campaign_list",
     "campaign_recipients",
+    "canaries",
     "catalog",
     "certificate_page",
     "certificates_due",

@@ -37,7 +37,8 @@ def day(moment: date | datetime | None) -> str:
 def literal(text: str) -> str:
     """Return a title with every sign that markdown might read escaped, for places that know markdown only.
 
-    Addresses in it make no links: an escape does not stop these, a sign of no width inside them does.
+    An address that somebody typed stays a word: markdown makes links of them after escapes are undone, so a word joiner (no width)
+    stands in it.
     """
-    unlinked = re.sub(r"(?i)(https?:(?=//)|www(?=\.)|@(?=\w))", "\\1\u2060", text)
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)
+    text = re.sub(r"(https?(?=://)|www(?=\.))", "\\1\N{WORD JOINER}", text, flags=re.IGNORECASE)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)

@@ -14,6 +14,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.models.base import uuid7
+from core.models.canaries import SOURCE as CANARY
+from core.models.canaries import Canary
 from core.models.platform import Student
 from core.models.requests import Request, RequestClock, RequestMove
 from core.policy import in_force
@@ -44,7 +46,8 @@ def adopt_closing(session: Session, *, student_id: uuid.UUID, now: datetime) -> 
     student = session.get(Student, student_id, with_for_update=True, populate_existing=True)
     if student is None or student.closed_at is None or str(student_id) not in closings_due(session, now):
         return 0
-    _file(session, student, rule=CLOSED_BY_STUDENT, source="platform", letter="closing", now=now,
+    canary = session.scalar(select(Canary.id).where(Canary.student_id == student_id))
+    _file(session, student, rule=CLOSED_BY_STUDENT, source=CANARY if canary else "platform", letter="closing", now=now,
           identity=("confirmed", "signed in on the platform"))  # fmt: skip
     return 1
 
@@ -82,7 +85,7 @@ def _file(
     session.add(request)
     session.flush()
     session.refresh(request)
-    case = Case(request, "adopt_closing" if source == "platform" else "close_by_rule", None)
+    case = Case(request, "close_by_rule" if source == BY_RETENTION else "adopt_closing", None)
     for what, at in (("start", closed_at), ("stop", now)):
         session.add(RequestClock(request_id=request.id, version=1, what=what, at=at, reason="account closed"))
     session.add(RequestMove(request_id=request.id, version=1, from_state="", to_state="waiting", moved_at=now))
@@ -92,7 +95,7 @@ def _file(
     plan_steps(session, case, AFTER_CLOSING, now)
     change(session, case, now=now, plan_fingerprint=plan.fingerprint, sentence="")
     letters.queue_closing(session, case, closed_at=closed_at, now=now, kind=letter)
-    found = Action.CLOSING_FOUND if source == "platform" else Action.LAPSED_CLOSED
+    found = Action.LAPSED_CLOSED if source == BY_RETENTION else Action.CLOSING_FOUND
     append(session, found, now=now, subject_kind="request", subject_id=request.id, plan=plan.fingerprint[:16])
     return request.id
 

@@ -31,6 +31,7 @@ from core.settings import LOCAL, settings
 
 SECONDS = 20.0
 MAIL, RCPT, DATA = range(3)
+NOBODYS = ".invalid"  # kept out of the domain name system (RFC 2606); synthetic people live there
 HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")  # fmt: skip
 PAYLOAD = ("mail address used", "subject", "letter")
 WIRE = SMTP.clone(cte_type="7bit")
@@ -128,6 +129,8 @@ class Line:
         to = envelope(letter.address)
         if to is None:
             return Delivery("refused", "not an address")
+        if letter.address.lower().endswith(NOBODYS):
+            return Delivery("refused", "nobody's address")
         try:
             data = written(letter, to)
         except ValueError:  # a line break in a header, half a surrogate pair

@@ -79,6 +79,9 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
             "declaration",
         )
     },
+    "privacy.canary": {},
+    "privacy.canary_place": {},
+    "privacy.canary_look": {},
     "privacy.policy_proposal": {},
     "privacy.incident": {},
     "privacy.incident_note": {},
@@ -143,7 +146,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "anon.ledger": dict.fromkeys(EVERYONE, len(cast.RELEASES)),
     "anon.cell": dict.fromkeys(EVERYONE, sum(len(cells) for told in cast.RELEASES.values() for cells in told.values())),
 }
-KEY = {"privacy.mail_lane": "lane", "privacy.incident_person": "incident_id", "privacy.export": "request_id", "privacy.promise_state": "promise", "privacy.artifact_part": "artifact_id", "platform.help_limit": "cohort_id", "platform.review_claim": "submission_id", "platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
+KEY = {"privacy.canary_place": "canary_id", "privacy.mail_lane": "lane", "privacy.incident_person": "incident_id", "privacy.export": "request_id", "privacy.promise_state": "promise", "privacy.artifact_part": "artifact_id", "platform.help_limit": "cohort_id", "platform.review_claim": "submission_id", "platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
        "privacy.audit_event": "seq", "privacy.audit_check": "checked_at", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
        "platform.student_profile": "student_id", "platform.visitor_device": "visitor_id", "privacy.transition": "kind",
        "privacy.letter_template": "kind", "privacy.processor_health": "name", "privacy.sync_collection": "collection", "privacy.sync_gap": "collection", "privacy.sync_erasure": "document",

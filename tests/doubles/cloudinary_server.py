@@ -52,6 +52,8 @@ class Library:
         parts = unquote(urlsplit(path).path).strip("/").split("/")
         if parts[0] == CLOUD:
             return self._deliver("/" + "/".join(parts))
+        if method == "POST" and parts[:2] == ["v1_1", CLOUD] and parts[3:] == ["upload"]:
+            return self._upload(parts[2], {name: values[0] for name, values in parse_qs(body.decode()).items()})
         if headers.get("authorization", headers.get("Authorization")) != _basic():
             return _json(401, {"error": {"message": "api_secret mismatch"}})
         if parts[:2] != ["v1_1", CLOUD]:
@@ -67,6 +69,17 @@ class Library:
         if method == "GET":
             return self._list(kind, type_, given)
         return self._delete(kind, type_, json.loads(body))
+
+    def _upload(self, kind: str, given: Mapping[str, str]) -> Answer:
+        """Take a file whose parameters are signed with the account's secret."""
+        signed = "&".join(f"{name}={given[name]}" for name in sorted(given.keys() - {"api_key", "file", "signature"}))
+        if (
+            given.get("signature") != hashlib.sha1(f"{signed}{SECRET}".encode()).hexdigest()
+            or given.get("api_key") != KEY
+        ):
+            return _json(401, {"error": {"message": "Invalid Signature"}})
+        self.put(given["public_id"], kind=kind)
+        return _json(200, {"public_id": given["public_id"], "resource_type": kind, "type": "upload"})
 
     def pretend(self, method: str, path: str, body: bytes) -> Answer:
         """Answer as if it were done, and do nothing."""
