@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError, ProgrammingError
-from sqlalchemy.orm import Session
 
 from core import db
 from core.cli import app
 from core.errors import BadInput, Refused
-from core.privacy import bounces, campaigns, sending
+from core.privacy import bounces, campaigns
 from core.settings import ROOT
 from core.worker import Worker
 from tests.cast import NOW, id_of, snapshot
@@ -122,59 +121,6 @@ def test_killed_three_times_nobody_is_missed_and_only_what_was_in_flight_arrives
     assert {str(each) for (each,) in rows("select id from privacy.campaign_recipient where unclear")} == twice
     [(state, counts)] = rows("select state, counts from privacy.campaign")
     assert state == "done" and counts == {"people": whole, "sent": whole, "bounced": 0, "not_reached": 0, "unclear": 3}
-
-
-class Killed(BaseException):
-    """The process is gone: nothing below may catch it."""
-
-
-def test_a_worker_killed_before_or_after_every_commit_and_every_letter_misses_nobody(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each boundary once, one after the other: the n-th run passes the first n - 1 of them and dies at the next."""
-    monkeypatch.setattr(campaigns, "FED", 4)
-    monkeypatch.setattr(campaigns, "LOW", 3)
-    monkeypatch.setattr(campaigns, "GATHERED", 7)
-    monkeypatch.setattr(sending, "BATCH", 3)
-    people(12)
-    campaign = begin()
-    passed, deadly = iter(range(10**6)), [0]
-
-    def point(*_given: Any) -> None:
-        if next(passed) == deadly[0]:
-            raise Killed
-
-    real = sending.mail.Line.send
-
-    def send_between(line: Any, letter: Any) -> Any:
-        point()
-        answer = real(line, letter)
-        point()
-        return answer
-
-    monkeypatch.setattr(sending.mail.Line, "send", send_between)
-    event.listen(Session, "before_commit", point)
-    event.listen(Session, "after_commit", point)
-    killed, now = 0, NOW
-    try:
-        for turn in range(400):
-            passed, deadly[0], now = iter(range(10**6)), turn % 23, now + timedelta(minutes=3)  # past every lease
-            try:
-                work(now)
-                break
-            except Killed:
-                killed += 1
-                db.engine("worker").dispose()
-    finally:
-        event.remove(Session, "before_commit", point)
-        event.remove(Session, "after_commit", point)
-    work(now + timedelta(hours=9))
-    arrived = Counter(server.ids)
-    assert killed >= 15 and len(arrived) == 15, "nobody is missed"
-    unclear = {str(each) for (each,) in rows("select id from privacy.campaign_recipient where unclear")}
-    assert {each for each, times in arrived.items() if times > 1} <= unclear, "whoever may have got it twice is known"
-    told = Counter(state for state, _ in recipients(campaign).values())
-    assert told["sent"] + told["not reached"] == 15 and rows("select state from privacy.campaign") == [("done",)]
 
 
 def test_a_pause_is_obeyed_and_nobody_is_told_twice_afterwards(server: Server) -> None:
