@@ -36,9 +36,9 @@ def listing(rows: list[IncidentRow], moment: datetime) -> IncidentRow | None:
     clocks = [incidents.clock(row, moment) for row in rows]
     shown = {
         "Incident": [row.number for row in rows],
-        "State": ["closed" if row.closed_at else "open" for row in rows],
         "72 hours": [[word] for word, _ in clocks],
         "Title": [row.title for row in rows],
+        "Next": [incidents.next_step(row) for row in rows],
         "Known since": [day(row.aware_at) for row in rows],
         "Where": [row.place for row in rows],
         "People": ["–" if row.affected is None else f"{row.affected:,}" for row in rows],
@@ -47,9 +47,10 @@ def listing(rows: list[IncidentRow], moment: datetime) -> IncidentRow | None:
     chosen = st.dataframe(
         shown, hide_index=True, row_height=36, height="content", on_select="rerun", selection_mode="single-row",
         key=f"incidents_{hash(tuple((row.id, row.closed_at) for row in rows)) % 10**8}",
-        column_config={"72 hours": desk.chips("72 hours", clocks, width=130), "Title": st.column_config.TextColumn(width=280)}, alt=f"Table of {len(rows)} incidents.",
+        column_config={"72 hours": desk.chips("72 hours", clocks, width=130), "Title": st.column_config.TextColumn(width=245), "Next": st.column_config.TextColumn(width=165),
+                       "Incident": st.column_config.TextColumn(width=70), "People": st.column_config.TextColumn(width=70)}, alt=f"Table of {len(rows)} incidents.",
     )  # fmt: skip
-    export.columns("incidents", shown, caption="Open ones first · select one to work on it")
+    export.columns("incidents", shown, caption="The most urgent first · select one to work on it")
     if chosen["selection"]["rows"]:
         return rows[chosen["selection"]["rows"][0]]
     named = st.query_params.get("id", "")

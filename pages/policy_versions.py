@@ -58,9 +58,10 @@ def proposal(row: PolicyProposalRow, moment: datetime) -> None:
 
 def differences(row: PolicyProposalRow) -> None:
     """Draw what changes, in words."""
-    for change in row.changes:
-        mark = ":orange[:material/campaign:]" if change.significant else ":gray[:material/edit:]"
-        st.markdown(f"{mark} {literal(change.words)}")
+    with st.container(gap="xsmall"):
+        for change in row.changes:
+            mark = ":orange[:material/campaign:]" if change.significant else ":gray[:material/edit:]"
+            st.markdown(f"{mark} {literal(change.words)}")
     shown = {
         "What": [KINDS[change.what] for change in row.changes],
         "Name": [change.name for change in row.changes],
@@ -83,18 +84,19 @@ def effects(row: PolicyProposalRow) -> None:
         return
     if row.effects:
         shown = {
-            "Change": [effect.name.replace("_", " ") for effect in row.effects],
-            "People": [effect.people for effect in row.effects],
-            "Rows": [effect.rows for effect in row.effects],
-            "What was counted": [effect.counted for effect in row.effects],
+            "Change": [literal(effect.name.replace("_", " ")) for effect in row.effects],
+            "People": [f"{effect.people:,}" for effect in row.effects],
+            "Rows": [f"{effect.rows:,}" for effect in row.effects],
+            "What was counted": [literal(effect.counted) for effect in row.effects],
         }
-        st.dataframe(
-            shown, hide_index=True, row_height=36, height="content", alt=f"Table of {len(row.effects)} effects."
+        st.markdown(
+            "**Whom it would affect**", help="Counted by the worker from the records as they are; nothing was changed."
         )
+        st.table(shown, border="horizontal", hide_index=True, alt=f"Table of {len(row.effects)} effects.")
         export.columns(
             f"policy_effects_{row.version}",
             shown,
-            caption=f"Whom it would affect · counted {desk.instant(row.simulated_at)}",
+            caption=f"Counted {desk.instant(row.simulated_at)}",
         )
     st.caption(f":material/push_pin: {row.pinned_requests:,} open requests stay with the version they were filed under"
                f" ({row.pinned_deletions:,} deletions with their grace period) · {row.accounts:,} open accounts")  # fmt: skip

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ from core import privacy_actions, queries
 from core.privacy_actions import Staff
 from core.queries import IncidentRow
 from core.settings import ROOT
-from ui import confirm, desk, export
+from ui import confirm, desk, export, notices
 from ui.cached import catalog, read
 from ui.tables import literal
 
@@ -37,6 +37,15 @@ def clock(row: IncidentRow, moment: datetime) -> tuple[str, str]:
 def authority(row: IncidentRow) -> str:
     """What was decided about the authority."""
     return "notified" if row.notified_at else AUTHORITY[row.authority]
+
+
+def next_step(row: IncidentRow) -> str:
+    """What is to be done next, in words."""
+    if row.closed_at:
+        return "closed"
+    if row.has_scope and row.counted_at is None:
+        return "the worker counts"
+    return row.left[0] if row.left else "close it, as the second" if row.close_asked_at else "close it"
 
 
 def record_dialog(moment: datetime, then: Callable[[uuid.UUID], None]) -> None:
@@ -73,131 +82,202 @@ def record_dialog(moment: datetime, then: Callable[[uuid.UUID], None]) -> None:
 
 
 def one(staff: Staff, row: IncidentRow, moment: datetime) -> None:
-    """Draw one incident."""
+    """Draw one incident: its clock, what is next, whom it concerns; what happened; the two decisions; what was filed."""
     officer = staff.role == "privacy_officer" and row.closed_at is None
     with st.container(border=True):
-        word, color = clock(row, moment)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader(f"{row.number} · {literal(row.title)}", anchor=False, width="stretch")
-            st.badge(f"72 hours: {word}", color=color)  # type: ignore[arg-type]
             if row.closed_at:
                 st.badge("closed", color="gray")
-        st.caption(f"{row.nature.capitalize()} ({NATURES[row.nature]}) · {literal(row.place)} · known since {desk.instant(row.aware_at)},"
-                   f" authority until {desk.instant(row.due_at)} · recorded by {literal(row.opened_by or 'somebody')}")  # fmt: skip
-        st.text(row.summary)
-        cells = st.grid(2, min_column_width=340)
-        with cells.cell():
+            elif row.close_asked_at:
+                st.badge("needs a second officer", icon=":material/group:", color="violet")
+        st.caption(f"{row.nature.capitalize()} ({NATURES[row.nature]}) · {literal(row.place)}"
+                   f" · recorded by {literal(row.opened_by or 'somebody')} on {desk.instant(row.opened_at)}")  # fmt: skip
+        cells = st.grid(3, min_column_width=270)
+        with cells, st.container(border=True, height="stretch", gap="xsmall"):
+            _clock(row, moment)
+        with cells, st.container(border=True, height="stretch", gap="xsmall"):
+            _next(row, officer, moment)
+        with cells, st.container(border=True, height="stretch", gap="xsmall"):
             _scope(staff, row, officer)
-        with cells.cell():
-            _authority(row, officer, moment)
-            _people(row, officer)
+        st.text(row.summary)
+        halves = st.grid(2, min_column_width=340)
+        with halves, st.container(border=True, height="stretch", gap="xsmall"):
+            _authority(row, officer)
+        with halves, st.container(border=True, height="stretch", gap="xsmall"):
+            _people(staff, row, officer)
         if staff.role == "privacy_officer":
             _notes(staff, row, officer)
-        _closing(row, officer)
     if officer:
         _dialogs(row)
 
 
+def _clock(row: IncidentRow, moment: datetime) -> None:
+    """The 72 hours as a clock."""
+    st.markdown(
+        "**72 hours**", help="From when anybody here knew (GDPR article 33): until then the authority is notified."
+    )
+    if row.clock == "stopped":
+        word, color = clock(row, moment)
+        icon = {"green": "check_circle", "red": "warning", "gray": "do_not_disturb_on"}[color]
+        st.markdown(f"### :{color}[:material/{icon}:] {word.capitalize()}", anchors=False)
+        ended = row.notified_at or row.authority_at
+        if ended:
+            took = max(ended - row.aware_at, timedelta())
+            st.caption(
+                f"{'Notified' if row.notified_at else 'Decided'} after {desk.in_words(took)}, on {desk.instant(ended)}"
+            )
+    else:
+        late, passed = row.clock == "overdue", moment - row.aware_at
+        left = f":red[:material/warning: Overdue {desk.in_words(moment - row.due_at)}]" if late else f"{desk.in_words(row.due_at - moment)} left"  # fmt: skip
+        if row.clock == "48 hours":
+            left = f":orange[:material/schedule: {left}]"
+        st.markdown(f"### {left}", anchors=False)
+        st.progress(
+            min(passed / timedelta(hours=72), 1.0), text=f"Hour {int(passed.total_seconds() // 3600) + 1} of 72"
+        )
+    st.caption(f"Known since {desk.instant(row.aware_at)} · authority until {desk.instant(row.due_at)}")
+
+
+def _next(row: IncidentRow, officer: bool, moment: datetime) -> None:
+    """What is to be done now, with its button."""
+    st.markdown(f":material/bolt: **Next{': yours' if officer and not row.asked_by_me else ''}**")
+    step = next_step(row)
+    if row.closed_at:
+        st.markdown("### Nothing", anchors=False)
+        st.caption(f":material/group: Closed by {literal(row.close_asked_by or 'somebody')} and {literal(row.closed_by or 'somebody')} on"
+                   f" {desk.instant(row.closed_at)}")  # fmt: skip
+        return
+    st.markdown(f"### {step[0].upper()}{step[1:]}", anchors=False)
+    if row.close_asked_at:
+        st.caption(f":material/group: {literal(row.close_asked_by or 'Somebody')} asked to close it on {desk.instant(row.close_asked_at)}"
+                   + (": another officer closes it." if row.asked_by_me else "."))  # fmt: skip
+    if len(row.left) > 1:
+        st.caption("Then: " + ", ".join(row.left[1:]) + ".")
+    if officer:
+        _next_button(row, step, moment)
+
+
+def _next_button(row: IncidentRow, step: str, moment: datetime) -> None:
+    if step == "say whom it concerns":
+        st.caption("Set the scope beside this; the worker counts.")
+    elif step in ("decide about the authority", "decide about the people"):
+        who = "authority" if step.endswith("authority") else "people"
+        if st.button("Decide", key=f"{who}_{row.id}", type="primary"):
+            confirm.open_danger(f"{who} {row.id}")
+    elif step == "notify the authority":
+        _notified(row, moment)
+    elif step == "tell the people":
+        if st.button("Tell them", key=f"tell_{row.id}", type="primary", disabled=not row.affected, help=None if row.affected else "It concerns nobody."):  # fmt: skip
+            confirm.open_danger(f"tell {row.id}")
+    elif not row.left and not row.asked_by_me:
+        label = "Close it as the second officer" if row.close_asked_at else "Ask to close it"
+        if st.button(label, key=f"close_{row.id}", type="primary"):
+            confirm.open_danger(f"close {row.id}")
+
+
+def _notified(row: IncidentRow, moment: datetime) -> None:
+    with st.popover("It was notified", key=f"notified_{row.id}", type="primary"):
+        reference = st.text_input("Their reference", key=f"reference_{row.id}", max_chars=200)
+        left, right = st.columns(2)
+        day = left.date_input("On (UTC)", value=moment.date(), max_value=moment.date(), key=f"notified_on_{row.id}")
+        hour = right.time_input("at", value=time(moment.hour, moment.minute), step=60, key=f"notified_at_{row.id}")
+        if st.button("Record", key=f"notified_go_{row.id}", type="primary"):
+            told_at = min(datetime.combine(day, hour, UTC), moment)
+            if told_at == moment.replace(second=0, microsecond=0):
+                told_at = moment
+            desk.decide(
+                privacy_actions.record_notification,
+                done="Recorded.",
+                incident_id=row.id,
+                told_at=told_at,
+                reference=reference,
+            )
+            st.rerun()
+
+
 def _scope(staff: Staff, row: IncidentRow, officer: bool) -> None:
-    st.markdown("**Whom it concerns**")
+    st.markdown(
+        "**Whom it concerns**",
+        help="Students with data of this scope, found by the worker and kept: exactly these are told.",
+    )
     named = {cohort.id: cohort.title for cohort in catalog(staff).cohorts}
+    if row.has_scope and row.counted_at is None:
+        st.caption(":material/hourglass_top: The worker looks whom it concerns …")
+    elif row.counted_at:
+        st.markdown(f"### {row.affected:,} {'person' if row.affected == 1 else 'people'}", anchors=False)
+    else:
+        st.markdown("### Not known yet", anchors=False)
     if row.has_scope:
         parts = [*row.categories, *row.processors] or ["all data"]
         which = ", ".join(named.get(each, "a cohort") for each in row.cohorts) or "all cohorts"
         st.caption(f"{literal(', '.join(parts))} · {literal(which)}")
-    if row.has_scope and row.counted_at is None:
-        st.caption(":material/hourglass_top: The worker looks whom it concerns …")
-    elif row.counted_at:
-        st.metric("People concerned", row.affected, border=True, format="localized",
-                  help="Students with data of this scope, found by the worker and kept: exactly these are told.")  # fmt: skip
-        shown = {
-            "Table": [table.removeprefix("platform.").replace("_", " ") for table in row.counted],
-            "Rows": list(row.counted.values()),
-        }
-        with st.expander(
-            f"Records by table · counted {desk.instant(row.counted_at)}", on_change="rerun", key=f"records_{row.id}"
-        ) as opened:
-            if opened.open:
-                st.dataframe(
-                    shown, hide_index=True, row_height=36, height="content", alt="Table of the records concerned."
-                )
-                export.columns(
-                    "incident_records", shown, caption="The approximate number of records, for the authority"
-                )
-    if officer and row.campaign_id is None:
-        with st.popover("Set the scope" if not row.has_scope else "Change the scope", key=f"scope_{row.id}"):
-            categories = st.multiselect(
-                "Kinds of data",
-                privacy_actions.INCIDENT_CATEGORIES,
-                default=list(row.categories),
-                key=f"categories_{row.id}",
-            )
-            processors = st.multiselect(
-                "At these third parties",
-                privacy_actions.INCIDENT_PLACES[2:],
-                default=list(row.processors),
-                key=f"processors_{row.id}",
-            )
-            cohorts = st.multiselect("Only of these cohorts", list(named), default=[each for each in row.cohorts if each in named],
-                                     format_func=lambda each: named[each], key=f"cohorts_{row.id}", help="None: of all.")  # fmt: skip
-            if st.button("Count whom it concerns", key=f"count_{row.id}", type="primary"):
-                desk.decide(privacy_actions.set_scope, done="The worker counts.", incident_id=row.id, categories=categories, processors=processors,
-                            cohorts=cohorts)  # fmt: skip
-                st.rerun()
+    with st.container(horizontal=True):
+        if officer and row.campaign_id is None:
+            _scope_form(row, named)
+        if row.counted_at:
+            _records(row)
 
 
-def _authority(row: IncidentRow, officer: bool, moment: datetime) -> None:
+def _scope_form(row: IncidentRow, named: dict[uuid.UUID, str]) -> None:
+    with st.popover("Set the scope" if not row.has_scope else "Change the scope", key=f"scope_{row.id}",
+                    type="secondary" if row.has_scope else "primary"):  # fmt: skip
+        categories = st.multiselect("Kinds of data", privacy_actions.INCIDENT_CATEGORIES, default=list(row.categories), key=f"categories_{row.id}")  # fmt: skip
+        processors = st.multiselect("At these third parties", privacy_actions.INCIDENT_PLACES[2:], default=list(row.processors), key=f"processors_{row.id}")  # fmt: skip
+        cohorts = st.multiselect("Only of these cohorts", list(named), default=[each for each in row.cohorts if each in named],
+                                 format_func=lambda each: named[each], key=f"cohorts_{row.id}", help="None: of all.")  # fmt: skip
+        if st.button("Count whom it concerns", key=f"count_{row.id}", type="primary"):
+            desk.decide(privacy_actions.set_scope, done="The worker counts.", incident_id=row.id, categories=categories, processors=processors,
+                        cohorts=cohorts)  # fmt: skip
+            st.rerun()
+
+
+def _records(row: IncidentRow) -> None:
+    shown = {
+        "Table": [table.removeprefix("platform.").replace("_", " ") for table in row.counted],
+        "Rows": [f"{many:,}" for many in row.counted.values()],
+    }
+    with st.popover("Records by table", type="tertiary", key=f"records_{row.id}"):
+        st.table(shown, border="horizontal", hide_index=True, alt="Table of the records concerned.")
+        export.columns("incident_records", shown, caption=f"Counted {desk.instant(row.counted_at)}, for the authority")
+
+
+def _authority(row: IncidentRow, officer: bool) -> None:
     st.markdown("**The authority**")
     if row.authority == "undecided":
         st.caption("Not decided yet. It is notified unless a risk to people is unlikely (article 33).")
-    else:
-        what = "It is notified" if row.authority == "notify" else "It is not notified"
-        st.caption(f"{what} · decided by {literal(row.authority_by or 'somebody')} on {desk.instant(row.authority_at)}")
-        st.text(row.authority_reason)
+        return
+    what = "It is notified" if row.authority == "notify" else "It is not notified"
+    st.caption(f"{what} · decided by {literal(row.authority_by or 'somebody')} on {desk.instant(row.authority_at)}")
+    st.text(row.authority_reason)
     if row.notified_at:
         late = row.notified_at > row.due_at
         st.caption(f"{':red[:material/warning:] Late' if late else ':green[:material/check_circle:] In time'}: notified on"
                    f" {desk.instant(row.notified_at)} · {literal(row.notified_reference)}")  # fmt: skip
-    elif officer:
-        with st.container(horizontal=True):
-            if st.button(
-                "Decide", key=f"authority_{row.id}", type="primary" if row.authority == "undecided" else "secondary"
-            ):
-                confirm.open_danger(f"authority {row.id}")
-            if row.authority == "notify":
-                with st.popover("It was notified", key=f"notified_{row.id}"):
-                    reference = st.text_input("Their reference", key=f"reference_{row.id}", max_chars=200)
-                    if st.button("Record", key=f"notified_go_{row.id}", type="primary"):
-                        desk.decide(
-                            privacy_actions.record_notification,
-                            done="Recorded.",
-                            incident_id=row.id,
-                            told_at=moment,
-                            reference=reference,
-                        )
-                        st.rerun()
+    elif officer and st.button("Decide anew", key=f"authority_{row.id}", type="tertiary"):
+        confirm.open_danger(f"authority {row.id}")
 
 
-def _people(row: IncidentRow, officer: bool) -> None:
+def _people(staff: Staff, row: IncidentRow, officer: bool) -> None:
     st.markdown("**The people concerned**")
     if row.people == "undecided":
         st.caption("Not decided yet. They are told when the risk to them is high (article 34).")
-    else:
-        what = "They are told" if row.people == "tell" else "They are not told"
-        st.caption(f"{what} · decided by {literal(row.people_by or 'somebody')} on {desk.instant(row.people_at)}")
-        st.text(row.people_reason)
+        return
+    what = "They are told" if row.people == "tell" else "They are not told"
+    st.caption(f"{what} · decided by {literal(row.people_by or 'somebody')} on {desk.instant(row.people_at)}")
+    st.text(row.people_reason)
     if row.campaign_id is not None:
+        told = next((each for each in read(staff, queries.campaign_list) if each.id == row.campaign_id), None)
+        if told is not None:
+            counts = {word: told.counts.get(state, 0) for word, state in (("told", "sent"), ("came back", "bounced"), ("not reached", "not reached"), ("on their way", "queued"), ("waiting", "waiting"))}  # fmt: skip
+            st.caption(
+                " · ".join(f"{many:,} {word}" for word, many in counts.items() if many)
+                + f" · of {notices.people(told):,}"
+            )
         if st.button("Whom the notice reached", key=f"notice_{row.id}", icon=":material/campaign:"):
             st.switch_page(NOTICES, query_params={"id": str(row.campaign_id)})
-    elif officer:
-        with st.container(horizontal=True):
-            if st.button(
-                "Decide", key=f"people_{row.id}", type="primary" if row.people == "undecided" else "secondary"
-            ):
-                confirm.open_danger(f"people {row.id}")
-            if row.people == "tell" and st.button("Tell them", key=f"tell_{row.id}", type="primary", disabled=not row.affected,
-                                                  help=None if row.affected else "First the worker finds whom it concerns."):  # fmt: skip
-                confirm.open_danger(f"tell {row.id}")
+    elif officer and st.button("Decide anew", key=f"people_{row.id}", type="tertiary"):
+        confirm.open_danger(f"people {row.id}")
 
 
 def _notes(staff: Staff, row: IncidentRow, officer: bool) -> None:
@@ -225,20 +305,6 @@ def _notes(staff: Staff, row: IncidentRow, officer: bool) -> None:
                     desk.decide(privacy_actions.file_note, done="Filed.", incident_id=row.id, kind=kind, sender=sender, reference=reference, body=body,
                                 form_key=uuid.uuid5(row.id, f"{len(notes)} {body}"))  # fmt: skip
                     st.rerun()
-
-
-def _closing(row: IncidentRow, officer: bool) -> None:
-    if row.closed_at:
-        st.caption(f":material/group: Closed by {literal(row.close_asked_by or 'somebody')} and {literal(row.closed_by or 'somebody')} on"
-                   f" {desk.instant(row.closed_at)}")  # fmt: skip
-    elif row.close_asked_at:
-        st.caption(f":material/group: {literal(row.close_asked_by or 'Somebody')} asked to close it on {desk.instant(row.close_asked_at)}"
-                   + (": another officer closes it." if row.asked_by_me else "."))  # fmt: skip
-    if officer and not row.asked_by_me:
-        with st.container(horizontal=True, horizontal_alignment="right"):
-            label = "Close it as the second officer" if row.close_asked_at else "Ask to close it"
-            if st.button(label, key=f"close_{row.id}", type="primary" if row.close_asked_at else "secondary"):
-                confirm.open_danger(f"close {row.id}")
 
 
 def _dialogs(row: IncidentRow) -> None:

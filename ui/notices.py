@@ -110,10 +110,17 @@ def _figures(row: CampaignRow) -> None:
                   help="The account was closed, the server could not take it until the deadline, or the notice was ended early.")  # fmt: skip
 
 
+def in_words(code: str) -> str:
+    """What a code of the mail server means: ``refused for good (550)``; our own codes are words already."""
+    if not code[:1].isdigit():
+        return code
+    return f"{'refused for good' if code.startswith('5') else 'not taken until the last day'} ({code})"
+
+
 def _why(row: CampaignRow) -> None:
     if row.codes:
         told = " · ".join(
-            f"{literal(code)}: {many:,}" for code, many in sorted(row.codes.items(), key=lambda it: -it[1])[:6]
+            f"{many:,} {literal(in_words(code))}" for code, many in sorted(row.codes.items(), key=lambda it: -it[1])[:6]
         )
         st.caption(f"Why not: {told}")
     if row.shown_at:

@@ -84,6 +84,18 @@ class Incident(Base):
     closed_by: Mapped[uuid.UUID | None] = _staff()
 
 
+def left_to_do(incident: Incident) -> list[str]:
+    """Return what is left to do before an incident is closed, in words."""
+    steps = (
+        (incident.counted_at is None, "say whom it concerns"),
+        (incident.authority == "undecided", "decide about the authority"),
+        (incident.authority == "notify" and incident.notified_at is None, "notify the authority"),
+        (incident.people == "undecided", "decide about the people"),
+        (incident.people == "tell" and incident.campaign_id is None, "tell the people"),
+    )
+    return [words for needed, words in steps if needed]
+
+
 class IncidentNote(Base):
     """Something that was filed with an incident: a note, the report of a processor, correspondence. Only added to."""
 

@@ -16,7 +16,16 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound
 from core.models.base import uuid7
-from core.models.incidents import AUTHORITY, NATURES, NOTE_KINDS, PEOPLE, Incident, IncidentNote, IncidentPerson
+from core.models.incidents import (
+    AUTHORITY,
+    NATURES,
+    NOTE_KINDS,
+    PEOPLE,
+    Incident,
+    IncidentNote,
+    IncidentPerson,
+    left_to_do,
+)
 from core.models.labels import Category
 from core.models.labels import Processor as Named
 from core.models.requests import LONGEST_TEXT
@@ -224,18 +233,6 @@ def close_incident(session: Session, *, incident_id: uuid.UUID, by: Staff, now: 
     session.flush()
     append(session, Action.INCIDENT_CLOSED, now=now, subject_kind="incident", subject_id=incident_id)
     return "closed"
-
-
-def left_to_do(incident: Incident) -> list[str]:
-    """Return what is left to do before an incident is closed, in words."""
-    steps = (
-        (incident.counted_at is None, "say whom it concerns"),
-        (incident.authority == "undecided", "decide about the authority"),
-        (incident.authority == "notify" and incident.notified_at is None, "notify the authority"),
-        (incident.people == "undecided", "decide about the people"),
-        (incident.people == "tell" and incident.campaign_id is None, "tell the people"),
-    )
-    return [words for needed, words in steps if needed]
 
 
 def counts_due(session: Session, now: datetime) -> Sequence[str]:

@@ -65,7 +65,11 @@ def _tell(session: Session, given: dict[str, object], rules: Parameters, now: da
         assert student is not None
         key = f"lapse:{student.id}:{row.ended_on}"
         session.add(Lapse(id=uuid7(), student_id=student.id, ended_on=row.ended_on, found_at=now, notice_key=key))
-        values = {"ended": f"{row.ended_on:%-d %B %Y}", "days": str(rules.lapse_notice_days)}
+        values = {
+            "ended": f"{row.ended_on:%-d %B %Y}",
+            "days": str(rules.lapse_notice_days),
+            "grace": str(rules.grace_days),
+        }
         letters.queue_to_student(session, student, "subscription ended", key=key, values=values, now=now)
     session.flush()
     return len(rows)

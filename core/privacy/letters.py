@@ -41,6 +41,7 @@ PLACEHOLDERS = {
     "recipients": "who else held the data and was told",
     "ended": "last day of a subscription, or –",
     "days": "days from the notice of its end to the closing of the account, or –",
+    "grace": "days from the closing of an account to its erasure, or –",
 }
 REMINDER_DAYS = (23, 29)
 _COURT = "You can complain to a data protection authority, and you can go to court. Neither depends on the other."
@@ -136,7 +137,7 @@ SHIPPED: dict[str, tuple[str, str]] = {
     "subscription ended": (
         "Your subscription ended on {ended}: your account will be closed",
         "Dear {name},\n\nyour subscription ended on {ended}. We keep your data as long as a subscription runs, so we will close your"
-        " account {days} days after this letter. 30 days later everything is erased, but what the law makes us keep (payments).\n\n"
+        " account {days} days after this letter. {grace} days later everything is erased, but what the law makes us keep (payments).\n\n"
         "Before that you can have a copy of everything we hold about you, as a file that you can open and take along: answer this"
         " mail. If you renew your subscription, nothing happens to your account.",
     ),
@@ -413,6 +414,7 @@ def _filled_with(
         "recipients": ", ".join(Processor),
         "ended": "–",
         "days": "–",
+        "grace": "–",
     }
     one_line = " ".join(fill(found.subject, values).split())
     return Letter(found.kind, found.version, person.email if person else None, one_line, fill(found.body, values))

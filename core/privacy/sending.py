@@ -96,7 +96,7 @@ def _handed(line: mail.Line, marks: Connection, lane: int, ready: Ready) -> Iter
     before: list[str] = []
     for letter in ready.letters:
         noted = {"lane": lane, "claim": ready.claim, "letter": letter.id, "answers": before}
-        there = marks.execute(text(BEGINS), noted).scalar()
+        there = marks.exec_driver_sql(BEGINS, noted).scalar()
         if there is None:
             return
         answer = line.send(letter) if there else TAKEN_BACK
@@ -386,9 +386,9 @@ def _in_a_window() -> int:
 
 # Whether a letter is still claimed; notes that it begins, and what became of the one before. No row: the lane is another worker's.
 BEGINS = """
-    update privacy.mail_lane l set begun = l.begun + 1, answers = l.answers || cast(:answers as text[])
-    where l.lane = :lane and l.claim = :claim
-    returning exists (select from privacy.outbox o where o.id = :letter and o.claim = :claim)
+    update privacy.mail_lane l set begun = l.begun + 1, answers = l.answers || %(answers)s::text[]
+    where l.lane = %(lane)s and l.claim = %(claim)s
+    returning exists (select from privacy.outbox o where o.id = %(letter)s and o.claim = %(claim)s)
 """
 CLAIM = """
     update privacy.outbox o set state = 'sending', lane = :lane, claim = :claim, tried_at = :now, attempts = o.attempts + 1

@@ -68,11 +68,6 @@ def configured() -> bool:
     return settings().smtp_url is not None
 
 
-def message_id(letter_id: uuid.UUID) -> str:
-    """Return the Message-ID of a letter: the same at every attempt."""
-    return f"<{letter_id}@{sender().domain}>"
-
-
 def envelope(address: str) -> str | None:
     """Return an address as it stands on the wire, or None when it is not exactly one address that mail can be sent to.
 
@@ -92,16 +87,16 @@ def envelope(address: str) -> str | None:
 
 def written(letter: Letter, to: str) -> bytes:
     """Return a letter as bytes for the wire. Raises ValueError for a header with a line break, before anything is sent."""
-    wire = WIRE if to.isascii() else SMTPUTF8
+    wire, from_ = WIRE if to.isascii() else SMTPUTF8, sender()
     local, _, domain = to.rpartition("@")
     content = EmailMessage(policy=wire)
     content.set_content(letter.body)
     return b"".join((
-        _folded(wire, "From", str(sender())),
+        _folded(wire, "From", str(from_)),
         _header(wire, "To", Address(username=local, domain=domain)) if not to.isascii() else f"To: {to}\r\n".encode(),
         _folded(wire, "Subject", letter.subject),
         _folded(wire, "Date", format_datetime(letter.at)),
-        f"Message-ID: {message_id(letter.id)}\r\nAuto-Submitted: auto-generated\r\n".encode(),
+        f"Message-ID: <{letter.id}@{from_.domain}>\r\nAuto-Submitted: auto-generated\r\n".encode(),
         content.as_bytes(),
     ))  # fmt: skip
 

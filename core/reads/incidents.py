@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
-from core.models.incidents import Incident, IncidentNote
+from core.models.incidents import Incident, IncidentNote, left_to_do
 
 HOURS_72, HOURS_48 = timedelta(hours=72), timedelta(hours=48)
 
@@ -15,7 +15,8 @@ HOURS_72, HOURS_48 = timedelta(hours=72), timedelta(hours=48)
 @dataclass(frozen=True)
 class IncidentRow:
     """One incident. ``due_at``: 72 hours after we knew; ``clock``: "running", "48 hours", "overdue" or "stopped" (the authority was
-    notified, or that was decided not to be needed). ``asked_by_me``: closing was asked by whoever looks.
+    notified, or that was decided not to be needed). ``asked_by_me``: closing was asked by whoever looks. ``left``: what is left to
+    do before it is closed, in words.
     """
 
     id: uuid.UUID
@@ -52,6 +53,7 @@ class IncidentRow:
     asked_by_me: bool
     closed_at: datetime | None
     closed_by: str | None
+    left: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,9 @@ class IncidentAlarm:
 
 
 def incident_list(session: Session, *, staff_id: uuid.UUID, now: datetime) -> list[IncidentRow]:
-    """Return the incidents, open ones first, the newest first."""
-    rows = session.scalars(
-        select(Incident).order_by(Incident.closed_at.is_not(None), Incident.aware_at.desc()).limit(200)
-    ).all()
+    """Return the incidents: those whose 72 hours run or are over first, the most urgent on top; then other open ones; then closed ones."""
+    newest = select(Incident).order_by(Incident.closed_at.is_not(None), Incident.aware_at.desc()).limit(200)
+    rows = sorted(session.scalars(newest), key=lambda row: _urgency(row, now))
     people = {
         each
         for row in rows
@@ -112,6 +113,12 @@ def incident_alarms(session: Session, *, now: datetime) -> list[IncidentAlarm]:
     return [IncidentAlarm(row.id, f"I-{row.number}", _clock(row, now), row.aware_at + HOURS_72) for row in rows]
 
 
+def _urgency(row: Incident, now: datetime) -> tuple[int, float]:
+    if row.closed_at is not None:
+        return 2, -row.aware_at.timestamp()
+    return int(_clock(row, now) == "stopped"), row.aware_at.timestamp()
+
+
 def _clock(row: Incident, now: datetime) -> str:
     if row.notified_at is not None or row.authority == "not needed" or row.closed_at is not None:
         return "stopped"
@@ -130,7 +137,7 @@ def _row(row: Incident, names: dict[uuid.UUID, str], staff_id: uuid.UUID, now: d
         tuple(uuid.UUID(each) for each in scope.get("cohorts", ())), row.scope is not None, row.affected, dict(row.counted or {}), row.counted_at,
         row.authority, row.authority_reason, row.authority_at, name(row.authority_by), row.notified_at, row.notified_reference,
         row.people, row.people_reason, row.people_at, name(row.people_by), row.campaign_id, row.close_asked_at, name(row.close_asked_by),
-        row.close_asked_by == staff_id, row.closed_at, name(row.closed_by),
+        row.close_asked_by == staff_id, row.closed_at, name(row.closed_by), tuple(left_to_do(row)),
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_the_way_of_a_notice_stands_on_its_page(server: Server) -> None:
     page.run()
     figures = {metric.label: metric.value for metric in page.metric}
     assert figures == {"People": "3", "Told": "2", "Came back": "1", "Not reached": "0"}
-    assert "550: 1" in words(page) and "students.example" not in words(page)
+    assert "1 refused for good" in words(page) and "students.example" not in words(page)
     page.button(key="follow_notice").click().run()
     assert not page.exception
     assert requests.rows("select channel, audience from privacy.campaign order by begun_at desc limit 1") == [

@@ -73,6 +73,18 @@ def test_who_lapsed_is_told_once_with_the_offer_of_an_export(owner: Connection) 
     assert {**cast.snapshot(owner, "ben"), "email_log": []} == {**bystander, "email_log": []}
 
 
+def test_the_letter_names_the_periods_of_the_policy_in_force(owner: Connection) -> None:
+    owner.execute(text("set session_replication_role = replica"))  # a published version does not change
+    shorter = '{"parameters": {"grace_days": 11, "lapse_notice_days": 17}}'
+    owner.execute(
+        text("update privacy.policy_version set document = document || jsonb_build_object('parameters',"
+             " (document -> 'parameters') || (cast(:new as jsonb) -> 'parameters'))"), {"new": shorter})  # fmt: skip
+    owner.commit()
+    work(NOW)
+    [(body,)] = rows("select body from privacy.outbox")
+    assert "17 days after this letter. 11 days later everything is erased" in body and "30" not in body
+
+
 def test_the_time_runs_from_the_day_the_notice_was_sent_and_not_before() -> None:
     work(NOW)
     work(NOW + 60 * DAY)
