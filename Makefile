@@ -27,7 +27,7 @@ browser-tests: ## the tests in a real browser
 
 test-full: ## attacks on releases, games of requests, crashes of erasures and 100,000 notices at full size (some minutes)
 	@bin/env --dev && RESOCODE_ATTACKS=full $(PY) -m pytest -q tests/anon && \
-	  RESOCODE_TEST_FULL=1 exec $(PY) -m pytest -q tests/core/privacy/test_request_stateful.py tests/core/privacy/test_erasure_crashes.py \
+	  RESOCODE_TEST_FULL=1 exec $(PY) -m pytest -q -n 2 tests/core/privacy/test_request_stateful.py tests/core/privacy/test_erasure_crashes.py \
 	  tests/core/privacy/test_erasure.py tests/core/privacy/test_restore.py tests/core/privacy/test_erasure_everywhere.py \
 	  tests/core/privacy/test_campaigns.py
 

@@ -10,7 +10,7 @@ in ``<file>.torn``.
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,23 @@ def extend(file: Path, compose: Compose) -> str | None:
         if line is not None:
             _write(file, descriptor, whole, line)
         return line
+
+
+def extend_together(file: Path, composers: Sequence[Compose]) -> list[str]:
+    """Add a line for each of several, each made of the one before; they are on the disk together, with one ``fsync``, or not at all.
+
+    Who returns None adds nothing. Raises AdminError when the disk does not take them: then the file is as it was.
+    """
+    with _locked(file) as descriptor:
+        before, whole = _end(descriptor)
+        added: list[str] = []
+        for compose in composers:
+            if (line := compose(added[-1] if added else before)) is not None:
+                added.append(line)
+        _mend(file, descriptor, whole)
+        if added:
+            _write(file, descriptor, whole, "\n".join(added))
+        return added
 
 
 @contextmanager

@@ -29,13 +29,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import backup as backups
-from core import companion, db, demo, drill, keys, leases, privacy_actions, queries, replica, roles, rollups
+from core import canary, companion, db, demo, drill, keys, leases, privacy_actions, queries, replica, roles, rollups
 from core.anon.method import draft
 from core.errors import AdminError, BadInput, Refused, SettingsError
-from core.importers import generate as made_up
-from core.importers.made_up import Sizes
 from core.importers.oulad import import_oulad
 from core.importers.seed import seed as load_seed
+from core.importers.sizes import Sizes
 from core.importers.spreadsheets import import_sheet
 from core.importers.statuses import refresh_statuses
 from core.models.platform import Program
@@ -55,6 +54,7 @@ import_app = typer.Typer(help="Bring records in.", no_args_is_help=True)
 sync_app = typer.Typer(help="Bring in what changed on the platform.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit: verify it, export it, sign its present end.", no_args_is_help=True)
 keys_app = typer.Typer(help="Secret keys.", no_args_is_help=True)
+canary_app = typer.Typer(help="Synthetic people in every store, erased and looked for.", no_args_is_help=True)
 policy_app = typer.Typer(help="The privacy policy as data.", no_args_is_help=True)
 mail_app = typer.Typer(help="Mail that was sent.", no_args_is_help=True)
 analytics_app = typer.Typer(help="Anonymized releases: publish, check, configure.", no_args_is_help=True)
@@ -65,6 +65,7 @@ for name, sub in (
     ("audit", audit_app),
     ("keys", keys_app),
     ("policy", policy_app),
+    ("canary", canary_app),
     ("mail", mail_app),
     ("analytics", analytics_app),
 ):
@@ -240,6 +241,8 @@ def generate(
     ] = False,
 ) -> None:
     """Make up realistic records of any size (a million students take some minutes). Again with the same numbers: nothing."""
+    from core.importers import generate as made_up  # names in many languages: half a second that no other command needs
+
     sizes = Sizes(students, seed, visitors, projects, usage, mails)
     with importing() as session:
         new = made_up.prepare(session, sizes, now=_now(), beside_real_records=beside_real_records)
@@ -252,7 +255,7 @@ def generate(
         privacy_actions.take_group_figures(session, now=_now())
     _print_rows(written)
     try:
-        db.vacuum(made_up.TABLES)
+        db.vacuum((*made_up.TABLES, "platform.rollup"))
     except SettingsError:
         out.print("Statistics follow by autovacuum; with OWNER_DATABASE_URL they are there at once.")
 
@@ -801,6 +804,32 @@ def policy_check(
     counts = Counter(each.state for each in found)
     if counts[State.BROKEN]:
         raise AdminError(f"{counts[State.BROKEN]} of {len(found)} promises are broken.")
+
+
+@canary_app.command("status")
+def canary_status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Tell where each canary is, and what was seen of it. Exit status 1 when one that was erased is found."""
+    db.prepare()
+    with db.transaction("worker") as session:
+        found = queries.canaries(session, at=_now())
+    if as_json:
+        typer.echo(json.dumps([{**asdict(each), "verdict": each.verdict} for each in found], default=str, indent=2))
+    else:
+        for each in found:
+            looked = f", looked for on {each.looked_at:%F}" if each.looked_at else ""
+            out.print(f"{each.week:%G-W%V}  {each.stage:<9} {each.verdict}{looked}", markup=False)
+        if not found:
+            out.print("There is no canary yet: a worker plants one a week.")
+    if left := sum(each.stage == "found" for each in found):
+        raise AdminError(f"{left} of {len(found)} canaries were erased and are still found.")
+
+
+@canary_app.command("plant")
+def canary_plant() -> None:
+    """Plant the canary of this week now, as a worker would; again: nothing happens."""
+    with worker() as session:
+        done = canary.plant(session, week=canary.monday(_now()), now=_now())
+    out.print(f"Planted, in {done['records']} records." if done else "This week's canary is there already.")
 
 
 @policy_app.command("propose")

@@ -6,6 +6,7 @@ the start of every transaction and forgotten with it. Mechanism: ``transaction(s
 """
 
 import json
+import re
 import secrets
 import threading
 import time
@@ -16,10 +17,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -137,6 +134,9 @@ def prepare(*, migrate_if_behind: bool = False) -> Migrations:
 
 def migrate() -> None:
     """Bring the schema to the newest migration, as the owner."""
+    from alembic import command  # loaded by whoever migrates: a start that finds its database does without
+    from alembic.config import Config
+
     configuration = Config()
     configuration.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
     with engine("owner").begin() as connection:
@@ -157,10 +157,30 @@ def vacuum(tables: Iterable[str]) -> None:
 
 def migrations() -> Migrations:
     """Return the migration the database is at and the newest one of this code."""
-    script = ScriptDirectory(str(ROOT / "migrations"))
+    steps = _steps()
+    newest = set(steps) - set(steps.values())
+    if len(newest) != 1:
+        raise DatabaseError(f"The migrations do not end in one: {', '.join(sorted(newest))}.")
     with engine("app").connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table_schema": "platform"})
-        return Migrations(current=context.get_current_revision(), newest=script.get_current_head() or "")
+        there = connection.scalar(  # in the catalog: before the first migration the schema is closed
+            text(
+                "select true from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+                " where n.nspname = 'platform' and c.relname = 'alembic_version'"
+            )
+        )
+        current = connection.scalar(text("select version_num from platform.alembic_version")) if there else None
+        return Migrations(current=current, newest=newest.pop())
+
+
+@cache
+def _steps() -> dict[str, str | None]:
+    """Every migration of this code with the one before it, as their files say."""
+    named = re.compile(r'^(revision|down_revision) = (?:"(\w+)"|None)$', re.MULTILINE)
+    said = [
+        dict(named.findall(file.read_text(encoding="utf-8")))
+        for file in (ROOT / "migrations" / "versions").glob("*.py")
+    ]
+    return {each["revision"]: each["down_revision"] or None for each in said}
 
 
 def check_role() -> None:
@@ -244,7 +264,7 @@ def cluster() -> embedded.Cluster:
 
 def known_migrations() -> frozenset[str]:
     """Return every migration that this code knows."""
-    return frozenset(each.revision for each in ScriptDirectory(str(ROOT / "migrations")).walk_revisions())
+    return frozenset(_steps())
 
 
 def release_pools() -> None:

@@ -68,10 +68,14 @@ def ensure_demo_staff(session: Session, *, now: datetime) -> list[DemoSignIn]:
         raise SettingsError("Demo accounts exist in demo mode only, on the embedded database.")
     password = _password()
     known = set(session.scalars(select(StaffMember.email).where(StaffMember.demo)))
+    digest: str | None = None
     for name, role, local in PEOPLE:
         email = f"{local}@demo.example"
         if email not in known:
-            privacy_actions.add_staff(session, email=email, name=name, role=role, password=password, now=now, demo=True)
+            made = privacy_actions.add_staff(
+                session, email=email, name=name, role=role, password=password, now=now, demo=True, digest=digest
+            )
+            digest = session.scalars(select(StaffMember.password_hash).where(StaffMember.id == made)).one()
     _assign(session, now)
     _give_visitors(session)
     return sign_ins()

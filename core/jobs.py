@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import backup, privacy_actions, rollups
+from core import backup, canary, privacy_actions, rollups
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
 from core.privacy import (
@@ -47,7 +47,7 @@ from core.privacy import (
 )
 from core.settings import settings
 
-MORE = "more"
+MORE, ALONE = "more", "alone"
 NOW = timedelta(0)
 DAY = timedelta(days=1)
 MONTHS_AHEAD = 3
@@ -61,6 +61,9 @@ class Job:
 
     Counts with ``MORE`` ask for the next part, in a transaction of its own under the same lease. ``failed`` writes down that
     the work for a key failed, with a code: then the data say when it is due again, and not the job.
+
+    ``together`` does the next part of up to ``at_once`` keys in one transaction instead, and returns the counts of each; ``ALONE``
+    beside ``MORE`` asks for that key's next part in a transaction of its own. When it raises, halves are tried, down to the one.
     """
 
     kind: str
@@ -71,6 +74,14 @@ class Job:
     longest: timedelta = timedelta(hours=1)
     again: timedelta = timedelta(minutes=1)
     failed: Callable[[Session, str, str, datetime], None] | None = None
+    together: Callable[[Session, Sequence[str], datetime], Mapping[str, Mapping[str, int]]] | None = None
+    at_once: int = 1
+
+    def part(self, session: Session, keys: Sequence[str], now: datetime) -> Mapping[str, Mapping[str, int]]:
+        """Do the next part of each key, in the given transaction; counts by key."""
+        if self.together:
+            return self.together(session, keys, now)
+        return {key: self.run(session, key, now) for key in keys}
 
 
 def _figures_due(session: Session, now: datetime) -> list[str]:
@@ -189,6 +200,11 @@ def _erase(session: Session, key: str, now: datetime) -> dict[str, int]:
     return erasure.go_on(session, request_id=uuid.UUID(key), now=now)
 
 
+def _erase_together(session: Session, keys: Sequence[str], now: datetime) -> dict[str, dict[str, int]]:
+    came = erasure.go_on_together(session, request_ids=[uuid.UUID(key) for key in keys], now=now)
+    return {str(request_id): counts for request_id, counts in came.items()}
+
+
 def _export(session: Session, key: str, now: datetime) -> dict[str, int]:
     return exports.go_on(session, request_id=uuid.UUID(key), now=now)
 
@@ -304,6 +320,10 @@ def _roll_up(session: Session, key: str, _now: datetime) -> dict[str, int]:
     return {"changed": rollups.refresh_rollup(session, key)}
 
 
+def _canaries(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return canary.go_on(session, key=key, now=now)
+
+
 JOBS: tuple[Job, ...] = (
     Job("roll-ups", _rollups_due, _roll_up, every=timedelta(seconds=15), again=NOW),
     Job("enrollment statuses", _statuses_due, _refresh_statuses, every=timedelta(minutes=15)),
@@ -331,9 +351,18 @@ JOBS: tuple[Job, ...] = (
     Job("letters about consent", consent_watch.rounds_due, _write_round, again=NOW),
     Job("approved plans", grace.plans_due, _recheck, every=timedelta(minutes=15)),
     Job("acknowledgements", grace.acknowledgements_due, _acknowledge),
-    Job("erasures", erasure.erasures_due, _erase, again=NOW, failed=erasure.note_failure),
+    Job(
+        "erasures",
+        erasure.erasures_due,
+        _erase,
+        again=NOW,
+        failed=erasure.note_failure,
+        together=_erase_together,
+        at_once=100,
+    ),
     Job("propagations", propagating.propagations_due, _pass_on, again=NOW, failed=propagating.note_trouble),
     Job("retention", retention.rules_due, _retain, again=NOW),
+    Job("canaries", canary.canaries_due, _canaries, lease=timedelta(minutes=10), again=NOW),
     Job("exports", exports.exports_due, _export, lease=timedelta(minutes=5), again=NOW, failed=exports.note_failure),
     Job("words of unknown people", unknown_people.words_due, _erase_words, every=timedelta(hours=1)),
     Job("suppression list", suppression.suppression_over, _forget_suppressed, every=timedelta(minutes=15)),

@@ -10,25 +10,27 @@ again once a day while the data still ask for it.
 A key names what the job is about in the words of the data ("2026-11-23", a month, an opaque id), never a person.
 """
 
+import json
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import CursorResult, and_, case, or_, select, update
+from sqlalchemy import CursorResult, and_, case, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.errors import AdminError
 from core.models.base import uuid7
-from core.models.staff import WorkerJob
+from core.models.staff import WorkerHeartbeat, WorkerJob
 
 ATTEMPTS = 5
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=1)
 REVIVED_AFTER = timedelta(days=1)
 AT_ONCE = 1000
+ALIVE, MOST_SHARES = timedelta(minutes=1), 16  # a worker that beat within it has a share of what waits
 LOST = "worker lost"
 PLANNING = "what is due"
 
@@ -99,34 +101,66 @@ def claim(session: Session, *, terms: Mapping[str, timedelta], owner: str, now: 
     return None
 
 
-def renew(session: Session, lease: Lease, *, until: datetime) -> bool:
-    """Hold a job longer; return False when it is no longer ours."""
-    return _change(session, lease, lease_until=until)
+def claim_together(
+    session: Session, *, kind: str, term: timedelta, owner: str, now: datetime, at_most: int = 1
+) -> list[Lease]:
+    """Take several jobs of a kind at once, this worker's share of what waits; none when there is none.
 
-
-def keep(session: Session, lease: Lease, *, until: datetime) -> Lease:
-    """Hold a job whose part is done for its next part, in the transaction of the part; attempts count anew from here.
-
-    Raises LeaseLost when another worker has it by now: then nothing of the part may stay.
+    What was taken over from a worker that died, or has failed before, is taken alone: whatever it is about takes no others along.
     """
-    if not _change(session, lease, lease_until=until, attempts=1):
-        raise LeaseLost("Another worker has taken this job over.", kind=lease.kind, key=lease.key)
-    return replace(lease, attempt=1, until=until)
+    first = claim(session, terms={kind: term}, owner=owner, now=now)
+    if first is None or at_most == 1 or first.attempt > 1:
+        return [first] if first else []
+    waiting = (WorkerJob.kind == kind) & (WorkerJob.state == "waiting") & (WorkerJob.next_at <= now)
+    fresh = waiting & (WorkerJob.attempts == 0)
+    alive = select(func.count()).where(WorkerHeartbeat.seen_at > func.clock_timestamp() - ALIVE).select_from(WorkerHeartbeat)  # fmt: skip
+    some = select(WorkerJob.id).where(fresh).limit(at_most * MOST_SHARES).subquery()
+    wait, workers = session.execute(select(select(func.count()).select_from(some).scalar_subquery(), alive.scalar_subquery())).one()  # fmt: skip
+    share = min(at_most, -(-(wait + 1) // max(workers, 1))) - 1
+    mine = select(WorkerJob.id).where(fresh).order_by(WorkerJob.next_at, WorkerJob.key).limit(share)
+    taken = update(WorkerJob).where(WorkerJob.id.in_(mine.with_for_update(skip_locked=True).scalar_subquery()))
+    values = {"state": "running", "lease_owner": owner, "lease_until": now + term, "attempts": 1, "fence": WorkerJob.fence + 1}  # fmt: skip
+    rows = session.execute(taken.values(values).returning(WorkerJob.id, WorkerJob.key, WorkerJob.fence).execution_options(synchronize_session=False))  # fmt: skip
+    more = [Lease(row.id, kind, row.key, row.fence, 1, owner, now, now + term) for row in rows]
+    return [first, *sorted(more, key=lambda lease: lease.key)]
+
+
+def renew(session: Session, *held: Lease, until: datetime) -> bool:
+    """Hold jobs longer; return False when one of them is no longer ours."""
+    return _change(session, held, lease_until=until) == len(held)
+
+
+def keep(session: Session, held: Sequence[Lease], *, until: datetime) -> list[Lease]:
+    """Hold jobs whose part is done for their next part, in the transaction of the part; attempts count anew from here.
+
+    Raises LeaseLost when another worker has one of them by now: then nothing of the part may stay.
+    """
+    if _change(session, held, lease_until=until, attempts=1) != len(held):
+        raise _lost(held)
+    return [replace(lease, attempt=1, until=until) for lease in held]
 
 
 def finish(session: Session, lease: Lease, counts: Mapping[str, int], *, now: datetime) -> None:
     """Mark a job as done, in the transaction of its effect. Raises LeaseLost when another worker has it by now."""
-    done = _change(session, lease, state="done", result=dict(counts), finished_at=now, error=None)
-    if not done:
-        raise LeaseLost("Another worker has taken this job over.", kind=lease.kind, key=lease.key)
+    finish_together(session, [lease], [counts], now=now)
+
+
+def finish_together(
+    session: Session, held: Sequence[Lease], counts: Sequence[Mapping[str, int]], *, now: datetime
+) -> None:
+    """Mark jobs as done, in the transaction of their effect. Raises LeaseLost when another worker has one of them by now."""
+    asked = {"ids": [each.id for each in held], "fences": [each.fence for each in held], "now": now,
+             "results": [json.dumps(dict(each)) for each in counts]}  # fmt: skip
+    if held and _rows(session.execute(text(FINISH), asked)) != len(held):
+        raise _lost(held)
 
 
 def fail(session: Session, lease: Lease, *, error: str, now: datetime) -> None:
     """Put a job back for a later attempt, or among the dead letters. ``error`` is a code, never a message with values."""
     if lease.attempt >= ATTEMPTS:
-        _change(session, lease, state="failed", error=error, finished_at=now)
+        _change(session, [lease], state="failed", error=error, finished_at=now)
     else:
-        _change(session, lease, state="waiting", error=error, next_at=now + _pause(lease.attempt))
+        _change(session, [lease], state="waiting", error=error, next_at=now + _pause(lease.attempt))
 
 
 def cannot_plan(session: Session, kind: str, *, error: str, now: datetime) -> None:
@@ -146,10 +180,20 @@ def retry(session: Session, *, now: datetime) -> int:
     return _rows(session.execute(dead.values(state="waiting", attempts=0, next_at=now)))
 
 
-def _change(session: Session, lease: Lease, **values: object) -> bool:
-    mine = (WorkerJob.id == lease.id) & (WorkerJob.fence == lease.fence) & (WorkerJob.state == "running")
+def _change(session: Session, held: Sequence[Lease], **values: object) -> int:
+    """Change the jobs that are still held by the claim of their lease; return how many."""
+    if not held:
+        return 0
+    claims = tuple_(WorkerJob.id, WorkerJob.fence).in_([(lease.id, lease.fence) for lease in held])
     over = {} if "lease_until" in values else {"lease_owner": None, "lease_until": None}
-    return _rows(session.execute(update(WorkerJob).where(mine).values(**over, **values))) == 1
+    mine = update(WorkerJob).where(claims, WorkerJob.state == "running").values(**over, **values)
+    return _rows(session.execute(mine.execution_options(synchronize_session=False)))
+
+
+def _lost(held: Sequence[Lease]) -> LeaseLost:
+    one = len(held) == 1
+    said = "Another worker has taken this job over." if one else "Another worker has taken one of these jobs over."
+    return LeaseLost(said, kind=held[0].kind, keys=[lease.key for lease in held])
 
 
 def _rows(result: object) -> int:
@@ -161,3 +205,11 @@ def _pause(attempt: int) -> timedelta:
     """Twice as long after each attempt, of which the second half is chance: what failed together does not return together."""
     whole = min(FIRST_PAUSE * (1 << min(attempt - 1, 20)), LONGEST_PAUSE)
     return whole * (500 + secrets.randbelow(501)) / 1000
+
+
+FINISH = """
+    update staff.job j set state = 'done', result = cast(n.result as jsonb), finished_at = :now, error = null, lease_owner = null,
+        lease_until = null
+    from unnest(cast(:ids as uuid[]), cast(:fences as bigint[]), cast(:results as text[])) as n(id, fence, result)
+    where j.id = n.id and j.fence = n.fence and j.state = 'running'
+"""

@@ -1,6 +1,6 @@
 """The front door for reads. No bodies here: each function lives in ``core/reads/`` and is told here.
 
-Enrollments   enrollment_page, enrollment_total, catalog, enrollment_figures, completed_figure
+Enrollments   enrollment_page, enrollment_total, catalog, cohorts_offered, cohort_of_code, enrollment_figures, completed_figure
               funnel, monthly_trend, rollup_age
 Students      student_card, who_looked
 Visitors      visitor_page, visitor_total, visitor_figures, visitor_conversion, visitor_card, program_team, waiting_since
@@ -30,7 +30,7 @@ Reviews       review_page, review_counts, teachers
 Timeline      student_record
 Figures       group_figures
 Promises      policy_text, policy_board, worst_promise, promise_history, attestations, attestation_owners, promise_alerts,
-              sample_draws, sampled_requests
+              sample_draws, sampled_requests, canaries
 Analytics     released_figures, unavailable_filters, cohort_figures, compare_programs, latest_changes, analytics_state, next_closing
 
 A read takes a ``Session`` that says who asks (core.db.transaction), never commits, and returns frozen rows. To add one:
@@ -94,6 +94,7 @@ from core.reads.audit import (
     audit_total,
     colleagues,
 )
+from core.reads.canaries import CanaryRow, canaries
 from core.reads.consent import (
     VIEWS as CONSENT_VIEWS,
 )
@@ -122,6 +123,8 @@ from core.reads.enrollments import (
     RollupAge,
     Trend,
     catalog,
+    cohort_of_code,
+    cohorts_offered,
     completed_figure,
     enrollment_figures,
     enrollment_page,
@@ -388,6 +391,7 @@ __all__ = [
     "BrakeRow",
     "Break",
     "CampaignRow",
+    "CanaryRow",
     "Catalog",
     "Cell",
     "Certificate",
@@ -545,12 +549,15 @@ __all__ = [
     "campaign",
     "campaign_list",
     "campaign_recipients",
+    "canaries",
     "catalog",
     "certificate_page",
     "certificates_due",
     "cohort_figures",
     "cohort_matrix",
+    "cohort_of_code",
     "cohort_stand",
+    "cohorts_offered",
     "colleagues",
     "compare_programs",
     "completed_figure",

@@ -22,6 +22,7 @@ NAMES = (
     "RESOCODE_HTTPS", "RESOCODE_HOST", "RESOCODE_PORT", "RESOCODE_PLATFORM_URL", "RESOCODE_SMTP_URL", "RESOCODE_MAIL_FROM",
     "RESOCODE_BACKUPS", "RESOCODE_BACKUP_RECIPIENT", "RESOCODE_BACKUP_IDENTITY",
     "RESOCODE_CLOUDINARY_URL", "RESOCODE_CLOUDINARY_URL_FILE", "RESOCODE_CLOUDINARY_FOLDERS", "RESOCODE_CLOUDINARY_DELIVERY",
+    "RESOCODE_CLOUDINARY_DERIVED",
     "RESOCODE_STRIPE_KEY", "RESOCODE_STRIPE_KEY_FILE", "RESOCODE_STRIPE_API", "RESOCODE_STRIPE_REDACTION",
     "RESOCODE_MAIL_RATE",
     "RESOCODE_MONGODB_URI", "RESOCODE_MONGODB_URI_FILE", "RESOCODE_MONGODB_DATABASE", "RESOCODE_MONGODB_MAPPING",
@@ -38,7 +39,8 @@ TEMPLATE_RULE = (
 
 @dataclass(frozen=True)
 class Cloudinary:
-    """The media library: its account, the folders in which a student's files lie, and where files are delivered from.
+    """The media library: its account, the folders in which a student's files lie, where files are delivered from, and how the
+    platform's pages transform them.
 
     ``folders`` are beginnings of public ids that hold ``{id}``, the platform's own id of a student, between slashes.
     """
@@ -49,6 +51,7 @@ class Cloudinary:
     api: str
     delivery: str
     folders: tuple[str, ...]
+    derived: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,17 @@ def secret(given: Mapping[str, str], name: str) -> str | None:
         raise SettingsError(f"The file of {name}_FILE cannot be read.", name=name) from error
 
 
+def _derived(value: str) -> tuple[str, ...]:
+    """Transformations as they stand in an address, with blanks between: ``w_100,h_100 c_fill,w_400/e_sharpen``."""
+    found = tuple(value.split())
+    if not all(re.fullmatch(r"[a-z]{1,4}_[\w,.:!/-]+", each) and ".." not in each for each in found):
+        name = "RESOCODE_CLOUDINARY_DERIVED"
+        raise SettingsError(
+            f"{name} must be transformations with blanks between, like w_100,h_100 c_fill,w_400.", name=name
+        )
+    return found
+
+
 def _cloudinary(given: Mapping[str, str]) -> Cloudinary | None:
     name = "RESOCODE_CLOUDINARY_URL"
     if not (value := secret(given, name)):
@@ -261,7 +275,7 @@ def _cloudinary(given: Mapping[str, str]) -> Cloudinary | None:
     return Cloudinary(
         cloud, parts.username, parts.password, _https(name, api or "https://api.cloudinary.com"),
         _https("RESOCODE_CLOUDINARY_DELIVERY", given.get("RESOCODE_CLOUDINARY_DELIVERY") or f"https://res.cloudinary.com/{cloud}"),
-        folders,
+        folders, _derived(given.get("RESOCODE_CLOUDINARY_DERIVED") or ""),
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import db, leases
-from core.jobs import JOBS, MORE, Job
+from core.jobs import ALONE, JOBS, MORE, Job
 from core.leases import Lease
 from core.models.staff import WorkerHeartbeat, WorkerJob
 from core.privacy import brakes, restore
@@ -69,7 +69,7 @@ class Worker:
     stopping: threading.Event = field(default_factory=threading.Event)
     _asked: dict[str, datetime] = field(default_factory=dict)
     _moved: set[str] = field(default_factory=set)
-    _at_hand: tuple[Job, Lease] | None = None
+    _at_hand: tuple[Job, list[Lease]] | None = None
 
     def run(self) -> None:
         """Work until ``stopping`` is set. A database that is gone is waited for, with growing pauses."""
@@ -91,7 +91,7 @@ class Worker:
         while not self.stopping.is_set():
             self.beat()
             self.plan()
-            turn = [found for job in self.jobs if (found := self.take_turn(job))]
+            turn = [outcome for job in self.jobs for outcome in self.take_turn(job)]
             if not turn and not self._ask_again():
                 break
             outcomes += turn
@@ -116,22 +116,23 @@ class Worker:
             self._plan_one(job, now)
             self._asked[job.kind] = now
 
-    def take_turn(self, job: Job) -> Outcome | None:
-        """Claim and do one job of a kind; None when there is none, or when somebody else has it."""
+    def take_turn(self, job: Job) -> list[Outcome]:
+        """Claim and do one job of a kind, or several that go together; none when there is none, or when somebody else has it."""
         if self.stopping.is_set():
-            return None
+            return []
         with db.transaction("worker") as session:
-            lease = leases.claim(session, terms={job.kind: job.lease}, owner=self.name, now=self.clock())
-        if lease is None:
-            return None
-        self._at_hand = (job, lease)
+            held = leases.claim_together(
+                session, kind=job.kind, term=job.lease, owner=self.name, now=self.clock(), at_most=job.at_once
+            )
+        if not held:
+            return []
         try:
-            outcome = self._do(job, lease)
+            outcomes = self._do(job, held)
         finally:
             self._at_hand = None
-        if any(outcome.counts.values()):
+        if any(any(outcome.counts.values()) for outcome in outcomes):
             self._moved.add(job.kind)
-        return outcome
+        return outcomes
 
     def beat(self) -> None:
         """Say that this worker lives, and hold the job at hand."""
@@ -141,8 +142,8 @@ class Worker:
             said = insert(WorkerHeartbeat).values(worker=self.name, beat_at=now)
             beat = {"beat_at": now, "seen_at": func.clock_timestamp()}
             session.execute(said.on_conflict_do_update(index_elements=["worker"], set_=beat))
-            if at_hand and now < at_hand[1].started_at + at_hand[0].longest:
-                leases.renew(session, at_hand[1], until=now + at_hand[0].lease)
+            if at_hand and now < at_hand[1][0].started_at + at_hand[0].longest:
+                leases.renew(session, *at_hand[1], until=now + at_hand[0].lease)
 
     def beat_until_stopped(self, stopped: threading.Event) -> None:
         """The second thread: beat, also while a long job is at hand."""
@@ -169,26 +170,68 @@ class Worker:
             with db.transaction("worker") as session:
                 leases.cannot_plan(session, job.kind, error=note(error), now=now)
 
-    def _do(self, job: Job, lease: Lease) -> Outcome:
-        done: Counter[str] = Counter()
-        parts = MOST_PARTS
+    def _do(self, job: Job, held: list[Lease]) -> list[Outcome]:
+        """Do the parts of jobs, in rounds: all that have a next part go on together, and alone who has to."""
+        work = _Work(job, {lease.key: Counter() for lease in held})
+        while held and work.parts:
+            held = self._round(work, held)
+        return [*work.outcomes, *self._let_go(work, held)]
+
+    def _round(self, work: "_Work", held: list[Lease]) -> list[Lease]:
+        """One part of each; return whose next one follows. A group that fails is halved until it is clear who it is."""
+        groups, onward = [held], list[Lease]()
+        while groups:
+            group = groups.pop(0)
+            if not work.parts:
+                onward += group
+                continue
+            work.parts -= 1
+            self._at_hand = (work.job, [*group, *onward, *(lease for other in groups for lease in other)])
+            try:
+                more, alone = self._part(work, group)
+            except Exception as error:  # noqa: BLE001 - a poisonous job is put aside, the others go on
+                if len(group) > 1:
+                    half = len(group) // 2
+                    groups[:0] = [group[:half], group[half:]]
+                else:
+                    work.outcomes.append(self._ended(work.job, group[0], error))
+                continue
+            onward += more
+            groups += [[lease] for lease in alone]
+        return onward
+
+    def _part(self, work: "_Work", group: list[Lease]) -> tuple[list[Lease], list[Lease]]:
+        """One transaction: the effect, and the fence of every lease. Return whose next part follows with others, and alone."""
+        job, now = work.job, self.clock()
+        with db.transaction("worker") as session:
+            came = {key: dict(counts) for key, counts in job.part(session, [lease.key for lease in group], now).items()}
+            wants = {key: (bool(counts.pop(MORE, 0)), bool(counts.pop(ALONE, 0))) for key, counts in came.items()}
+            going = [lease for lease in group if wants[lease.key][0]]
+            over = [lease for lease in group if not wants[lease.key][0]]
+            totals = {key: Counter(work.done[key]) for key in came}
+            for key, counts in came.items():
+                totals[key].update(counts)
+            kept = leases.keep(session, going, until=self.clock() + job.lease)
+            leases.finish_together(session, over, [totals[lease.key] for lease in over], now=self.clock())
+        work.done |= totals
+        work.parts = 0 if self.stopping.is_set() else work.parts
+        work.outcomes += [Outcome(job.kind, lease.key, "done", work.done[lease.key]) for lease in over]
+        alone = [lease for lease in kept if wants[lease.key][1] and len(group) > 1]
+        return [lease for lease in kept if lease not in alone], alone
+
+    def _let_go(self, work: "_Work", held: list[Lease]) -> list[Outcome]:
+        """Give back what has another part when its turn is over: the data ask for it again."""
         try:
-            while parts:
-                parts -= 1
-                with db.transaction("worker") as session:
-                    counts = dict(job.run(session, lease.key, self.clock()))
-                    parts = parts if counts.pop(MORE, 0) and not self.stopping.is_set() else 0
-                    done.update(counts)
-                    if parts:
-                        lease = leases.keep(session, lease, until=self.clock() + job.lease)
-                    else:
-                        leases.finish(session, lease, done, now=self.clock())
-                self._at_hand = (job, lease)
+            with db.transaction("worker") as session:
+                leases.finish_together(session, held, [work.done[lease.key] for lease in held], now=self.clock())
         except leases.LeaseLost:
-            return self._lost(job, lease)
-        except Exception as error:  # noqa: BLE001 - a poisonous job is put aside, the others go on
-            return self._failed(job, lease, note(error))
-        return Outcome(job.kind, lease.key, "done", done)
+            if len(held) > 1:
+                return [outcome for lease in held for outcome in self._let_go(work, [lease])]
+            return [self._lost(work.job, held[0])]
+        return [Outcome(work.job.kind, lease.key, "done", work.done[lease.key]) for lease in held]
+
+    def _ended(self, job: Job, lease: Lease, error: Exception) -> Outcome:
+        return self._lost(job, lease) if isinstance(error, leases.LeaseLost) else self._failed(job, lease, note(error))
 
     def _failed(self, job: Job, lease: Lease, code: str) -> Outcome:
         try:
@@ -205,6 +248,16 @@ class Worker:
     def _lost(self, job: Job, lease: Lease) -> Outcome:
         log.warning("%s %s was taken over by another worker; nothing of this attempt stays.", job.kind, lease.key)
         return Outcome(job.kind, lease.key, "lost")
+
+
+@dataclass
+class _Work:
+    """Jobs in the hands of one turn: what was done of each, and how many parts are left of the turn."""
+
+    job: Job
+    done: dict[str, Counter[str]]
+    parts: int = MOST_PARTS
+    outcomes: list[Outcome] = field(default_factory=list)
 
 
 def dry_run(*, now: datetime, jobs: Sequence[Job] = JOBS) -> list[Planned]:

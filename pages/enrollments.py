@@ -13,6 +13,7 @@ from core.settings import ROOT
 from ui import charts, export, guards, links, paging, search, standing, states
 from ui.actions import act
 from ui.cached import catalog, read
+from ui.cached import cohorts as cohorts_offered
 from ui.clock import now
 from ui.tables import capitalized, day, status_column
 
@@ -50,7 +51,9 @@ def filter_row(known: Catalog) -> EnrollmentFilter:
                 label_visibility="collapsed",
             )
         )
-        cohorts = {c.title: c.id for c in known.cohorts if program in (None, c.program_id)}
+        chosen = st.session_state.get("cohort", st.query_params.get("cohort"))
+        offered = cohorts_offered(STAFF, program, None if chosen == ALL_COHORTS else chosen)
+        cohorts = {c.title: c.id for c in offered}
         cohort = cohorts.get(
             st.selectbox(
                 "Cohort",

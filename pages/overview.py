@@ -13,6 +13,7 @@ from core.privacy_actions import Staff
 from core.queries import CohortStart, PromiseCounts, TaughtCohort
 from core.settings import ROOT
 from ui import (
+    canaries,
     charts,
     erasing,
     export,
@@ -553,6 +554,7 @@ def admin(staff: Staff, moment: datetime) -> None:
         st.metric("Live sessions", found.sessions, border=True, help="Signed in and not ended. Live.")
         workers.figure(machinery)
     workers.replica_line(following())
+    canaries.line(read(staff, queries.canaries, at=moment))
     workers.table(machinery)
 
 

@@ -12,7 +12,7 @@ from core.errors import AdminError
 from core.policy.evidence import State
 from core.policy.promises import ATTESTED_DAYS, CLAUSES, LEDGER, OPEN_POINTS, Promise
 from core.queries import AttestationRow, Board, PromiseRow
-from ui import confirm, desk, export, guards, printing, promises, states
+from ui import canaries, confirm, desk, export, guards, printing, promises, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -138,6 +138,7 @@ def print_button(board: Board, at: datetime, moment: datetime) -> None:
             counts = ", ".join(f"{count} {state}" for state in State if (count := board.counts[state]))
             content = printing.document("Promises of the privacy policy", said, [
                 (f"{len(rows)} promises: {counts}", HEADER, rows),
+                ("Canaries", canaries.PRINTED, canaries.printed(read(STAFF, queries.canaries, at=at))),
                 ("What the text leaves open", ("Clause", "Open", "Why it matters"), OPEN_POINTS),
             ], made=moment)  # fmt: skip
             st.session_state["policy_link"] = act(privacy_actions.export_policy, name=f"policy-{at:%Y-%m-%d}.html", content=content,
@@ -238,6 +239,7 @@ def board_page(moment: datetime) -> None:
     broken_banner(board)
     clauses([row for row in board.rows if state in (None, row.state)], moment)
     leaves_open()
+    canaries.table(read(STAFF, queries.canaries, at=at))
     attestation_table(read(STAFF, queries.attestations, now=moment), moment)
     alert_table()
 

@@ -7,6 +7,7 @@ import streamlit as st
 
 from core import privacy_actions, queries
 from core.errors import AdminError
+from core.models.labels import Processor as Named
 from core.models.processors import LEGAL_BASES, TRANSFER_BASES
 from core.queries import ProcessorEntry
 from ui import confirm, desk, export, guards
@@ -145,12 +146,20 @@ def data(entry: ProcessorEntry) -> None:
                 help="Every field that ever leaves from here. A test compares it with what passes the wire.")  # fmt: skip
 
 
+def done_by(entry: ProcessorEntry) -> str:
+    """What it does by itself, and what is left to people."""
+    if not entry.connected:
+        return "by a person, confirmed by a second one"
+    does = [ABILITIES[each] for each in entry.abilities] + (["letters"] if entry.name == Named.SMTP else [])
+    left = [words for each, words in ABILITIES.items() if each not in entry.abilities]
+    return f"by itself: {', '.join(does)}" + (
+        f"; by a person, confirmed by a second one: {', '.join(left)}" if left else ""
+    )
+
+
 def health(entry: ProcessorEntry) -> None:
     """Draw whether its part is done, and how the connection does."""
-    does = ", ".join(ABILITIES[each] for each in entry.abilities)
-    st.markdown(
-        f":gray[Its part is done]  \n{'by itself: ' + does if entry.connected else 'by a person, confirmed by a second one'}"
-    )
+    st.markdown(f":gray[Its part is done]  \n{done_by(entry)}")
     st.markdown(
         f":gray[Last passed on]  \n{desk.instant(entry.propagated_at) if entry.propagated_at else 'never'}\n\n"
         f":gray[Last proven gone]  \n{desk.instant(entry.verified_at) if entry.verified_at else 'never'}\n\n"

@@ -1,7 +1,7 @@
 """One account: sign-in, role, sessions, assignments, and the two ways to take rights away."""
 
 import uuid
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 import streamlit as st
 
@@ -22,7 +22,7 @@ LIST = ROOT / "pages" / "staff.py"
 MINE = ROOT / "pages" / "account.py"
 STATE_BADGES = {
     "active": ("blue", "check_circle"), "invited": ("orange", "mail"), "waits for approval": ("violet", "group"),
-    "no code": ("red", "schedule"), "disabled": ("gray", "block"),
+    "no code": ("red", "schedule"), "ended": ("gray", "event_busy"), "disabled": ("gray", "block"),
 }  # fmt: skip
 
 
@@ -129,6 +129,7 @@ def role(found: Account) -> None:
             proposals.line(each, alone=read(STAFF, queries.oversight, now=now()).single_admin)
         if not waiting and not found.disabled_at:
             st.button("Propose another role", key="propose_role", on_click=confirm.open_danger, args=("propose role",))
+        account_end(found)
     confirm.danger_dialog(
         "propose role", title="Propose another role", word=row.email, button="Propose the role",
         consequence=f"Once another admin approves, **{literal(row.name)}** loses the present role, their sessions end, and the new role counts at their next "
@@ -136,6 +137,46 @@ def role(found: Account) -> None:
         verb=privacy_actions.propose_role, arguments={"staff_id": row.id}, fields=lambda: role_field(row.role),
         keep="Leave it", nothing="Nothing was proposed.", then=proposed, icon="badge",
     )  # fmt: skip
+
+
+def account_end(found: Account) -> None:
+    """Draw until when the account counts, and the way to another day."""
+    row, last = found.row, last_day(found)
+    over = found.ends_at is not None and found.ends_at <= now()
+    told = f"{'Ended after' if over else 'Ends after'} **{day(last)}**" if last else "No end"
+    st.markdown(f"Account: {told}", help="After that day (UTC) it signs in no more and sees nothing. An auditor's account always has an end, a year ahead at most.")  # fmt: skip
+    if found.disabled_at:
+        return
+    st.button("Set the end" if last is None else "Change the end", key="set_end", icon=":material/event:", on_click=confirm.open_danger,
+              args=("set end",))  # fmt: skip
+    confirm.danger_dialog(
+        "set end", title="Set the end of an account", word=None, reasons=None, button="Set the end", red=False, icon="event",
+        consequence=f"After that day (UTC) **{literal(row.name)}** is signed out, signs in no more and sees nothing, until somebody sets another day."
+        " Everything they did stays on record.",
+        verb=privacy_actions.set_account_end, arguments={"staff_id": row.id}, fields=lambda: end_field(found), keep="Leave it",
+        nothing="The account ends as before.", done="The end is set.",
+    )  # fmt: skip
+
+
+def last_day(found: Account) -> date | None:
+    """The last day on which the account counts: it ends with it."""
+    return (found.ends_at - timedelta(microseconds=1)).date() if found.ends_at else None
+
+
+def end_field(found: Account) -> dict[str, object]:
+    """Draw the choice of a last day; nothing chosen: no end."""
+    today = now().date()
+    endless = found.row.role != "auditor"
+    chosen = st.date_input(
+        "Last day", value=max(last_day(found) or today + timedelta(days=90), today), min_value=today, max_value=today + timedelta(days=364),
+        format="YYYY-MM-DD", help="Today to a year ahead.",
+    )  # fmt: skip
+    none = (
+        endless
+        and found.ends_at is not None
+        and st.checkbox("No end", help="The account counts until somebody disables it.")
+    )
+    return {"last_day": None if none else chosen}
 
 
 ROLE_WORDS = {

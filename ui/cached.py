@@ -1,6 +1,7 @@
 """Reads for the screens: in short transactions that say who asks, one for all reads of a run. Only what tells of no person is
 cached."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -58,6 +59,16 @@ def catalog(staff: Staff) -> queries.Catalog:
 @st.cache_data(ttl=60, max_entries=1, show_spinner=False)
 def _catalog(_staff: Staff) -> queries.Catalog:
     return read(_staff, queries.catalog)
+
+
+def cohorts(staff: Staff, program_id: uuid.UUID | None, title: str | None) -> tuple[queries.CohortChoice, ...]:
+    """Return the cohorts that a filter offers: of a program, the latest ones, and whichever is chosen already."""
+    return _cohorts(_staff=staff, program_id=program_id, title=title)
+
+
+@st.cache_data(ttl=60, max_entries=200, show_spinner=False)
+def _cohorts(_staff: Staff, program_id: uuid.UUID | None, title: str | None) -> tuple[queries.CohortChoice, ...]:
+    return read(_staff, queries.cohorts_offered, program_id=program_id, title=title)
 
 
 def conversion(staff: Staff) -> queries.Conversion:

@@ -18,7 +18,7 @@ from core.settings import ROOT
 from core.words import isolated
 from ui import export, links, states
 from ui.actions import act
-from ui.cached import catalog, read
+from ui.cached import read
 from ui.clock import now
 from ui.tables import day, literal
 
@@ -302,8 +302,8 @@ def cohort_label(cohort: TaughtCohort) -> str:
 
 def closed_cohort(staff: Staff, code: str) -> None:
     """Say that a cohort is not open, one answer for one that is not there, and record the attempt."""
-    known = {cohort.code: cohort.id for cohort in catalog(staff).cohorts}
-    act(privacy_actions.record_closed, kind="cohort", subject_id=known.get(code, uuid.UUID(int=0)))
+    subject = read(staff, queries.cohort_of_code, code) or uuid.UUID(int=0)
+    act(privacy_actions.record_closed, kind="cohort", subject_id=subject)
     states.state(
         "This cohort is not assigned to you", f"{NO_COHORT} This attempt was logged.", icon="lock",
         button="Back to your cohorts", act=_forget_choice, key="back_to_cohorts",

@@ -69,14 +69,12 @@ def clause(number: str) -> str:
 
 def line(row: PromiseRow, *, now: datetime, open_it: Callable[[str], None]) -> None:
     """Draw one promise of the board."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
         with st.container(width=98):
             badge(row.state)
-        st.markdown(literal(row.promise.text), width=286)
-        st.markdown(f":gray[:small[{literal(row.promise.id)}]]", width=108)
-        with st.container(width=276):
-            st.caption(literal(short(in_short(row))))
-        st.markdown(f":gray[:small[{ago(row.checked_at, now)}]]", width=70)
+        with st.container(width="stretch", gap=None):
+            st.markdown(f"{literal(row.promise.text)} :gray[:small[{literal(row.promise.id)}]]")
+            st.caption(f"{literal(short(in_short(row)))} · {ago(row.checked_at, now)}")
         st.button("Proof", key=f"proof_{row.promise.id}", type="tertiary", help=f"Evidence of {row.promise.id}", on_click=open_it,
                   args=(row.promise.id,))  # fmt: skip
 
@@ -91,7 +89,7 @@ def in_short(row: PromiseRow) -> str:
     return row.told.sentence
 
 
-def short(sentence: str, most: int = 90) -> str:
+def short(sentence: str, most: int = 150) -> str:
     """A sentence that fits its place: cut at a word."""
     return sentence if len(sentence) <= most else sentence[:most].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 

@@ -11,7 +11,7 @@ from core.privacy_actions import Staff
 from core.queries import Gap, Misfit, SyncedCollection, SyncState
 from ui import desk, export, states
 from ui.cached import read
-from ui.tables import literal
+from ui.tables import day, literal
 
 HELP = (
     "The platform keeps its records in MongoDB. The worker brings in what changed there every five minutes, and compares all ids once"
@@ -49,7 +49,9 @@ def figures(state: SyncState, gaps: Sequence[Gap], *, mender: bool) -> None:
     failed = sum(each.state == "failed" for each in state.collections)
     with st.grid(4, min_column_width=170):
         st.metric(
-            f"{':red[:material/cloud_off:] ' if failed else ''}Last whole pass", short(state.ended_at), border=True, height="stretch",
+            f"{':red[:material/cloud_off:] ' if failed else ''}Last whole pass",
+            f"{state.ended_at:%H:%M} UTC" if state.ended_at else "–", day(state.ended_at) if state.ended_at else None,
+            delta_arrow="off", delta_color="off", border=True, height="stretch",
             help="When every collection was read to its end: the oldest of their last passes. Live.",
         )  # fmt: skip
         st.metric("Documents read", f"{sum(each.documents for each in state.collections):,}", border=True, height="stretch",

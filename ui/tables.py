@@ -35,5 +35,10 @@ def day(moment: date | datetime | None) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a title with every sign that markdown might read escaped, for places that know markdown only."""
+    """Return a title with every sign that markdown might read escaped, for places that know markdown only.
+
+    An address that somebody typed stays a word: markdown makes links of them after escapes are undone, so a word joiner (no width)
+    stands in it.
+    """
+    text = re.sub(r"(https?(?=://)|www(?=\.))", "\\1\N{WORD JOINER}", text, flags=re.IGNORECASE)
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)

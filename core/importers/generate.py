@@ -21,9 +21,10 @@ from core import keys
 from core.errors import BadInput, Refused
 from core.importers.blocks import HEADER, TRAILER
 from core.importers.loading import Progress, leave_out, load, make_months, table_of
-from core.importers.made_up import EPOCH, RECENT_DAYS, TOPICS, Catalog, Sizes, catalog, chunks, instant
+from core.importers.made_up import EPOCH, RECENT_DAYS, TOPICS, Catalog, catalog, chunks, instant
 from core.importers.made_up_rows import SOURCE, Block, Setting, blocks
 from core.importers.made_up_work import learning
+from core.importers.sizes import Sizes
 from core.models import platform as p
 from core.models import privacy as v
 from core.models.staff import StaffMember

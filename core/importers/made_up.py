@@ -18,6 +18,7 @@ from faker import Faker
 from numpy.random import Generator
 
 from core.importers.blocks import Array
+from core.importers.sizes import Sizes
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 UNIX_TO_EPOCH = 946_684_800_000
@@ -49,22 +50,6 @@ TRACKS = {
 }
 TOPICS = ("Setup", "Basics", "Lists", "Functions", "Files", "Testing", "Data", "Services", "Errors", "Teamwork", "Design", "Speed",
           "Security", "Delivery", "Review", "Final project")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much of everything. The defaults keep a million students to some minutes and about 11 GB."""
-
-    students: int
-    seed: int = 1
-    visitors: float = 0.15
-    """visitors per student"""
-    projects: int = 3
-    """modules of each program whose work is handed in and reviewed: about 0.7 submissions an enrollment each"""
-    usage: float = 8.0
-    """usage events per enrollment that ran during the last ``RECENT_DAYS``"""
-    mails: float = 1.0
-    """notices per student in the last ``RECENT_DAYS``, besides the confirmations"""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.random import Generator
 
 from core.importers.blocks import Array, Cells, block, ids, numbers, numerics, texts, words
-from core.importers.made_up import DAY, HOUR, RECENT_DAYS, Catalog, Chunk, Enrollments, People, Sizes, Visitors, uuid7s
+from core.importers.made_up import DAY, HOUR, RECENT_DAYS, Catalog, Chunk, Enrollments, People, Visitors, uuid7s
 from core.importers.made_up_work import Learning
+from core.importers.sizes import Sizes
 from core.models import platform as p
 from core.models import privacy as v
 from core.models.base import Base

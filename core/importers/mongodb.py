@@ -395,6 +395,8 @@ def _write_table(
         place = columns_of(table).index("at")
         make_months(session, "usage_event", [row[place] for row in rows])
     aside = _sift(session, table, now)
+    if table.name == "visitor":  # erased here by the calendar, and not yet there
+        session.execute(text(mongodb_sql.LEAVING))
     session.execute(text(mongodb_sql.ready(collection, table)), known)
     by_plain = {one.plain: one for one in reads}
     left = set()

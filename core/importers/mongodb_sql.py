@@ -223,6 +223,7 @@ _CORRECTED = """exists (select from privacy.correction c where c.record_id = {re
           select from privacy.propagation g where g.request_id = c.request_id and g.processor = 'MongoDB Atlas' and g.what = 'correct'
             and g.state <> 'canceled' and (g.state <> 'done' or coalesce({changed} <= g.done_at, true))
             and lower(c.old_value) is not distinct from lower({there}))))"""
+LEAVING = "delete from pg_temp.doc_visitor s using privacy.sync_erasure e where e.document = s.document"
 OPTED_OUT = "privacy.has_opted_out(p.id)"
 
 

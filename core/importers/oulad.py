@@ -23,9 +23,8 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from faker import Faker
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -58,6 +57,9 @@ from core.models.platform import (
 )
 from core.models.privacy import Consent
 from core.privacy.audit import Action, append
+
+if TYPE_CHECKING:
+    from faker import Faker
 
 SOURCE = "oulad"
 STARTS = {"B": (2, 1), "J": (10, 1)}
@@ -283,6 +285,8 @@ def _write_students(job: _Import, days: dict[_Place, tuple[int | None, int | Non
     for place, known in days.items():
         moment = place.run.at(_first_day(*known))
         first[place.student] = min(first.get(place.student, moment), moment)
+    from faker import Faker  # half a second that no other command needs
+
     hashes, fake = keys.person_hashes(), Faker("en_GB")
     students, consents = [], []
     for number, moment in first.items():
@@ -295,7 +299,7 @@ def _write_students(job: _Import, days: dict[_Place, tuple[int | None, int | Non
     job.keep(Consent, ("student_id", "adult", "declared_at", "state", "source"), consents)
 
 
-def _identity(fake: Faker, number: int) -> tuple[str, str]:
+def _identity(fake: "Faker", number: int) -> tuple[str, str]:
     fake.seed_instance(number)
     first, last = fake.first_name(), fake.last_name()
     local = "".join(char for char in f"{first}.{last}".lower() if char.isascii() and (char.isalnum() or char == "."))

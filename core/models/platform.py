@@ -68,6 +68,8 @@ class Cohort(Base):
     __table_args__ = (
         UniqueConstraint("source", "source_key"),
         CheckConstraint("ends_on >= starts_on", name="ends_after_start"),
+        Index("ix_cohort_starts", text("starts_on desc"), "title"),
+        Index("ix_cohort_title", "title"),
         {"schema": SCHEMA, "info": _NOBODY},
     )
 
@@ -183,6 +185,12 @@ class Enrollment(Base):
         Index("ix_enrollment_program", "program_id", text("enrolled_at desc"), text("id desc")),
         Index("ix_enrollment_cohort", "cohort_id", text("enrolled_at desc"), text("id desc")),
         Index("ix_enrollment_status", "status", text("enrolled_at desc"), text("id desc")),
+        Index(
+            "ix_enrollment_unconfirmed",
+            text("enrolled_at desc"),
+            text("id desc"),
+            postgresql_where=text("confirmed_at is null"),
+        ),
         Index("ix_enrollment_withdrawn", text("withdrawn_at desc"), postgresql_where=text("withdrawn_at is not null")),
         {"schema": SCHEMA, "info": _STUDENT_ROW},
     )

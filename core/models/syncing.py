@@ -76,6 +76,25 @@ class SyncMisfit(Base):
     tries: Mapped[int] = mapped_column(server_default="1", info=technical())
 
 
+class SyncErasure(Base):
+    """A document of somebody whom retention erased here, to be deleted there; the row goes when it was read back that it is gone.
+
+    ``document`` is its own id there, without its type; ``error`` a code. The sync keeps such a document out.
+    """
+
+    __tablename__ = "sync_erasure"
+    __table_args__ = (
+        Index("ix_sync_erasure_next_at", "next_at"),
+        {"schema": SCHEMA, "info": _NOBODY},
+    )
+
+    document: Mapped[str] = mapped_column(primary_key=True, info=technical())
+    purged_at: Mapped[datetime] = mapped_column(info=technical())
+    attempts: Mapped[int] = mapped_column(server_default="0", info=technical())
+    next_at: Mapped[datetime] = mapped_column(info=technical())
+    error: Mapped[str] = mapped_column(server_default="", info=technical())
+
+
 class SyncGap(Base):
     """What the platform keeps and no line of the mapping mentions: a field, a whole collection, or documents without a date of
     change ("undated", with how many). ``looks_like`` guesses from names and values what it holds; the values are not kept."""

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from core.errors import AdminError
 from core.models.promises import Attestation
 from core.models.staff import StaffMember
-from core.policy.checks import CHECKS, Check
+from core.policy.checks import CHECKS, Check, canaries
 from core.policy.evidence import Evidence, State, not_proven, worst
 from core.policy.promises import WARNING_DAYS, Promise, promises_of
 from core.policy.versions import in_force
@@ -75,16 +75,33 @@ def standing_words(session: Session, *, now: datetime) -> Vouched:
 def _judged(session: Session, promise: Promise, checks: Mapping[str, Check], words: Vouched, now: datetime) -> Judged:
     here = replace(_checked(session, promise, checks, now), place=promise.looks)
     vouched = [_vouched(place, what, words.get((promise.id, place)), now) for place, what in promise.attested.items()]
-    return Judged(promise, (here, *vouched))
+    watched = _canaries(session, promise, now)
+    return Judged(promise, (here, *([watched] if watched else []), *vouched))
+
+
+def _canaries(session: Session, promise: Promise, now: datetime) -> Evidence | None:
+    """What synthetic people show, in a place of its own; what could not be asked is not proven."""
+    found: list[Evidence | None] = []
+
+    def ask(session: Session, now: datetime) -> Evidence:
+        found.append(canaries.seen(session, promise.id, now))
+        return found[-1] or not_proven("")
+
+    asked = _run(session, ask, now)
+    return found[-1] if found else replace(asked, place=canaries.PLACE)
 
 
 def _checked(session: Session, promise: Promise, checks: Mapping[str, Check], now: datetime) -> Evidence:
     check = checks.get(promise.id)
     if check is None:
         return not_proven("This program has no check for it: the promise is newer than the program.")
+    return _run(session, check, now)
+
+
+def _run(session: Session, check: Check, now: datetime) -> Evidence:
     try:
         with session.begin_nested():
-            session.execute(text(f"set local statement_timeout = '{SECONDS}s'"))
+            session.execute(text(f"set local statement_timeout = '{int(SECONDS * 1000)}ms'"))
             return check(session, now)
     except AdminError as error:
         return not_proven(f"The check could not be run: {error.sentence}")

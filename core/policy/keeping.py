@@ -71,6 +71,12 @@ RULES: tuple[Rule, ...] = (
         visitors_before, open_choice=True,
     ),
     Rule(
+        "visitors, on the platform", "Documents there of visitors who were erased here", "open", "erased here",
+        "deleted there and counted; until they are, the sync keeps them out", BY_RETENTION, lambda _p: "at once",
+        "A visitor who goes here by the calendar goes from the platform's database, too. Waits while it is not connected or does not answer.",
+        open_choice=True,
+    ),
+    Rule(
         "lapsed subscriptions", "Accounts whose last subscription ended", "8", "end of the last subscription",
         "notice with the offer of an export, then the account is closed, then grace, then erased; a renewal cancels it", BY_RETENTION,
         lambda p: f"notice at once, closed {p.lapse_notice_days} days after it was sent, erased {p.grace_days} days later",

@@ -14,6 +14,7 @@ from core.models.privacy import PolicyVersion
 from core.settings import ROOT
 
 FIRST = "select privacy.publish_first_policy(:version, :at, cast(:document as jsonb), :now)"
+VERSIONS = "versions of the policy"
 FIRST_VERSION = ROOT / "data" / "policy" / "2026-04-20.yaml"
 
 
@@ -57,18 +58,25 @@ def pinned(session: Session, version: str | None, at: datetime) -> Parameters:
     """
     if version is None:
         return in_force(session, at)
-    row = session.get(PolicyVersion, version)
-    if row is None:
-        raise NotFound(f"There is no version {version} of the policy.", version=version)
+    row = _published(session, version)
     return _parameters(row.version, row.document)
 
 
 def listed_processors(session: Session, version: str) -> tuple[str, ...]:
     """Return the names of the third parties that a version of the policy lists. Raises NotFound for an unknown version."""
-    row = session.get(PolicyVersion, version)
-    if row is None:
-        raise NotFound(f"There is no version {version} of the policy.", version=version)
+    row = _published(session, version)
     return tuple(str(each["name"]) for each in row.document.get("processors", ()))
+
+
+def _published(session: Session, version: str) -> PolicyVersion:
+    """A version of the policy, read once in a session: the published ones never change. Raises NotFound for an unknown one."""
+    known: dict[str, PolicyVersion] = session.info.setdefault(VERSIONS, {})
+    if version not in known:
+        row = session.get(PolicyVersion, version)
+        if row is None:
+            raise NotFound(f"There is no version {version} of the policy.", version=version)
+        known[version] = row
+    return known[version]
 
 
 def publish_first_version(session: Session, *, now: datetime) -> str:

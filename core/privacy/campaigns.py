@@ -346,6 +346,7 @@ GATHER = """
     with part as materialized (
         select s.id from platform.student s
         where s.id > :after and s.account_status = 'open' and s.registered_at <= :until and {rule}
+            and s.id <> all ((select privacy.living_canaries())::uuid[])
         order by s.id limit :part),
     written as (
         insert into privacy.campaign_recipient (id, campaign_id, student_id)

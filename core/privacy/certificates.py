@@ -10,6 +10,7 @@ erasure, and never changed; its SHA-256 stands in the erasure ledger.
 import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,52 +32,99 @@ from core.privacy import suppression
 KIND, VERSION = "certificate of erasure", 1
 
 
-def issue(session: Session, *, erasure_id: uuid.UUID, now: datetime) -> Certificate:
-    """Issue the certificate of an erasure whose steps are all settled but the last, as the worker. Again: the same one."""
-    known = session.scalars(select(ErasureCertificate).where(ErasureCertificate.erasure_id == erasure_id)).first()
-    if known is None:
-        numbered = int(session.scalar(text("select nextval('privacy.certificate_number')")) or 0)
-        told = canonical(_document(session, erasure_id, f"E-{numbered}", now))
-        public_key, signature = signing.sign(DOMAIN + told)
-        known = ErasureCertificate(
-            id=uuid7(), number=numbered, erasure_id=erasure_id, issued_at=now, document=told.decode(),
-            sha256=hashlib.sha256(told).hexdigest(), public_key=public_key, signature=signature,
-        )  # fmt: skip
-        session.add(known)
+def issue_together(
+    session: Session, erasure_ids: Sequence[uuid.UUID], *, now: datetime
+) -> dict[uuid.UUID, Certificate]:
+    """Issue the certificates of erasures whose steps are all settled but the last, as the worker. Again: the same ones."""
+    mine = select(ErasureCertificate).where(ErasureCertificate.erasure_id.in_(erasure_ids))
+    known = {each.erasure_id: each for each in session.scalars(mine)}
+    if new := [each for each in erasure_ids if each not in known]:
+        numbers = text("select nextval('privacy.certificate_number') from generate_series(1, :many)")
+        facts = _facts(session, new)
+        for erasure_id, numbered in zip(new, session.scalars(numbers, {"many": len(new)}), strict=True):
+            told = canonical(_document(session, facts, erasure_id, f"E-{numbered}", now))
+            public_key, signature = signing.sign(DOMAIN + told)
+            known[erasure_id] = ErasureCertificate(
+                id=uuid7(), number=numbered, erasure_id=erasure_id, issued_at=now, document=told.decode(),
+                sha256=hashlib.sha256(told).hexdigest(), public_key=public_key, signature=signature,
+            )  # fmt: skip
+        session.add_all(known[each] for each in new)
         session.flush()
-    return told_of(known)
+    return {erasure_id: told_of(each) for erasure_id, each in known.items()}
 
 
-def _document(session: Session, erasure_id: uuid.UUID, number: str, now: datetime) -> dict[str, Any]:
-    found = session.get(PersonErasure, erasure_id)
-    if found is None or found.begun_at is None:
+@dataclass(frozen=True)
+class _Facts:
+    """What certificates that are issued together say: all of it follows from rows that do not change any more."""
+
+    erasures: dict[uuid.UUID, PersonErasure]
+    requests: dict[uuid.UUID, Request]
+    plans: dict[tuple[uuid.UUID, str], DeletionPlan]
+    steps: dict[uuid.UUID, list[ErasureStep]]
+    approvals: dict[uuid.UUID, tuple[int, str | None]]
+    verdicts: dict[uuid.UUID, dict[str, int]]
+    suppressed: dict[uuid.UUID, tuple[int, datetime | None]]
+    audit: dict[str, Any]
+
+
+def _facts(session: Session, erasure_ids: Sequence[uuid.UUID]) -> _Facts:
+    found = {each.id: each for each in session.scalars(select(PersonErasure).where(PersonErasure.id.in_(erasure_ids)))}
+    if set(found) != set(erasure_ids) or not all(each.begun_at for each in found.values()):
         raise NotFound("There is no such erasure.")
-    request = session.get_one(Request, found.request_id)
-    plan = session.scalars(select(DeletionPlan).where(DeletionPlan.request_id == request.id,
-                                                      DeletionPlan.fingerprint == found.fingerprint)).one()  # fmt: skip
-    steps = session.scalars(select(ErasureStep).where(ErasureStep.erasure_id == erasure_id)
-                            .order_by(ErasureStep.phase, ErasureStep.place)).all()  # fmt: skip
+    asked = [each.request_id for each in found.values()]
+    plans = session.scalars(select(DeletionPlan).where(DeletionPlan.request_id.in_(asked)))
+    ordered = (
+        select(ErasureStep)
+        .where(ErasureStep.erasure_id.in_(erasure_ids))
+        .order_by(ErasureStep.phase, ErasureStep.place)
+    )
+    steps: dict[uuid.UUID, list[ErasureStep]] = {each: [] for each in erasure_ids}
+    for step in session.scalars(ordered):
+        steps[step.erasure_id].append(step)
+    given = select(Request.id, func.count(Approval.staff_id).label("people"), func.max(Approval.rule).label("rule")).join(
+        Approval, (Approval.request_id == Request.id) & (Approval.fingerprint == Request.plan_fingerprint), isouter=True
+    ).where(Request.id.in_(asked)).group_by(Request.id)  # fmt: skip
+    judged = select(ErasureFinding.erasure_id, ErasureFinding.verdict, func.count()).where(
+        ErasureFinding.erasure_id.in_(erasure_ids)
+    )
+    verdicts: dict[uuid.UUID, dict[str, int]] = {each: {} for each in erasure_ids}
+    for row in session.execute(judged.group_by(ErasureFinding.erasure_id, ErasureFinding.verdict)):
+        verdicts[row[0]][str(row[1])] = int(row[2])
     lines, head = session.execute(
         select(AuditEvent.seq, AuditEvent.hash).order_by(AuditEvent.seq.desc()).limit(1)
     ).one()
+    return _Facts(
+        erasures=found,
+        requests={each.id: each for each in session.scalars(select(Request).where(Request.id.in_(asked)))},
+        plans={(each.request_id, each.fingerprint): each for each in plans},
+        steps=steps,
+        approvals={row[0]: (int(row[1]), row[2]) for row in session.execute(given)},
+        verdicts=verdicts,
+        suppressed=suppression.entries(session, erasure_ids),
+        audit={"lines": lines, "head": head.hex()},
+    )
+
+
+def _document(session: Session, facts: _Facts, erasure_id: uuid.UUID, number: str, now: datetime) -> dict[str, Any]:
+    found, steps = facts.erasures[erasure_id], facts.steps[erasure_id]
+    request = facts.requests[found.request_id]
+    plan = facts.plans[request.id, found.fingerprint or ""]
     return {
         "kind": KIND, "version": VERSION, "number": number, "issued_at": _at(now),
-        "request": _request(session, request),
+        "request": _request(facts, request),
         "plan": {"fingerprint": found.fingerprint, "policy": plan.policy_version, "early": request.early},
         "erasure": {"id": str(erasure_id), "person": found.kind, "begun_at": _at(found.begun_at)},
         "places": [_place(step) for step in steps if step.what in ("database", "processor", "letter")],
         "kept": list(_kept(plan.document["rows"])),
         "kept_elsewhere": list(_kept_elsewhere(plan.document["processors"])),
-        "residue": _residue(session, steps, erasure_id),
-        "remains": list(_remains(session, request, plan.document["remains"], erasure_id, now)),
-        "audit": {"lines": lines, "head": head.hex()},
+        "residue": _residue(steps, facts.verdicts[erasure_id]),
+        "remains": list(_remains(session, facts, request, plan.document["remains"], erasure_id, now)),
+        "audit": facts.audit,
     }  # fmt: skip
 
 
-def _request(session: Session, request: Request) -> dict[str, Any]:
-    mine = select(func.count(Approval.staff_id), func.max(Approval.rule)).where(
-        Approval.request_id == request.id, Approval.fingerprint == request.plan_fingerprint)  # fmt: skip
-    people, rule = session.execute(mine).one()
+def _request(facts: _Facts, request: Request) -> dict[str, Any]:
+    people, rule = facts.approvals[request.id]
     return {
         "number": request_number(request.number), "received_at": _at(request.received_at),
         "closed_at": _at(request.account_closed_at), "grace_ended_at": _at(request.grace_ends_at),
@@ -105,11 +153,8 @@ def _kept_elsewhere(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield {"place": row["place"], "why": row["reason"], "until": row["until"]}
 
 
-def _residue(session: Session, steps: Sequence[ErasureStep], erasure_id: uuid.UUID) -> dict[str, Any]:
+def _residue(steps: Sequence[ErasureStep], verdicts: dict[str, int]) -> dict[str, Any]:
     scanned = next((step for step in steps if step.what == "residue"), None)
-    judged = select(ErasureFinding.verdict, func.count()).where(ErasureFinding.erasure_id == erasure_id)
-    rows = session.execute(judged.group_by(ErasureFinding.verdict)).all()
-    verdicts = {str(row[0]): int(row[1]) for row in rows}
     counts = dict(scanned.counts) if scanned else {}
     return {
         "searched_at": _at(scanned.proven_at if scanned else None), "tables": counts.get("tables", 0),
@@ -118,11 +163,16 @@ def _residue(session: Session, steps: Sequence[ErasureStep], erasure_id: uuid.UU
 
 
 def _remains(
-    session: Session, request: Request, planned: Sequence[dict[str, str]], erasure_id: uuid.UUID, now: datetime
+    session: Session,
+    facts: _Facts,
+    request: Request,
+    planned: Sequence[dict[str, str]],
+    erasure_id: uuid.UUID,
+    now: datetime,
 ) -> Iterator[dict[str, str]]:
     """What the plan said would remain, with the days that are known by now."""
     rules = pinned(session, request.policy_version, now)
-    entries, until = suppression.entries(session, erasure_id)
+    entries, until = facts.suppressed.get(erasure_id, (0, None))
     for each in planned:
         told = dict(each)
         if "backups" in each["what"]:

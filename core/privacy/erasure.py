@@ -10,7 +10,7 @@ An erasure that does not go on says for what it waits: ``waits_for`` is a code o
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select, text
@@ -24,11 +24,20 @@ from core.models.requests import Request
 from core.policy import listed_processors
 from core.policy.machine import number
 from core.privacy import below_age, brakes, grace, proving
-from core.privacy.acting import Case, change, demand_not_own, of_system, parameters
+from core.privacy.acting import (
+    Case,
+    change,
+    change_together,
+    demand_not_own,
+    of_system,
+    of_system_together,
+    parameters,
+)
 from core.privacy.audit import Action, append, demand_sound, guarded
 from core.privacy.deletion import changed_plan
-from core.privacy.erasure_steps import PHASES, Run, fail_step, release, take
-from core.privacy.holds import StandingHold, as_officer, holds_on
+from core.privacy.erasure_steps import PHASES, Batch, Run, alone, fail_step, release, take
+from core.privacy.holds import StandingHold, as_officer, holds_together
+from core.privacy.preview import fingerprints
 from core.privacy.rules import ask
 from core.privacy.sessions import Staff
 from core.processors import local
@@ -39,7 +48,8 @@ LETTER = "last letter"
 LOOK_AGAIN = timedelta(minutes=15)
 AFTER_ERROR = timedelta(minutes=5)
 LONGEST_IDLE = "60s"  # longer than any call to a processor may take
-MORE = "more"
+MORE, ALONE = "more", "alone"
+_ALONE = {MORE: 1, ALONE: 1}
 
 
 def erasures_due(session: Session, now: datetime) -> Sequence[str]:
@@ -48,35 +58,78 @@ def erasures_due(session: Session, now: datetime) -> Sequence[str]:
 
 
 def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str, int]:
-    """Do the next part of one erasure: begin it, take one step, or end it. Counts with "more" ask for the next part.
+    """Do the next part of one erasure: begin it, take one step, or end it. Counts with "more" ask for the next part."""
+    return go_on_together(session, request_ids=[request_id], now=now)[request_id]
 
-    A worker that is stopped in the middle holds locks: the server ends its transaction, so that another one gets on.
+
+def go_on_together(
+    session: Session, *, request_ids: Sequence[uuid.UUID], now: datetime
+) -> dict[uuid.UUID, dict[str, int]]:
+    """Do the next part of several erasures in one transaction; return the counts of each.
+
+    Whatever is not the straight way (somebody else is at it, a guard says no, a call leaves for another machine) shares its
+    transaction with nobody: counts with "alone" ask for that part by itself. A worker that is stopped in the middle holds locks: the
+    server ends its transaction, so that another one gets on.
     """
     session.execute(
         text("select set_config('idle_in_transaction_session_timeout', :idle, true)"), {"idle": LONGEST_IDLE}
     )
-    case = of_system(session, verb="erase", request_id=request_id)
-    if case.request.state == "waiting":
-        return _begin(session, case, now)
-    if case.request.state != "erasing":
+    batch, single = Batch(session, now), len(request_ids) == 1
+    if single:
+        cases = [of_system(session, verb="erase", request_id=request_ids[0])]
+    else:
+        cases = of_system_together(session, verb="erase", request_ids=request_ids)
+    came = dict.fromkeys(request_ids, _ALONE) | {case.request.id: {} for case in cases}
+    came |= _begin(batch, [case for case in cases if case.request.state == "waiting"], single=single)
+    came |= _proceed(batch, [case for case in cases if case.request.state == "erasing"], single=single)
+    batch.close()
+    return came
+
+
+def _proceed(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.UUID, dict[str, int]]:
+    """Take one step of each erasure that has begun: all steps of a kind together."""
+    session, now = batch.session, batch.now
+    if not cases:
         return {}
-    found = _found(session, case.request, now)
+    founds = _founds(session, cases, now)
+    mine = [founds[case.request.id] for case in cases]
     if brake := _stopped(session, now):
-        _wait(session, found, brake, "", now)
-        return {"waits": 1}
-    if found.waits_for == "clock":
-        found.waits_for, found.waits_about, found.waits_since = None, "", None
-    _lock_person(session, found)
-    run = Run(session, case, found, _steps(session, found), _holds(session, found), now)
-    release(run)
-    if step := _next(run):
-        proving.take(run, step) if step.what in proving.STEPS else take(run, step)
-        _looks_again(run)
-        return {"parts": 1, MORE: 1}
-    if all(step.state in SETTLED for step in run.steps):
-        return _end(run)
-    _looks_again(run)
-    return {}
+        for found in mine:
+            _wait(found, brake, "", now)
+        return {case.request.id: {"waits": 1} for case in cases}
+    for found in mine:
+        if found.waits_for == "clock":
+            found.waits_for, found.waits_about, found.waits_since = None, "", None
+    _lock_people(session, mine)
+    runs, woken = _runs(batch, cases, founds), _woken(session, mine)
+    came: dict[uuid.UUID, dict[str, int]] = {}
+    taken: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    ended = []
+    for run in runs:
+        release(run)
+        step = _next(run, woken)
+        if step and not single and alone(run, step):
+            came[run.case.request.id] = _ALONE
+        elif step:
+            taken.setdefault(step.what, []).append((run, step))
+            came[run.case.request.id] = {"parts": 1, MORE: 1}
+        elif all(step.state in SETTLED for step in run.steps):
+            ended.append(run)
+            came[run.case.request.id] = {"erased": 1}
+        else:
+            _looks_again(run)
+    for what, each in taken.items():
+        proving.take(each) if what in proving.STEPS else take(each)
+        for run, _ in each:
+            _looks_again(run)
+    _end(batch, ended)
+    return came
+
+
+def _runs(batch: Batch, cases: Sequence[Case], founds: Mapping[uuid.UUID, PersonErasure]) -> list[Run]:
+    mine = [founds[case.request.id] for case in cases]
+    steps, holds = _steps(batch.session, mine), _holds(batch.session, mine)
+    return [Run(batch, case, found, steps[found.id], holds[found.id]) for case, found in zip(cases, mine, strict=True)]
 
 
 def note_failure(session: Session, key: str, code: str, now: datetime) -> None:
@@ -90,13 +143,15 @@ def note_failure(session: Session, key: str, code: str, now: datetime) -> None:
     case = of_system(session, verb="erase", request_id=uuid.UUID(key))
     if case.request.state not in ("waiting", "erasing"):
         return
-    found = _found(session, case.request, now)
-    run = Run(session, case, found, _steps(session, found), (), now)
-    if case.request.state == "erasing" and (step := _next(run)):
+    founds, batch = _founds(session, [case], now), Batch(session, now)
+    found = founds[case.request.id]
+    run = Run(batch, case, found, _steps(session, [found])[found.id], ())
+    if case.request.state == "erasing" and (step := _next(run, _woken(session, [found]))):
         fail_step(run, step, error=code)
         _looks_again(run)
     else:
-        _wait(session, found, "error", code, now, again=AFTER_ERROR)
+        _wait(found, "error", code, now, again=AFTER_ERROR)
+    batch.close()
 
 
 @guarded
@@ -117,61 +172,101 @@ def retry_erasure_step(session: Session, *, step_id: uuid.UUID, by: Staff, now: 
     append(session, Action.ERASURE_RETRIED, now=now, subject_kind="request", subject_id=request.id, place=step.place)
 
 
-def _begin(session: Session, case: Case, now: datetime) -> dict[str, int]:
-    request = case.request
-    if request.grace_ends_at is None or request.grace_ends_at > now:
-        return {}
-    if (
-        grace.heed_sign_of_life(session, request_id=request.id, now=now)
-        or below_age.mend(session, request_id=request.id, now=now)
-        or _sent_back(session, case, now)
-    ):
-        return {"sent back": 1}
-    found = _found(session, request, now)
-    if reason := _not_yet(session, request, found, now):
-        _wait(session, found, *reason, now)
-        return {"waits": 1}
-    person = _lock_person(session, found)
-    found.email_hash, found.forms = person.email_hash, list(person.forms)
-    found.fingerprint, found.begun_at, found.next_at = request.plan_fingerprint, now, now
-    found.waits_for, found.waits_about, found.waits_since = None, "", None
+def _begin(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.UUID, dict[str, int]]:
+    """The point of no return, for those whose every guard says yes. Whom one sends back to people goes alone, and is sent back."""
+    session, now = batch.session, batch.now
+    due = [case for case in cases if case.request.grace_ends_at is not None and case.request.grace_ends_at <= now]
+    came: dict[uuid.UUID, dict[str, int]] = {}
+    if single and due and _sent_back(session, due[0], now):
+        return {due[0].request.id: {"sent back": 1}}
+    if not single:
+        doubtful = _doubtful(session, due, now)
+        came |= {case.request.id: _ALONE for case in due if case.request.id in doubtful}
+        due = [case for case in due if case.request.id not in doubtful]
+    founds = _founds(session, due, now)
+    waits = _not_yet(session, due, founds, now)
+    for request_id, (what, about) in waits.items():
+        _wait(founds[request_id], what, about, now)
+    came |= {request_id: {"waits": 1} for request_id in waits}
+    going = [case for case in due if case.request.id not in waits]
+    if going:
+        _begin_all(batch, going, founds)
+    return came | {case.request.id: {"begun": 1, MORE: 1} for case in going}
+
+
+def _begin_all(batch: Batch, cases: Sequence[Case], founds: Mapping[uuid.UUID, PersonErasure]) -> None:
+    session, now = batch.session, batch.now
+    mine = [founds[case.request.id] for case in cases]
+    for case, found, person in zip(cases, mine, _lock_people(session, mine), strict=True):
+        found.email_hash, found.forms = person.email_hash, list(person.forms)
+        found.fingerprint, found.begun_at, found.next_at = case.request.plan_fingerprint, now, now
+        found.waits_for, found.waits_about, found.waits_since = None, "", None
+        _plan_steps(session, case, found, now)
+        session.add(ErasureEvidence(erasure_id=found.id, at=now, what="begun", reference=str(found.fingerprint)[:16]))
+        batch.tell(Action.ERASURE_BEGUN, case, plan=str(found.fingerprint)[:16])
+    proving.prepare([Run(batch, case, found, [], ()) for case, found in zip(cases, mine, strict=True)])
     session.flush()
-    _plan_steps(session, case, found, now)
-    proving.prepare(Run(session, case, found, [], (), now))
-    session.add(
-        ErasureEvidence(erasure_id=found.id, at=now, what="begun", reference=str(request.plan_fingerprint)[:16])
-    )
-    change(session, case, to="erasing", now=now, sentence="")
-    append(session, Action.ERASURE_BEGUN, now=now, subject_kind="request", subject_id=request.id,
-           plan=str(request.plan_fingerprint)[:16])  # fmt: skip
-    return {"begun": 1, MORE: 1}
+    change_together(session, cases, to="erasing", now=now)
+
+
+def _doubtful(session: Session, cases: Sequence[Case], now: datetime) -> set[uuid.UUID]:
+    """Those whose approval may not hold any more: a sign of life, the age rule, another plan, an approver who may not."""
+    if not cases:
+        return set()
+    ids = [case.request.id for case in cases]
+    prints = fingerprints(session, [case.request for case in cases], now=now)
+    approved = set(session.scalars(text(APPROVED), {"ids": ids}))
+    return grace.signs_of_life(session, ids) | {
+        case.request.id
+        for case in cases
+        if case.request.source == below_age.SOURCE
+        or prints[case.request.id] != case.request.plan_fingerprint
+        or case.request.id not in approved
+    }
 
 
 def _sent_back(session: Session, case: Case, now: datetime) -> bool:
     """Send a deletion back to people when its plan is another one, or not approved any more by those who may."""
-    if changed_plan(session, case, now=now):
+    request = case.request
+    if (
+        grace.heed_sign_of_life(session, request_id=request.id, now=now)
+        or below_age.mend(session, request_id=request.id, now=now)
+        or changed_plan(session, case, now=now)
+    ):
         return True
-    if session.scalar(text("select privacy.is_approved(:id)"), {"id": case.request.id}):
+    if session.scalar(text("select privacy.is_approved(:id)"), {"id": request.id}):
         return False
     change(session, case, to="to approve", now=now, sentence="")
-    append(session, Action.APPROVAL_GONE, now=now, subject_kind="request", subject_id=case.request.id)
+    append(session, Action.APPROVAL_GONE, now=now, subject_kind="request", subject_id=request.id)
     return True
 
 
-def _not_yet(session: Session, request: Request, found: PersonErasure, now: datetime) -> tuple[str, str] | None:
-    """Why an approved deletion that is due does not begin: its code, and what it is about."""
-    if whole := [hold.number for hold in _holds(session, found) if hold.table is None]:
-        return "hold", ", ".join(whole)
-    if others := session.scalars(text(OTHERS), {"id": request.id}).all():
-        return "request", ", ".join(map(number, others))
+def _not_yet(
+    session: Session, cases: Sequence[Case], founds: Mapping[uuid.UUID, PersonErasure], now: datetime
+) -> dict[uuid.UUID, tuple[str, str]]:
+    """Why approved deletions that are due do not begin: the code, and what it is about; nothing of those that do."""
+    if not cases:
+        return {}
+    found: dict[uuid.UUID, tuple[str, str]] = {}
+    ids = [case.request.id for case in cases]
+    holds = _holds(session, [founds[each] for each in ids])
+    others: dict[uuid.UUID, list[str]] = {}
+    for row in session.execute(text(OTHERS), {"ids": ids}):
+        others.setdefault(row.id, []).append(number(row.number))
+    for each in ids:
+        if whole := [hold.number for hold in holds[founds[each].id] if hold.table is None]:
+            found[each] = "hold", ", ".join(whole)
+        elif each in others:
+            found[each] = "request", ", ".join(others[each])
+    if all(each in found for each in ids):
+        return found
     try:
         demand_sound(session)
+        brakes.watch_number(session, now=now)
+        stopped = _stopped(session, now)
     except Refused:
-        return "audit", ""
-    brakes.watch_number(session, now=now)
-    if brake := _stopped(session, now):
-        return brake, ""
-    return None
+        stopped = "audit"
+    return dict.fromkeys(ids, (stopped, "")) | found if stopped else found
 
 
 def _stopped(session: Session, now: datetime) -> str | None:
@@ -181,21 +276,29 @@ def _stopped(session: Session, now: datetime) -> str | None:
     return "clock" if "clock" in on else "many" if "many" in on else None
 
 
-def _found(session: Session, request: Request, now: datetime) -> PersonErasure:
-    """The erasure of a request, made when it is first due."""
-    mine = select(PersonErasure).where(PersonErasure.request_id == request.id).with_for_update()
-    if found := session.scalars(mine.execution_options(populate_existing=True)).first():
-        return found
-    found = PersonErasure(id=uuid7(), request_id=request.id, kind="visitor" if request.visitor_id else "student",
-                          person_id=request.student_id or request.visitor_id, next_at=now, made_at=now)  # fmt: skip
-    session.add(found)
+def _founds(session: Session, cases: Sequence[Case], now: datetime) -> dict[uuid.UUID, PersonErasure]:
+    """The erasure of each request, by the request's id; made when it is first due, and locked."""
+    if not cases:
+        return {}
+    mine = select(PersonErasure).where(PersonErasure.request_id.in_([case.request.id for case in cases]))
+    known = session.scalars(mine.order_by(PersonErasure.id).with_for_update().execution_options(populate_existing=True))
+    found = {each.request_id: each for each in known}
+    for request in (case.request for case in cases if case.request.id not in found):
+        found[request.id] = PersonErasure(
+            id=uuid7(), request_id=request.id, kind="visitor" if request.visitor_id else "student",
+            person_id=request.student_id or request.visitor_id, waits_about="", next_at=now, made_at=now,
+        )  # fmt: skip
+        session.add(found[request.id])
     session.flush()
     return found
 
 
-def _steps(session: Session, found: PersonErasure) -> list[ErasureStep]:
-    mine = select(ErasureStep).where(ErasureStep.erasure_id == found.id).order_by(ErasureStep.phase, ErasureStep.place)
-    return list(session.scalars(mine.execution_options(populate_existing=True)))
+def _steps(session: Session, founds: Sequence[PersonErasure]) -> dict[uuid.UUID, list[ErasureStep]]:
+    found: dict[uuid.UUID, list[ErasureStep]] = {each.id: [] for each in founds}
+    mine = select(ErasureStep).where(ErasureStep.erasure_id.in_(found)).order_by(ErasureStep.phase, ErasureStep.place)
+    for step in session.scalars(mine.execution_options(populate_existing=True)):
+        found[step.erasure_id].append(step)
+    return found
 
 
 def _plan_steps(session: Session, case: Case, found: PersonErasure, now: datetime) -> None:
@@ -207,19 +310,22 @@ def _plan_steps(session: Session, case: Case, found: PersonErasure, now: datetim
         key = f"{case.request.id}:completion:erasure" if what == "letter" else f"{found.id} {place}"
         session.add(ErasureStep(id=uuid7(), erasure_id=found.id, phase=PHASES[what], what=what, place=place, key=key,
                                 next_at=now))  # fmt: skip
-    session.flush()
 
 
-def _lock_person(session: Session, found: PersonErasure) -> Person:
-    """Lock the person's own rows, so that nothing that points to them comes in meanwhile (a hold, an import); know them all."""
-    if found.person_id is None:
-        return _person(found)
-    own = Student if found.kind == "student" else Visitor
-    session.execute(select(own.id).where(own.id == found.person_id).with_for_update())
-    person = local.known(session, _person(found))
-    forms = select(Visitor.id).where(Visitor.id.in_(person.forms)).order_by(Visitor.id)
-    session.execute(forms.with_for_update())
-    return person
+def _lock_people(session: Session, founds: Sequence[PersonErasure]) -> list[Person]:
+    """Lock the persons' own rows, so that nothing that points to them comes in meanwhile (a hold, an import); know them all."""
+    people = [_person(found) for found in founds]
+    for kind, own in (("student", Student), ("visitor", Visitor)):
+        ids = [found.person_id for found in founds if found.kind == kind and found.person_id]
+        _lock(session, own, ids)
+    known = local.known_together(session, people)
+    _lock(session, Visitor, [form for person in known for form in person.forms])
+    return known
+
+
+def _lock(session: Session, own: type[Student] | type[Visitor], ids: Sequence[uuid.UUID]) -> None:
+    if ids:
+        session.execute(select(own.id).where(own.id.in_(ids)).order_by(own.id).with_for_update())
 
 
 def _person(found: PersonErasure) -> Person:
@@ -228,21 +334,26 @@ def _person(found: PersonErasure) -> Person:
     )
 
 
-def _holds(session: Session, found: PersonErasure) -> tuple[StandingHold, ...]:
-    """Every hold on the person, by whichever of their records; also when the record it was found by is gone."""
-    student = found.person_id if found.kind == "student" else None
-    forms = local.known(session, _person(found)).forms if found.person_id else ()
-    holds = {hold.id: hold for hold in holds_on(session, student_id=student)} if student else {}
-    for form in forms:
-        holds |= {hold.id: hold for hold in holds_on(session, visitor_id=form)}
-    return tuple(sorted(holds.values(), key=lambda hold: hold.number))
+def _holds(session: Session, founds: Sequence[PersonErasure]) -> dict[uuid.UUID, tuple[StandingHold, ...]]:
+    """Every hold on each person, by whichever of their records; also when the record it was found by is gone."""
+    asked: list[tuple[uuid.UUID, uuid.UUID | None, uuid.UUID | None]] = []
+    there = [found for found in founds if found.person_id]
+    for found, person in zip(there, local.known_together(session, [_person(each) for each in there]), strict=True):
+        asked += [(found.id, found.person_id, None)] if found.kind == "student" else []
+        asked += [(found.id, None, form) for form in person.forms]
+    holds = holds_together(session, asked)
+    return {found.id: tuple(sorted(holds.get(found.id, ()), key=lambda hold: hold.number)) for found in founds}
 
 
-def _next(run: Run) -> ErasureStep | None:
+def _woken(session: Session, founds: Sequence[PersonErasure]) -> set[uuid.UUID]:
+    """The steps for which there is what they waited for."""
+    return set(session.scalars(text(WOKEN), {"ids": [found.id for found in founds]}))
+
+
+def _next(run: Run, woken: set[uuid.UUID]) -> ErasureStep | None:
     """The first step that is due: nothing before it is open, and its time has come or what it waited for is there."""
-    there = set(run.session.scalars(text(WOKEN), {"id": run.found.id}))
     for step in run.steps:
-        if _open(run, step) and (step.next_at <= run.now or step.id in there):
+        if _open(run, step) and (step.next_at <= run.now or step.id in woken):
             return step
     return None
 
@@ -262,34 +373,31 @@ def _looks_again(run: Run) -> None:
     if still and len(waiting) == len(still):
         first = min(waiting, key=lambda step: (step.state != "failed", step.phase, step.place))
         same = [step.waits_about or step.place for step in waiting if step.waits_for == first.waits_for]
-        _wait(run.session, found, first.waits_for or "error", ", ".join(dict.fromkeys(same)), run.now,
-              again=found.next_at - run.now)  # fmt: skip
-    run.session.flush()
+        _wait(found, first.waits_for or "error", ", ".join(dict.fromkeys(same)), run.now, again=found.next_at - run.now)
 
 
-def _wait(
-    session: Session, found: PersonErasure, what: str, about: str, now: datetime, *, again: timedelta = LOOK_AGAIN
-) -> None:
+def _wait(found: PersonErasure, what: str, about: str, now: datetime, *, again: timedelta = LOOK_AGAIN) -> None:
     if (found.waits_for, found.waits_about) != (what, about):
         found.waits_for, found.waits_about, found.waits_since = what, about, now
     found.next_at = now + again
-    session.flush()
 
 
-def _end(run: Run) -> dict[str, int]:
-    """Everything is proven: forget what found the person, and let the request be what follows."""
-    session, found, now = run.session, run.found, run.now
-    found.person_id, found.email_hash, found.forms, found.traces = None, None, None, None
-    found.waits_for, found.waits_about, found.waits_since = None, "", None
-    session.add(ErasureEvidence(erasure_id=found.id, at=now, what="ended"))
+def _end(batch: Batch, runs: Sequence[Run]) -> None:
+    """Everything is proven: forget what found the persons, and let the requests be what follows."""
+    session, now = batch.session, batch.now
+    for run in runs:
+        found = run.found
+        found.person_id, found.email_hash, found.forms, found.traces = None, None, None, None
+        found.waits_for, found.waits_about, found.waits_since = None, "", None
+        session.add(ErasureEvidence(erasure_id=found.id, at=now, what="ended"))
+        rows = sum(sum(step.counts.values()) for step in run.steps if step.what == "database")
+        batch.tell(Action.ERASURE_ENDED, run.case, steps=len(run.steps), rows=rows)
     session.flush()
-    found.finished_at = now
+    for run in runs:
+        run.found.finished_at = now
     session.flush()
-    change(session, run.case, to="erased", now=now, outcome="erased", sentence="")
-    rows = sum(sum(step.counts.values()) for step in run.steps if step.what == "database")
-    append(session, Action.ERASURE_ENDED, now=now, subject_kind="request", subject_id=run.case.request.id,
-           steps=len(run.steps), rows=rows)  # fmt: skip
-    return {"erased": 1}
+    if runs:
+        change_together(session, [run.case for run in runs], to="erased", now=now, outcome="erased")
 
 
 DUE = """
@@ -303,18 +411,21 @@ DUE = """
     order by r.grace_ends_at, r.id
 """
 WOKEN = """
-    select s.id from privacy.erasure_step s where s.erasure_id = :id and s.state = 'waiting' and (
+    select s.id from privacy.erasure_step s where s.erasure_id = any(:ids) and s.state = 'waiting' and (
         exists (select from privacy.manual_step m where m.key = s.key and m.state = 'confirmed')
         or exists (select from privacy.outbox o where o.dedupe_key = s.key and o.state in ('sent', 'canceled')))
 """
+APPROVED = "select r.id from privacy.request r where r.id = any(:ids) and privacy.is_approved(r.id)"
 # A visitor's deletion does not touch the student, so that two deletions of one person never wait for each other.
 OTHERS = """
-    select o.number from privacy.request r join privacy.request o on o.id <> r.id and o.closed_at is null
-    where r.id = :id and (
-        r.student_id is not null and (o.student_id = r.student_id or o.visitor_id in (
-            select v.id from platform.visitor v join platform.student s on s.email_hash = v.email_hash where s.id = r.student_id))
-        or r.visitor_id is not null and (o.kind <> 'delete' or o.number < r.number) and o.visitor_id in (
+    select r.id, o.number from privacy.request r join lateral (
+        select x.number from privacy.request x where r.student_id is not null and x.id <> r.id and x.closed_at is null and (
+            x.student_id = r.student_id or x.visitor_id in (
+                select v.id from platform.visitor v join platform.student s on s.email_hash = v.email_hash where s.id = r.student_id))
+        union all
+        select x.number from privacy.request x where r.visitor_id is not null and x.id <> r.id and x.closed_at is null
+          and (x.kind <> 'delete' or x.number < r.number) and x.visitor_id in (
             select v.id from platform.visitor v join platform.visitor mine on mine.email_hash = v.email_hash
-            where mine.id = r.visitor_id))
-    order by o.number
+            where mine.id = r.visitor_id)) o on true
+    where r.id = any(:ids) order by r.id, o.number
 """

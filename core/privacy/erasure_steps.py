@@ -2,16 +2,16 @@
 
 Danger: a step that was called is taken for a step that worked; a call whose answer was lost is made again blindly, or never
 again. Principle: doing and proving are two parts, and only reading back proves; what leaves for another machine is on record
-before, and every attempt reads first. Mechanism: :func:`take` does one part of one step in the caller's transaction; whatever it
-finds becomes the step's state and a row of evidence. A failure waits longer each time; from the fifth on it is a dead letter with
+before, and every attempt reads first. Mechanism: :func:`take` does one part of the same step of one or many erasures in the caller's
+transaction; whatever it finds becomes the step's state and a row of evidence. A failure waits longer each time; from the fifth on it is a dead letter with
 an owner, and is still tried once an hour.
 """
 
 import secrets
 import uuid
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, text
@@ -22,8 +22,8 @@ from core.models.requests import Outbox
 from core.models.ways import fates
 from core.policy.keeping import BY_RETENTION
 from core.privacy import letters
-from core.privacy.acting import Case, subject
-from core.privacy.audit import Action, append
+from core.privacy.acting import Case
+from core.privacy.audit import Action, Line, append_together
 from core.privacy.holds import StandingHold, spared_by
 from core.privacy.manual_steps import drop_hand, is_confirmed
 from core.processors import mail
@@ -34,7 +34,7 @@ from core.processors.registry import configured
 
 PHASES = {"ledger": 0, "processor": 1, "letter": 2, "database": 3, "residue": 4, "certificate": 5}
 ATTEMPTS = 5
-AT_MOST = 5000
+AT_MOST, AT_MOST_TOGETHER = 5000, 20_000
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 HELD_AGAIN = timedelta(minutes=15)
 BY_HAND_AGAIN, HUMAN_AFTER = timedelta(days=1), timedelta(days=5)
@@ -43,15 +43,46 @@ STILL_THERE, UNKNOWN = "still there", "cannot be looked up"
 
 
 @dataclass
+class Batch:
+    """Erasures that are taken one part further in one transaction. What they have to tell is written for all at the end of it."""
+
+    session: Session
+    now: datetime
+    lines: list[Line] = field(default_factory=list)
+    hands: list[str] = field(default_factory=list)
+
+    def tell(self, action: Action, case: Case, **details: str | int) -> None:
+        """Add a line about a request to the audit."""
+        self.lines.append(Line(action, "request", case.request.id, details))
+
+    def close(self) -> None:
+        """Write everything, the audit last."""
+        self.session.flush()
+        if self.hands:
+            drop_hand(self.session, *self.hands)
+        append_together(self.session, self.lines, now=self.now)
+        self.lines, self.hands = [], []
+
+
+@dataclass
 class Run:
     """One erasure in the hands of one part: locked, with its steps in order and the holds as they stand now."""
 
-    session: Session
+    batch: Batch
     case: Case
     found: PersonErasure
     steps: list[ErasureStep]
     holds: tuple[StandingHold, ...]
-    now: datetime
+
+    @property
+    def session(self) -> Session:
+        """The session of the batch."""
+        return self.batch.session
+
+    @property
+    def now(self) -> datetime:
+        """The instant of the batch."""
+        return self.batch.now
 
     @property
     def person(self) -> Person:
@@ -61,15 +92,31 @@ class Run:
         return Person(found.kind, found.person_id, found.request_id, found.email_hash, tuple(found.forms or ()))
 
 
-def take(run: Run, step: ErasureStep) -> None:
-    """Do one part of one step."""
-    if holding := _holding(run, step):
-        _hold(run, step, holding)
-    elif step.what == "letter":
-        _letter(run, step)
+Taken = Sequence[tuple[Run, ErasureStep]]
+
+
+def take(taken: Taken) -> None:
+    """Do one part of a step of the same kind of each erasure."""
+    free = []
+    for run, step in taken:
+        if holding := _holding(run, step):
+            _hold(run, step, holding)
+        else:
+            free.append((run, step))
+    what = taken[0][1].what
+    if free and what == "letter":
+        _letters(free)
+    elif free and what == "database":
+        _databases(free)
     else:
-        _place(run, step)
-    run.session.flush()
+        for run, step in free:
+            _place(run, step)
+
+
+def alone(run: Run, step: ErasureStep) -> bool:
+    """Whether the next part of a step may leave for another machine: then nobody else's work shares its transaction."""
+    leaves = step.what == "processor" and step.state in ("called", "erased") and not _holding(run, step)
+    return leaves and _processor(run, step).remote
 
 
 def release(run: Run) -> None:
@@ -81,7 +128,6 @@ def release(run: Run) -> None:
         if step.waits_about != ", ".join(keeping):
             step.state, step.next_at, step.waits_for, step.waits_about = "to do", run.now, None, ""
             note(run, step, "again", became="released")
-    run.session.flush()
 
 
 def fail_step(run: Run, step: ErasureStep, *, error: str, counts: Mapping[str, int] | None = None) -> None:
@@ -93,10 +139,8 @@ def fail_step(run: Run, step: ErasureStep, *, error: str, counts: Mapping[str, i
     _ask_human(run, step)
     if step.attempts >= ATTEMPTS:
         step.state, step.owner_id = "failed", step.owner_id or _owner(run)
-    run.session.flush()
     if step.attempts == ATTEMPTS:
-        append(run.session, Action.ERASURE_STUCK, now=run.now, subject_kind="request", subject_id=run.case.request.id,
-               place=step.place, code=error)  # fmt: skip
+        run.batch.tell(Action.ERASURE_STUCK, run.case, place=step.place, code=error)
 
 
 def pause_after(attempts: int) -> timedelta:
@@ -105,10 +149,29 @@ def pause_after(attempts: int) -> timedelta:
     return whole * (500 + secrets.randbelow(501)) / 1000
 
 
+def _databases(taken: Taken) -> None:
+    """This database, each table once for all of them: those whose rows went are read back, of the others rows go."""
+    session, now = taken[0][0].session, taken[0][0].now
+    erased = [(run, step) for run, step in taken if step.state == "erased"]
+    others = [(run, step) for run, step in taken if step.state != "erased"]
+    if erased:
+        proofs = Local().verify_together(session, [_order(run, step) for run, step in erased], now=now)
+        for (run, step), proof in zip(erased, proofs, strict=True):
+            _seen(run, step, proof)
+    if others:
+        most = AT_MOST if len(others) == 1 else AT_MOST_TOGETHER
+        outcomes = Local().erase_together(session, [_order(run, step) for run, step in others], at_most=most, now=now)
+        for (run, step), outcome in zip(others, outcomes, strict=True):
+            _became(run, step, outcome)
+
+
+def _order(run: Run, step: ErasureStep) -> Order:
+    return Order(run.person, step.key, spared_by(run.holds), AT_MOST, begun=bool(step.counts))
+
+
 def _place(run: Run, step: ErasureStep) -> None:
-    """A place that keeps data: this database, or a third party."""
-    processor = _processor(run, step)
-    order = Order(run.person, step.key, spared_by(run.holds), AT_MOST, begun=bool(step.counts))
+    """A place at a third party, or its work by hand."""
+    processor, order = _processor(run, step), _order(run, step)
     if step.state == "erased":
         _seen(run, step, processor.verify(run.session, order, now=run.now))
     elif not processor.remote:
@@ -143,8 +206,6 @@ def _ask_human(run: Run, step: ErasureStep) -> None:
 
 def _processor(run: Run, step: ErasureStep) -> Processor:
     """Who does it. What cannot erase or cannot be looked into is a person's work, and so is what two persons said is done."""
-    if step.what == "database":
-        return Local()
     if is_confirmed(run.session, step.key):
         return Manual(step.place)
     found = configured(step.place)
@@ -206,12 +267,9 @@ def prove(run: Run, step: ErasureStep, *, counts: Mapping[str, int] | None = Non
     step.state, step.proven_at, step.erased_at = "proven", run.now, step.erased_at or run.now
     step.error, step.waits_for, step.waits_about, step.owner_id = "", None, "", None
     note(run, step, "looked", became="gone", counts=counts)
-    run.session.flush()
-    drop_hand(run.session, step.key)
-    if step.what not in ("processor", "letter", "database"):
-        return
-    append(run.session, Action.ERASURE_PROVEN, now=run.now, subject_kind="request", subject_id=run.case.request.id,
-           place=step.place, rows=sum(step.counts.values()))  # fmt: skip
+    run.batch.hands.append(step.key)
+    if step.what in ("processor", "letter", "database"):
+        run.batch.tell(Action.ERASURE_PROVEN, run.case, place=step.place, rows=sum(step.counts.values()))
 
 
 def exempt(run: Run, step: ErasureStep, reason: str) -> None:
@@ -220,28 +278,41 @@ def exempt(run: Run, step: ErasureStep, reason: str) -> None:
     note(run, step, "answered", became="not needed", error=reason)
 
 
-def _letter(run: Run, step: ErasureStep) -> None:
+def _letters(taken: Taken) -> None:
     """The last letter goes out while there is an address: a week at most, by mail or by hand; then it goes without."""
-    session, now = run.session, run.now
-    letter = session.scalars(select(Outbox).where(Outbox.dedupe_key == step.key).with_for_update()).first()
-    if letter is None and subject(session, run.case.request) is None:
-        exempt(run, step, "nobody to write to")
-    elif letter is None:
-        kind = "subscription completion" if run.case.request.source == BY_RETENTION else "completion"
-        letters.queue(session, run.case, kind, now=now, dedupe_key=step.key)
-        step.state, step.waits_for, step.waits_about, step.next_at = "waiting", "letter", "", now
-        note(run, step, "asked")
-    elif letter.state == "sent":
+    session, now = taken[0][0].session, taken[0][0].now
+    mine = select(Outbox).where(Outbox.dedupe_key.in_([step.key for _, step in taken])).order_by(Outbox.id)
+    there = {letter.dedupe_key: letter for letter in session.scalars(mine.with_for_update())}
+    new: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    for run, step in taken:
+        if letter := there.get(step.key):
+            _follow(run, step, letter)
+        else:
+            kind = "subscription completion" if run.case.request.source == BY_RETENTION else "completion"
+            new.setdefault(kind, []).append((run, step))
+    for kind, asked in new.items():
+        nobody = letters.queue_together(session, [(run.case, step.key) for run, step in asked], kind, now=now)
+        for run, step in asked:
+            if run.case.request.id in nobody:
+                exempt(run, step, "nobody to write to")
+            else:
+                step.state, step.waits_for, step.waits_about, step.next_at = "waiting", "letter", "", now
+                note(run, step, "asked")
+
+
+def _follow(run: Run, step: ErasureStep, letter: Outbox) -> None:
+    """What became of a last letter that was written."""
+    if letter.state == "sent":
         step.reference = letter.sent_how or ""
         prove(run, step)
     elif letter.state == "canceled":
         exempt(run, step, "canceled by an officer")
-    elif letter.address is None or now >= letter.written_at + LETTER_WAITS:
+    elif letter.address is None or run.now >= letter.written_at + LETTER_WAITS:
         letter.state, letter.address = "canceled", None
         exempt(run, step, "could not be sent")
     else:
         step.state, step.waits_for = "waiting", "letter"
-        step.next_at = now + (LETTER_AGAIN if mail.configured() else BY_HAND_AGAIN)
+        step.next_at = run.now + (LETTER_AGAIN if mail.configured() else BY_HAND_AGAIN)
 
 
 def _holding(run: Run, step: ErasureStep) -> tuple[str, ...]:

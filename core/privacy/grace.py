@@ -14,6 +14,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.models.base import uuid7
+from core.models.canaries import SOURCE as CANARY
+from core.models.canaries import Canary
 from core.models.platform import Student
 from core.models.requests import Request, RequestClock, RequestMove
 from core.policy import in_force
@@ -24,7 +26,7 @@ from core.privacy.accounts import AFTER_CLOSING, plan_steps
 from core.privacy.acting import Case, change, demand_move, of_system, write_text
 from core.privacy.audit import Action, append
 from core.privacy.deletion import approve_by_rule, changed_plan, reactivate
-from core.privacy.preview import preview_of, store
+from core.privacy.preview import fingerprints, preview_of, store
 
 CLOSED_BY_STUDENT = "closed by the student on the platform"
 SIGNED_IN = "The student used the platform during the grace period. Ask whether they want their account back."
@@ -44,7 +46,8 @@ def adopt_closing(session: Session, *, student_id: uuid.UUID, now: datetime) -> 
     student = session.get(Student, student_id, with_for_update=True, populate_existing=True)
     if student is None or student.closed_at is None or str(student_id) not in closings_due(session, now):
         return 0
-    _file(session, student, rule=CLOSED_BY_STUDENT, source="platform", letter="closing", now=now,
+    canary = session.scalar(select(Canary.id).where(Canary.student_id == student_id))
+    _file(session, student, rule=CLOSED_BY_STUDENT, source=CANARY if canary else "platform", letter="closing", now=now,
           identity=("confirmed", "signed in on the platform"))  # fmt: skip
     return 1
 
@@ -82,7 +85,7 @@ def _file(
     session.add(request)
     session.flush()
     session.refresh(request)
-    case = Case(request, "adopt_closing" if source == "platform" else "close_by_rule", None)
+    case = Case(request, "close_by_rule" if source == BY_RETENTION else "adopt_closing", None)
     for what, at in (("start", closed_at), ("stop", now)):
         session.add(RequestClock(request_id=request.id, version=1, what=what, at=at, reason="account closed"))
     session.add(RequestMove(request_id=request.id, version=1, from_state="", to_state="waiting", moved_at=now))
@@ -92,19 +95,24 @@ def _file(
     plan_steps(session, case, AFTER_CLOSING, now)
     change(session, case, now=now, plan_fingerprint=plan.fingerprint, sentence="")
     letters.queue_closing(session, case, closed_at=closed_at, now=now, kind=letter)
-    found = Action.CLOSING_FOUND if source == "platform" else Action.LAPSED_CLOSED
+    found = Action.LAPSED_CLOSED if source == BY_RETENTION else Action.CLOSING_FOUND
     append(session, found, now=now, subject_kind="request", subject_id=request.id, plan=plan.fingerprint[:16])
     return request.id
 
 
 def signs_of_life_due(session: Session, now: datetime) -> Sequence[str]:
     """Return deletions whose student came back: the account is open again, or was used after the day of the closing."""
-    return list(map(str, session.scalars(text(SIGNS))))
+    return list(map(str, session.scalars(text(SIGNS.format(whose="")))))
+
+
+def signs_of_life(session: Session, request_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of some deletions whose student came back."""
+    return set(session.scalars(text(SIGNS.format(whose="r.id = any(:ids) and")), {"ids": list(request_ids)}))
 
 
 def heed_sign_of_life(session: Session, *, request_id: uuid.UUID, now: datetime) -> int:
     """Act on a student who came back: reactivated on the platform cancels the deletion; a sign-in sends it back to approval."""
-    if str(request_id) not in signs_of_life_due(session, now):
+    if not signs_of_life(session, [request_id]):
         return 0
     case = of_system(session, verb="heed_sign_of_life", request_id=request_id)
     student = session.get(Student, case.request.student_id, populate_existing=True)
@@ -122,11 +130,8 @@ def heed_sign_of_life(session: Session, *, request_id: uuid.UUID, now: datetime)
 def plans_due(session: Session, now: datetime) -> Sequence[str]:
     """Return approved deletions whose plan would be another one now."""
     waiting = session.scalars(select(Request).where(Request.state == "waiting").order_by(Request.grace_ends_at)).all()
-    return [
-        str(request.id)
-        for request in waiting
-        if preview_of(session, request, early=request.early, now=now).fingerprint != request.plan_fingerprint
-    ]
+    found = fingerprints(session, waiting, now=now)
+    return [str(request.id) for request in waiting if found[request.id] != request.plan_fingerprint]
 
 
 def recheck_plan(session: Session, *, request_id: uuid.UUID, now: datetime) -> int:
@@ -168,7 +173,7 @@ CLOSINGS = """
 """
 SIGNS = """
     select r.id from privacy.request r join platform.student s on s.id = r.student_id
-    where r.kind = 'delete' and r.closed_at is null and r.state in ('to approve', 'waiting') and (
+    where {whose} r.kind = 'delete' and r.closed_at is null and r.state in ('to approve', 'waiting') and (
         s.account_status = 'open' or (r.state = 'waiting' and exists (
             select from platform.usage_event u join platform.enrollment e on e.id = u.enrollment_id
             where e.student_id = s.id and u.at >= date_trunc('day', r.account_closed_at) + interval '1 day'

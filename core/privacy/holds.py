@@ -7,6 +7,7 @@ reads the standing holds under its lease, so that a release resumes what it held
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -77,6 +78,20 @@ def holds_on(
         )
         for row in rows
     )
+
+
+def holds_together(
+    session: Session, asked: Sequence[tuple[uuid.UUID, uuid.UUID | None, uuid.UUID | None]]
+) -> dict[uuid.UUID, tuple[StandingHold, ...]]:
+    """Return the standing holds of many, as the worker: ``asked`` are (key, student id, visitor id), a key as often as it has
+    records; by their numbers, each once."""
+    found: dict[uuid.UUID, dict[uuid.UUID, StandingHold]] = {key: {} for key, _, _ in asked}
+    told = {name: [each[at] for each in asked] for at, name in enumerate(("keys", "students", "visitors"))}
+    for row in session.execute(text(TOGETHER), told) if asked else ():
+        found[row.key][row.id] = StandingHold(
+            row.id, numbered(row.number), row.kind, row.scope_table, row.scope_record, row.basis, row.review_on
+        )
+    return {key: tuple(each.values()) for key, each in found.items()}
 
 
 def spared_by(holds: tuple[StandingHold, ...]) -> tuple[Spared, ...]:
@@ -295,3 +310,9 @@ def _review_day(day: date, now: datetime) -> date:
     if not today < day <= today + LONGEST_REVIEW:
         raise BadInput("A hold is reviewed within a year: choose a day after today and within the next 12 months.")
     return day
+
+
+TOGETHER = """
+    select a.key, h.* from unnest(cast(:keys as uuid[]), cast(:students as uuid[]), cast(:visitors as uuid[])) a(key, student, visitor),
+        lateral privacy.standing_holds(a.student, a.visitor) h order by h.number
+"""

@@ -342,5 +342,6 @@ COHORT = """exists (select from platform.enrollment e where e.student_id = {owne
 FIND = """
     insert into privacy.incident_person (incident_id, student_id, found_at)
     select distinct cast(:incident as uuid), {owner}, cast(:now as timestamptz) from {source} where {owner} is not null and {cohort}
+      and {owner} <> all ((select privacy.living_canaries())::uuid[])
     on conflict do nothing
 """

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,37 @@ class Ledger:
         return {key: each for key, each in self.begun.items() if each.until is None or each.until > now}
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """An erasure that begins: who it is about, by opaque ids, and the hashes that keep them out until ``until``."""
+
+    erasure_id: uuid.UUID
+    request_id: uuid.UUID | None
+    person: str
+    person_id: uuid.UUID
+    hashes: Sequence[bytes]
+    until: datetime
+    at: datetime
+    forms: Sequence[uuid.UUID] = ()
+
+
 def begin(
     *, erasure_id: uuid.UUID, request_id: uuid.UUID | None, person: str, person_id: uuid.UUID, hashes: Sequence[bytes],
     until: datetime, now: datetime, forms: Sequence[uuid.UUID] = (),
 ) -> None:  # fmt: skip
-    """Write, before the first row goes and after the decision is in the database, that an erasure begins. Again: nothing.
+    """Write that one erasure begins: :func:`begin_together` for one."""
+    begin_together([Beginning(erasure_id, request_id, person, person_id, hashes, until, now, forms)])
+
+
+def begin_together(beginnings: Sequence[Beginning]) -> None:
+    """Write, before the first row goes and after the decision is in the database, that erasures begin. Again: nothing.
 
     Raises AdminError when the disk does not take it: then nothing may be erased.
     """
-    told = tuple(sorted({each.hex() for each in hashes}))
-    _add(Entry(BEGINS, erasure_id, now, until, request_id, person, person_id, tuple(sorted(forms)), told))
+    _add(*(
+        Entry(BEGINS, each.erasure_id, each.at, each.until, each.request_id, each.person, each.person_id, tuple(sorted(each.forms)),
+              tuple(sorted({one.hex() for one in each.hashes})))
+        for each in beginnings))  # fmt: skip
 
 
 def begin_again(*, erasure_id: uuid.UUID, hashes: Sequence[tuple[bytes, datetime]], now: datetime) -> None:
@@ -82,7 +104,12 @@ def begin_again(*, erasure_id: uuid.UUID, hashes: Sequence[tuple[bytes, datetime
 
 def end(*, erasure_id: uuid.UUID, certificate_sha256: str, now: datetime) -> None:
     """Write that an erasure is proven, with the SHA-256 (hex) of its certificate. Again: nothing."""
-    _add(Entry(ERASED, erasure_id, now, certificate=certificate_sha256))
+    end_together([(erasure_id, certificate_sha256, now)])
+
+
+def end_together(ended: Sequence[tuple[uuid.UUID, str, datetime]]) -> None:
+    """Write that erasures are proven: the id of each, the SHA-256 (hex) of its certificate, and when. Again: nothing."""
+    _add(*(Entry(ERASED, erasure_id, at, certificate=sha256) for erasure_id, sha256, at in ended))
 
 
 def cancel(*, request_id: uuid.UUID, now: datetime) -> None:
@@ -119,11 +146,14 @@ def statement(line: dict[str, Any]) -> bytes:
     return f"{DOMAIN}\n".encode() + _canonical(told)
 
 
-def _add(entry: Entry) -> None:
-    told = _told(entry)
-    if any(_holds(file, told["key"]) for file in _files()):
-        return
-    append_only.extend(folder() / _NAME.format(machine=_machine()), lambda last: _line(told, last))
+def _add(*entries: Entry) -> None:
+    """Add those that no file has yet; every file is read once for all of them."""
+    told = [_told(entry) for entry in entries]
+    known = [file.read_bytes() for file in _files()] if told else []
+    new = [each for each in told if not any(_holds(raw, each["key"]) for raw in known)]
+    if new:
+        file = folder() / _NAME.format(machine=_machine())
+        append_only.extend_together(file, [partial(_line, each) for each in new])
 
 
 def _line(told: dict[str, Any], last: str | None) -> str:
@@ -192,9 +222,9 @@ def _files() -> Iterator[Path]:
     yield from sorted(folder().glob("erasures.*.jsonl"))
 
 
-def _holds(file: Path, key: str) -> bool:
+def _holds(raw: bytes, key: str) -> bool:
     """Whether a whole line has this key; what a loss of power left of one does not count."""
-    needle, raw = f'"key":"{key}"'.encode(), file.read_bytes()
+    needle = f'"key":"{key}"'.encode()
     place = raw.find(needle)
     ends = raw.find(b"\n", place)
     return place >= 0 and ends >= 0 and append_only.reads(raw[raw.rfind(b"\n", 0, place) + 1 : ends])

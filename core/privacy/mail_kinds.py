@@ -2,7 +2,9 @@
 
 Danger: an officer's tool becomes a newsletter. Principle: what may be sent is this list: mail that belongs to an enrollment, and
 important notices. Mechanism: a kind that is not in :data:`NOTICES` cannot be queued; whoever opted out of mail or is restricted
-gets only what is ``important``. Letters of requests have their own list in core.privacy.letters.
+gets only what is ``important``. The wording of letters of requests stands in core.privacy.letters, that of letters about ages in
+core.privacy.age_letters; :func:`allowed` knows all of them, and what the platform itself sends. The promise that nothing else is
+sent is checked against it.
 """
 
 from dataclasses import dataclass
@@ -63,3 +65,23 @@ NOTICES: dict[str, Notice] = {
         "when it was decided to tell people about an incident",
     ),
 }  # fmt: skip
+
+# What answers somebody who asked for a right, or tells them what was done about their account.
+REQUEST_LETTERS = frozenset({
+    "acknowledgement", "identity", "extension", "refusal", "closing", "reminder", "reactivated", "reopened", "answer", "export", "corrected",
+    "address changed", "restricted", "restriction ends", "opted out", "objection", "completion", "subscription ended", "subscription renewed",
+    "subscription closing", "subscription completion",
+})  # fmt: skip
+# What the platform sends about an account, learning and money, by the words of its own log. Anything else is marketing, whatever it
+# calls itself.
+OF_PLATFORM = frozenset({
+    "confirmation", "account", "password reset", "security", "sign-in code", "review", "certificate", "submission", "reminder", "receipt",
+    "invoice", "subscription", "consent", "request", "incident",
+})  # fmt: skip
+
+
+def allowed() -> frozenset[str]:
+    """Return every kind of mail that the policy allows: transactional, or important."""
+    from core.privacy.age_letters import AGE_LETTERS  # made of notices, as they are defined here
+
+    return OF_PLATFORM | REQUEST_LETTERS | NOTICES.keys() | AGE_LETTERS.keys()

@@ -105,9 +105,9 @@ def is_confirmed(session: Session, key: str) -> ManualStep | None:
     return session.scalars(asked).first()
 
 
-def drop_hand(session: Session, key: str) -> None:
-    """Nobody needs to do it by hand any more: the processor did it, or what it followed from was taken back."""
-    asked = update(ManualStep).where(ManualStep.key == key, ManualStep.state.in_(("open", "attested")))
+def drop_hand(session: Session, *keys: str) -> None:
+    """Nobody needs to do these by hand any more: the processor did it, or what it followed from was taken back."""
+    asked = update(ManualStep).where(ManualStep.key.in_(keys), ManualStep.state.in_(("open", "attested")))
     session.execute(asked.values(state="canceled").execution_options(synchronize_session=False))
 
 

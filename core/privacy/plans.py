@@ -9,7 +9,7 @@ without a label is a problem in the plan, and a plan with a problem cannot be ap
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
@@ -136,16 +136,29 @@ def plan_for(
     if with_counts and not counted.get(fate_of[-1].table):
         raise NotFound("There is no such person, or their record is not open to you.")
     rules = pinned(session, policy_version, now)
-    version = rules.version
     holds = holds_on(session, student_id=student_id, visitor_id=visitor_id)
-    rows = [_local_row(fate, holds, counted.get(fate.table)) for fate in fate_of]
+    return plan_under(session, kind=person.kind, rules=rules, holds=holds, early=early, counted=counted)
+
+
+def plan_under(
+    session: Session,
+    *,
+    kind: str,
+    rules: Parameters,
+    holds: tuple[StandingHold, ...],
+    early: bool,
+    counted: Mapping[str, int | None] | None = None,
+) -> Plan:
+    """Return the plan for any "student" or "visitor" under these holds: without counts nothing in it is of one person."""
+    fate_of = fates(kind)
+    rows = [_local_row(fate, holds, (counted or {}).get(fate.table)) for fate in fate_of]
     rows += [
         _remote_row(each, fate_of, holds)
-        for each in concerned(person.kind, listed_processors(session, version))
+        for each in concerned(kind, listed_processors(session, rules.version))
         if each.name != local.NAME
     ]
     found = (*problems(), *(f"{column} is not in the data map" for column in unmapped(session)))
-    return Plan(person.kind, version, early, tuple(rows), tuple(_remains(rules)), holds, found)
+    return Plan(kind, rules.version, early, tuple(rows), tuple(_remains(rules)), holds, found)
 
 
 def demand_whole(plan: Plan) -> None:

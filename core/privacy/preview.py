@@ -1,5 +1,7 @@
 """The plan of a request: made under the policy that it was filed under, and kept with it once it was shown."""
 
+import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -7,8 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.models.requests import DeletionPlan, Request
+from core.policy import pinned
 from core.privacy.acting import parameters
-from core.privacy.plans import Plan, demand_whole, plan_for
+from core.privacy.holds import holds_together
+from core.privacy.plans import Plan, demand_whole, plan_for, plan_under
 
 Preview = Plan
 
@@ -24,6 +28,21 @@ def preview_of(session: Session, request: Request, *, early: bool, now: datetime
         policy_version=parameters(session, request).version,
         with_counts=False,
     )
+
+
+def fingerprints(session: Session, requests: Sequence[Request], *, now: datetime) -> dict[uuid.UUID, str]:
+    """Return what the fingerprint of each request's plan would be now, as the worker: one plan serves all who are under the same holds."""
+    holds = holds_together(session, [(each.id, each.student_id, each.visitor_id) for each in requests])
+    plans: dict[object, str] = {}
+    found = {}
+    for request in requests:
+        kind = "student" if request.student_id else "visitor"
+        rules = pinned(session, parameters(session, request).version, now)
+        what = (kind, rules.version, request.early, holds[request.id])
+        if what not in plans:
+            plans[what] = plan_under(session, kind=kind, rules=rules, holds=holds[request.id], early=request.early).fingerprint  # fmt: skip
+        found[request.id] = plans[what]
+    return found
 
 
 def store(session: Session, request: Request, plan: Plan, *, by: Any, now: datetime) -> None:

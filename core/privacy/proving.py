@@ -7,9 +7,11 @@ core.privacy.erasure_steps; one scan serves every erasure that has come as far.
 """
 
 import uuid
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
 from core.models.base import uuid7
 from core.models.erasures import ErasureStep, PersonErasure
@@ -17,8 +19,8 @@ from core.models.proof import ErasureFinding, Suppression
 from core.policy.clock import add_months
 from core.privacy import certificates, housekeeping, ledger, residue, suppression
 from core.privacy.acting import parameters
-from core.privacy.audit import Action, append
-from core.privacy.erasure_steps import Run, note, prove
+from core.privacy.audit import Action
+from core.privacy.erasure_steps import Run, Taken, note, prove
 
 STEPS = {"ledger": "erasure ledger", "residue": "residue scan", "certificate": "certificate of erasure"}
 BASIS = "legitimate interest: what was erased stays erased"
@@ -27,115 +29,151 @@ TOGETHER = timedelta(minutes=1)
 AT_ONCE, WITH_OTHERS = 200, "with others"
 
 
-def prepare(run: Run) -> None:
-    """At the point of no return: keep what the scan will look for, and keep the person's old records out from now on."""
-    found, session = run.found, run.session
-    until = add_months(run.now, 12 * parameters(session, run.case.request).suppression_years)
-    found.traces = residue.traces(session, run.person)
-    hashes = suppression.hashes_of(session, run.person)
-    suppression.suppress(session, erasure_id=found.id, hashes=hashes, basis=BASIS, until=until, now=run.now)
+def prepare(runs: Sequence[Run]) -> None:
+    """At the point of no return: keep what the scan will look for, and keep the persons' old records out from now on."""
+    if not runs:
+        return
+    session, now = runs[0].session, runs[0].now
+    people = [run.person for run in runs]
+    for run, traces in zip(runs, residue.traces_together(session, people), strict=True):
+        run.found.traces = traces
+    listed = [
+        (run.found.id, hashes, add_months(now, 12 * parameters(session, run.case.request).suppression_years))
+        for run, hashes in zip(runs, suppression.hashes_together(session, people), strict=True)
+    ]
+    suppression.suppress_together(session, listed, basis=BASIS, now=now)
+
+
+def take(taken: Taken) -> None:
+    """Do one part of one of these steps for each."""
+    {"ledger": _ledger, "residue": _residue, "certificate": _certificate}[taken[0][1].what](taken)
+
+
+def _ledger(taken: Taken) -> None:
+    """The lines outside the database, on the disk before anything goes."""
+    mine = select(Suppression.erasure_id, Suppression.hash, Suppression.until).where(
+        Suppression.erasure_id.in_([run.found.id for run, _ in taken]))  # fmt: skip
+    listed: dict[uuid.UUID, list[tuple[bytes, datetime]]] = {}
+    for row in taken[0][0].session.execute(mine):
+        listed.setdefault(row.erasure_id, []).append((row.hash, row.until))
+    ledger.begin_together([_beginning(run, listed[run.found.id]) for run, _ in taken])
+    for run, step in taken:
+        prove(run, step)
+
+
+def _beginning(run: Run, listed: Sequence[tuple[bytes, datetime]]) -> ledger.Beginning:
+    found = run.found
+    assert found.person_id is not None
+    return ledger.Beginning(
+        found.id, found.request_id, found.kind, found.person_id, [hash_ for hash_, _ in listed], max(until for _, until in listed),
+        found.begun_at or run.now, found.forms or (),
+    )  # fmt: skip
+
+
+def _residue(taken: Taken) -> None:
+    """Scan, together with everybody who has come as far; or settle what another one's scan has found."""
+    session, now = taken[0][0].session, taken[0][0].now
+    settling = [(run, step) for run, step in taken if step.state == "erased"]
+    looking = [(run, step) for run, step in taken if step.state != "erased"]
+    mine = [run.found.id for run, _ in looking]
+    fresh = looking and not any(step.reference for _, step in looking)
+    if fresh and session.scalar(text(OTHERS_COME), {"mine": mine, "now": now}):
+        for _, step in looking:
+            step.reference, step.next_at = WITH_OTHERS, now + TOGETHER
+    elif looking:
+        batch = [*((run.found, step) for run, step in looking), *_others(session, mine)]
+        _scan(session, batch, now)
+        settling += looking
+    _settle(settling)
+
+
+def _scan(session: Session, batch: Sequence[tuple[PersonErasure, ErasureStep]], now: datetime) -> None:
+    """One pass for all of them; what was found is written down."""
+    ids = [str(each) for found, _ in batch for each in (found.person_id, *(found.forms or ()))]
+    housekeeping.forget_jobs(session, keys=ids)
+    scan = residue.scan(
+        session, now=now, batch={found.id: found.traces for found, _ in batch if found.traces is not None},
+        began={found.id: found.begun_at or now for found, _ in batch},
+    )  # fmt: skip
+    _keep(session, scan.findings, now)
+    for found, each in batch:
+        each.state, each.erased_at, each.next_at = "erased", now, now
+        each.counts = {"tables": scan.tables, "columns": scan.columns, "found": len(scan.findings[found.id])}
+        found.next_at = now
     session.flush()
 
 
-def take(run: Run, step: ErasureStep) -> None:
-    """Do one part of one of these steps."""
-    {"ledger": _ledger, "residue": _residue, "certificate": _certificate}[step.what](run, step)
-    run.session.flush()
-
-
-def _ledger(run: Run, step: ErasureStep) -> None:
-    """The line outside the database, on the disk before anything goes."""
-    mine = select(Suppression.hash, Suppression.until).where(Suppression.erasure_id == run.found.id)
-    listed = run.session.execute(mine).all()
-    assert run.found.person_id is not None
-    ledger.begin(
-        erasure_id=run.found.id, request_id=run.found.request_id, person=run.found.kind, person_id=run.found.person_id,
-        forms=run.found.forms or (), hashes=[row.hash for row in listed], until=max(row.until for row in listed),
-        now=run.found.begun_at or run.now,
-    )  # fmt: skip
-    prove(run, step)
-
-
-def _residue(run: Run, step: ErasureStep) -> None:
-    """Scan, together with everybody who has come as far; or settle what another one's scan has found."""
-    if step.state == "erased":
-        _settle(run, step)
-        return
-    if not step.reference and run.session.scalar(text(OTHERS_COME), {"mine": run.found.id, "now": run.now}):
-        step.reference, step.next_at = WITH_OTHERS, run.now + TOGETHER
-        return
-    batch = [(run.found, step), *_others(run)]
-    ids = [str(each) for found, _ in batch for each in (found.person_id, *(found.forms or ()))]
-    housekeeping.forget_jobs(run.session, keys=ids)
-    scan = residue.scan(
-        run.session, now=run.now,
-        batch={found.id: found.traces for found, _ in batch if found.traces is not None},
-        began={found.id: found.begun_at or run.now for found, _ in batch},
-    )  # fmt: skip
-    for found, each in batch:
-        _keep(run, found.id, scan.findings[found.id])
-        each.state, each.erased_at, each.next_at = "erased", run.now, run.now
-        each.counts = {"tables": scan.tables, "columns": scan.columns, "found": len(scan.findings[found.id])}
-        found.next_at = run.now
-    run.session.flush()
-    _settle(run, step)
-
-
-def _others(run: Run) -> list[tuple[PersonErasure, ErasureStep]]:
+def _others(session: Session, mine: Sequence[uuid.UUID]) -> list[tuple[PersonErasure, ErasureStep]]:
     """Other erasures whose residue scan is next, and which nobody is at."""
-    rows = run.session.execute(text(NEXT_TOO), {"mine": run.found.id, "most": AT_ONCE}).all()
-    steps = run.session.scalars(select(ErasureStep).where(ErasureStep.id.in_([row.id for row in rows]))).all()
-    return [(run.session.get_one(PersonErasure, each.erasure_id), each) for each in steps]
+    most = max(AT_ONCE - len(mine), 0)
+    rows = session.execute(text(NEXT_TOO), {"mine": list(mine), "most": most}).all()
+    steps = session.scalars(select(ErasureStep).where(ErasureStep.id.in_([row.id for row in rows]))).all()
+    of = select(PersonErasure).where(PersonErasure.id.in_([step.erasure_id for step in steps]))
+    found = {each.id: each for each in session.scalars(of)}
+    return [(found[step.erasure_id], step) for step in steps]
 
 
-def _keep(run: Run, erasure_id: uuid.UUID, findings: tuple[residue.Finding, ...]) -> None:
+def _keep(session: Session, found: Mapping[uuid.UUID, tuple[residue.Finding, ...]], now: datetime) -> None:
     """Write down what was found; what was found before and is not there any more, is gone."""
-    there = {(each.table, each.column, each.row, each.trace): each for each in findings}
-    mine = select(ErasureFinding).where(ErasureFinding.erasure_id == erasure_id)
+    there = {
+        (erasure, each.table, each.column, each.row, each.trace): each
+        for erasure, findings in found.items()
+        for each in findings
+    }
+    mine = select(ErasureFinding).where(ErasureFinding.erasure_id.in_(found))
     known = {
-        (each.place_table, each.place_column, each.place_row, each.trace): each for each in run.session.scalars(mine)
+        (each.erasure_id, each.place_table, each.place_column, each.place_row, each.trace): each
+        for each in session.scalars(mine)
     }
     for key, row in known.items():
         if key not in there and row.verdict is None:
-            row.verdict, row.judged_at = "gone", run.now
+            row.verdict, row.judged_at = "gone", now
         elif key in there and row.verdict in ("gone", "removed"):
             row.verdict, row.judged_at, row.judged_by = None, None, None  # it is still there, or again
     for key, each in there.items():
         if key not in known:
-            run.session.add(ErasureFinding(id=uuid7(), erasure_id=erasure_id, place_table=each.table, place_column=each.column,
-                                           place_row=each.row, trace=each.trace, sure=each.sure, found_at=run.now))  # fmt: skip
-    run.session.flush()
+            session.add(ErasureFinding(id=uuid7(), erasure_id=key[0], place_table=each.table, place_column=each.column,
+                                       place_row=each.row, trace=each.trace, sure=each.sure, found_at=now))  # fmt: skip
+    session.flush()
 
 
-def _settle(run: Run, step: ErasureStep) -> None:
-    still = select(ErasureFinding).where(ErasureFinding.erasure_id == run.found.id, ErasureFinding.verdict.is_(None))
-    places = len(run.session.scalars(still).all())
-    if not places:
+def _settle(taken: Taken) -> None:
+    if not taken:
+        return
+    still = select(ErasureFinding.erasure_id, func.count()).where(
+        ErasureFinding.erasure_id.in_([run.found.id for run, _ in taken]), ErasureFinding.verdict.is_(None))  # fmt: skip
+    rows = taken[0][0].session.execute(still.group_by(ErasureFinding.erasure_id)).all()
+    open_ = {row[0]: int(row[1]) for row in rows}
+    for run, step in taken:
+        if places := open_.get(run.found.id):
+            step.state, step.waits_for, step.next_at = "waiting", "finding", run.now + JUDGED_AGAIN
+            step.waits_about = f"{places} place{'s' if places > 1 else ''}"
+            note(run, step, "waits", became="found", counts={"places": places})
+        else:
+            prove(run, step)
+
+
+def _certificate(taken: Taken) -> None:
+    """Issue it; in the next part, once that is committed, say so in the ledger: it never names one that was rolled back."""
+    session, now = taken[0][0].session, taken[0][0].now
+    made = certificates.issue_together(session, [run.found.id for run, _ in taken], now=now)
+    ended = [(run, step) for run, step in taken if step.state == "erased"]
+    for run, step in taken:
+        one = made[run.found.id]
+        if step.state != "erased":
+            step.state, step.erased_at, step.reference, step.next_at = "erased", now, one.number, now
+            note(run, step, "answered", reference=one.number)
+            run.batch.tell(Action.ERASURE_CERTIFIED, run.case, certificate=one.number, sha256=one.sha256)
+    ledger.end_together([(run.found.id, made[run.found.id].sha256, made[run.found.id].issued_at) for run, _ in ended])
+    for run, step in ended:
         prove(run, step)
-        return
-    step.state, step.waits_for, step.next_at = "waiting", "finding", run.now + JUDGED_AGAIN
-    step.waits_about = f"{places} place{'s' if places > 1 else ''}"
-    note(run, step, "waits", became="found", counts={"places": places})
-
-
-def _certificate(run: Run, step: ErasureStep) -> None:
-    made = certificates.issue(run.session, erasure_id=run.found.id, now=run.now)
-    if step.state != "erased":  # committed first: the ledger never names a certificate that was rolled back
-        step.state, step.erased_at, step.reference, step.next_at = "erased", run.now, made.number, run.now
-        note(run, step, "answered", reference=made.number)
-        run.session.flush()
-        append(run.session, Action.ERASURE_CERTIFIED, now=run.now, subject_kind="request", subject_id=run.case.request.id,
-               certificate=made.number, sha256=made.sha256)  # fmt: skip
-        return
-    ledger.end(erasure_id=run.found.id, certificate_sha256=made.sha256, now=made.issued_at)
-    prove(run, step)
 
 
 # Erasures that will be here within a minute: begun and held up by nothing, or about to begin.
 OTHERS_COME = """
     select exists (
         select from privacy.erasure e join privacy.erasure_step s on s.erasure_id = e.id and s.what = 'residue' and s.state = 'to do'
-        where e.id <> :mine and e.finished_at is null and not exists (
+        where e.id <> all(:mine) and e.finished_at is null and not exists (
             select from privacy.erasure_step b where b.erasure_id = e.id and b.phase < s.phase
               and b.state in ('waiting', 'held', 'failed') and b.next_at > :now and not exists (
                   select from privacy.outbox o where o.dedupe_key = b.key and o.state in ('sent', 'canceled')))
@@ -145,7 +183,7 @@ OTHERS_COME = """
 """
 NEXT_TOO = """
     select s.id from privacy.erasure e join privacy.erasure_step s on s.erasure_id = e.id and s.what = 'residue'
-    where e.id <> :mine and e.finished_at is null and e.traces is not null and s.state = 'to do'
+    where e.id <> all(:mine) and e.finished_at is null and e.traces is not null and s.state = 'to do'
       and not exists (select from privacy.erasure_step b where b.erasure_id = e.id and b.phase < s.phase
                       and b.state not in ('proven', 'exempt'))
     order by e.begun_at limit :most for update skip locked

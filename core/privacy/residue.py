@@ -15,7 +15,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,7 @@ from core.models.labels import Category, ColumnLabel, Erasure, TableLabel
 from core.models.platform import EmailLog, Enrollment, Student, StudentProfile, Visitor
 from core.models.standing import Correction
 from core.models.ways import fates
+from core.privacy import suppression
 from core.privacy.sieve import EMAIL, ID, NAME, PHONE, Sieve, Trace, spellings
 from core.processors import local
 from core.processors.protocol import Person
@@ -89,31 +90,63 @@ class Scan:
 
 
 def traces(session: Session, person: Person) -> bytes:
-    """Collect what the scan will look for, as the worker, before the first row goes; return it encrypted."""
-    known = local.known(session, person)
-    students = [person.id] if person.kind == "student" else []
-    forms = list(known.forms)
-    rows = [*session.execute(select(Student.name, Student.email, Student.source_key, StudentProfile.phone).outerjoin(
-        StudentProfile, StudentProfile.student_id == Student.id).where(Student.id.in_(students)))]  # fmt: skip
-    rows += session.execute(
-        select(Visitor.name, Visitor.email, Visitor.source_key, Visitor.phone).where(Visitor.id.in_(forms))
-    )
-    used = select(EmailLog.address).where(EmailLog.student_id.in_(students) | EmailLog.visitor_id.in_(forms))
-    earlier = session.scalars(
-        select(Correction.old_value).where(
-            Correction.student_id.in_(students) | Correction.visitor_id.in_(forms), Correction.state == "in force",
-            Correction.reason != "never theirs", Correction.field.endswith(".email"))
-    )  # fmt: skip
-    never = set(session.scalars(select(Correction.old_value).where(
-        Correction.student_id.in_(students) | Correction.visitor_id.in_(forms), Correction.state == "in force", Correction.reason == "never theirs")))  # fmt: skip
-    enrolled = session.scalars(select(Enrollment.id).where(Enrollment.student_id.in_(students)))
-    found = Traces(
-        kind=person.kind, id=person.id, email_hash=(known.email_hash or b"").hex(), forms=tuple(forms),
-        emails=_distinct([row.email for row in rows] + [each for each in session.scalars(used.distinct()) if each not in never] + [each for each in earlier if each]),
-        phones=_distinct(row.phone for row in rows), names=_distinct(row.name for row in rows),
-        ids=_distinct([str(each) for each in (person.id, *forms, *enrolled)] + [row.source_key for row in rows]),
-    )  # fmt: skip
-    return sealed(found)
+    """Collect what the scan will look for of one person: :func:`traces_together` for one."""
+    return traces_together(session, local.known_together(session, [person]))[0]
+
+
+def traces_together(session: Session, people: Sequence[Person]) -> list[bytes]:
+    """Collect what the scan will look for of each, as the worker, before the first row goes; return it encrypted.
+
+    All that finds their rows has to be known (local.known).
+    """
+    students, forms = suppression.whose(people)
+    kept = [_Kept() for _ in people]
+    own = select(Student.id, Student.name, Student.email, Student.source_key, StudentProfile.phone).outerjoin(
+        StudentProfile, StudentProfile.student_id == Student.id).where(suppression.among(Student.id, students))  # fmt: skip
+    left = select(Visitor.id, Visitor.name, Visitor.email, Visitor.source_key, Visitor.phone).where(suppression.among(Visitor.id, forms)).order_by(Visitor.id)  # fmt: skip
+    for owners, rows in ((students, own), (forms, left)):
+        for row in session.execute(rows) if owners else ():
+            for place in owners[row.id]:
+                kept[place].rows.append(row)
+    for column, owners in ((EmailLog.student_id, students), (EmailLog.visitor_id, forms)):
+        used = select(column, EmailLog.address).where(suppression.among(column, owners)).distinct()
+        for owner, address in session.execute(used) if owners else ():
+            for place in owners[owner] if owner else ():
+                kept[place].used.append(address)
+    replaced = select(Correction).where(
+        suppression.among(Correction.student_id, students) | suppression.among(Correction.visitor_id, forms), Correction.state == "in force")  # fmt: skip
+    for each in session.scalars(replaced):
+        for place in {*students.get(each.student_id, ()), *forms.get(each.visitor_id, ())}:  # type: ignore[arg-type]
+            if each.reason == "never theirs":
+                kept[place].never.append(each.old_value)
+            elif each.field.endswith(".email"):
+                kept[place].earlier.append(each.old_value)
+    enrolled = select(Enrollment.student_id, Enrollment.id).where(suppression.among(Enrollment.student_id, students))
+    for student, enrollment in session.execute(enrolled):
+        for place in students[student]:
+            kept[place].enrolled.append(enrollment)
+    return [sealed(each.of(person)) for each, person in zip(kept, people, strict=True)]
+
+
+@dataclass
+class _Kept:
+    """What identifies one person, as it is collected."""
+
+    rows: list[Any] = field(default_factory=list)
+    used: list[str | None] = field(default_factory=list)
+    earlier: list[str | None] = field(default_factory=list)
+    never: list[str | None] = field(default_factory=list)
+    enrolled: list[uuid.UUID] = field(default_factory=list)
+
+    def of(self, person: Person) -> Traces:
+        used = [each for each in self.used if each not in self.never]
+        ids = [str(each) for each in (person.id, *person.forms, *self.enrolled)]
+        return Traces(
+            kind=person.kind, id=person.id, email_hash=(person.email_hash or b"").hex(), forms=person.forms,
+            emails=_distinct([row.email for row in self.rows] + used + self.earlier),
+            phones=_distinct(row.phone for row in self.rows), names=_distinct(row.name for row in self.rows),
+            ids=_distinct(ids + [row.source_key for row in self.rows]),
+        )  # fmt: skip
 
 
 def scan(

@@ -25,7 +25,7 @@ from core.models.base import uuid7
 from core.models.retention import RetentionRun
 from core.policy import Parameters, in_force
 from core.policy.keeping import DAY, mail_before, visitors_before
-from core.privacy import artifacts, brakes, lapsing, retention_mail, retention_visitors
+from core.privacy import artifacts, brakes, lapsing, retention_elsewhere, retention_mail, retention_visitors
 from core.privacy.audit import Action, append, demand_sound
 
 MORE = "more"
@@ -56,6 +56,14 @@ WORK: dict[str, Work] = {
         retention_visitors.oldest,
         retention_visitors.unusual,
         visitors_before,
+        "visitors",
+    ),
+    "visitors, on the platform": Work(
+        retention_elsewhere.is_due,
+        retention_elsewhere.part,
+        retention_elsewhere.oldest,
+        lambda _session, _rules, _now: None,
+        lambda _rules, now: now,
         "visitors",
     ),
     "lapsed subscriptions": Work(

@@ -2,8 +2,11 @@
 
 Danger: a drop takes what a hold keeps, stops everybody who reads, or waits for one who never ends. Principle: nobody can place a
 hold while a part runs; a month is locked for the moment of the drop, or not at all and tried again. Mechanism: holds are locked
-against new ones, held rows move to ``platform.held_mail`` (with their ids, so that holds, exports and erasures still find
-them), then ``platform.drop_month``, which asks the policy again.
+against new ones, held rows go to ``platform.held_mail`` (with their ids, so that holds, exports and erasures still find
+them: copied out of a month that is dropped, moved at the edge), then ``platform.drop_month``, which asks the policy again.
+
+What has to be counted is counted once. Whether it is more than usual is first asked of the pages of the files, which bound the rows
+from above: only when that does not settle it are the old rows counted for it.
 """
 
 from datetime import date, datetime
@@ -15,7 +18,8 @@ from core.models.platform import EmailLog
 from core.policy import Parameters
 from core.policy.keeping import day_begins, mail_before
 
-PART = 10_000
+PART = 50_000
+PAGE, LEAST_ROW = 8192, 72  # bytes: no row of the log is smaller, even with every text empty
 WHOSE = ("student_id", "visitor_id")
 UNUSUAL_ROWS, UNUSUAL_SHARE = 1000, 0.75
 
@@ -30,16 +34,33 @@ def is_due(session: Session, rules: Parameters, now: datetime) -> bool:
 def unusual(session: Session, rules: Parameters, now: datetime) -> tuple[int, int] | None:
     """More than three quarters of the whole log, and more than 1,000 rows: a clock or a parameter may be wrong.
 
-    Rows that may stay are counted only until there are enough of them.
+    Rows that may stay are counted only until there are enough of them. The same as an exact count of all would say.
     """
     before = mail_before(rules, now)
+    bound = _at_most(session, before)
+    if bound <= UNUSUAL_ROWS or _young(session, before, _enough(bound)) >= _enough(bound):
+        return None
     due = session.scalar(select(func.count()).select_from(EmailLog).where(EmailLog.sent_at < before)) or 0
     if due <= UNUSUAL_ROWS:
         return None
-    enough = int(due / UNUSUAL_SHARE) - due + 1
+    young = _young(session, before, _enough(due))
+    return (due, due + young) if young < _enough(due) else None
+
+
+def _enough(due: int) -> int:
+    """So many young rows that ``due`` old ones are not more than usual."""
+    return int(due / UNUSUAL_SHARE) - due + 1
+
+
+def _young(session: Session, before: datetime, enough: int) -> int:
     some = select(EmailLog.id).where(EmailLog.sent_at >= before).limit(enough).subquery()
-    young = session.scalar(select(func.count()).select_from(some)) or 0
-    return (due, due + young) if young < enough else None
+    return session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def _at_most(session: Session, before: datetime) -> int:
+    """More rows than this cannot be due: what fits on the pages of the months that begin before."""
+    pages = session.scalar(text(PAGES), {"before": before.date(), "page": PAGE}) or 0
+    return int(pages) * (PAGE // LEAST_ROW)
 
 
 def part(session: Session, rules: Parameters, now: datetime) -> tuple[dict[str, int], bool]:
@@ -50,8 +71,9 @@ def part(session: Session, rules: Parameters, now: datetime) -> tuple[dict[str, 
     if month is not None:
         return _drop(session, month, now), True
     moved = _move_held(session, before)
-    gone = _number(session.execute(text(EDGE), {"before": before, "most": PART}))
-    last = gone < PART
+    ends = session.scalar(text(END_OF_PART), {"before": before, "most": PART - 1})
+    gone = _number(session.execute(text(EDGE if ends is None else SOME), {"before": before, "ends": ends}))
+    last = ends is None
     released = _number(session.execute(text(LET_GO), {"before": before, "most": PART})) if last else 0
     counts = {"moved aside": moved, "rows": gone, "no longer held": released}
     return {name: number for name, number in counts.items() if number}, not last or released == PART
@@ -63,19 +85,24 @@ def oldest(session: Session, _now: datetime) -> datetime | None:
 
 
 def _drop(session: Session, month: date, now: datetime) -> dict[str, int]:
-    """Drop a month. What is held moves, and the rest is counted, before it is locked: readers wait for the drop only."""
+    """Drop a month. What is held is copied, and all is counted, before it is locked: readers wait for the drop only."""
     ends = date(month.year + month.month // 12, month.month % 12 + 1, 1)
-    moved = _move_held(session, _midnight(ends))
+    held = _copy_held(session, _midnight(ends))
     rows = session.scalar(text(IN_MONTH), {"begins": month, "ends": ends}) or 0
     session.execute(text("lock table platform.email_log in access exclusive mode"))
-    late = _move_held(session, _midnight(ends))  # what an import brought meanwhile
+    held += _copy_held(session, _midnight(ends))  # what an import or a bounce brought meanwhile
     session.execute(text("select platform.drop_month(:month, :now)"), {"month": month, "now": now})
-    counts = {"moved aside": moved + late, "rows": rows - late, "months": 1}
+    counts = {"moved aside": held, "rows": rows - held, "months": 1}
     return {name: number for name, number in counts.items() if number}
 
 
+def _copy_held(session: Session, before: datetime) -> int:
+    """Copy what is held of the oldest month, which goes: nothing older is there. Return how many rows are new in the other table."""
+    return sum(session.scalar(text(COPY.format(whose=whose)), {"before": before}) or 0 for whose in WHOSE)
+
+
 def _move_held(session: Session, before: datetime) -> int:
-    """Move what is held of the oldest month: nothing older is there. Return how many rows."""
+    """Move what is held. Return how many rows."""
     return sum(_number(session.execute(text(MOVE.format(whose=whose)), {"before": before})) for whose in WHOSE)
 
 
@@ -97,10 +124,19 @@ MOVE = """
     select sent_at, id, student_id, visitor_id, kind, address, outcome, source from gone
     on conflict (id) do nothing
 """
-EDGE = """
-    delete from platform.email_log where sent_at < :before and (sent_at, id) in (
-        select sent_at, id from platform.email_log where sent_at < :before order by sent_at, id limit :most)
+COPY = """
+    with kept as (
+        insert into platform.held_mail (sent_at, id, student_id, visitor_id, kind, address, outcome, source)
+        select distinct on (l.id) l.sent_at, l.id, l.student_id, l.visitor_id, l.kind, l.address, l.outcome, l.source
+        from privacy.held_for_mail() h join platform.email_log l on l.{whose} = h.{whose} and (h.record is null or h.record = l.id)
+        where l.sent_at < :before and not exists (select from platform.held_mail k where k.id = l.id and k.outcome = l.outcome)
+        on conflict (id) do update set outcome = excluded.outcome
+        returning xmax = 0 as new)
+    select count(*) filter (where new) from kept
 """
+END_OF_PART = "select sent_at from platform.email_log where sent_at < :before order by sent_at offset :most limit 1"
+EDGE = "delete from platform.email_log where sent_at < :before"
+SOME = "delete from platform.email_log where sent_at <= :ends"
 RELEASED = """
     select k.id from platform.held_mail k where k.sent_at < :before and not exists (
         select from privacy.held_for_mail() h
@@ -111,6 +147,10 @@ OLDEST_MONTH = """
     select min(pg_catalog.to_date(right(c.relname, 7), 'YYYY_MM')) from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent = 'platform.email_log'::regclass
       and pg_catalog.to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month' <= :before
+"""
+PAGES = """
+    select sum(ceil(pg_relation_size(c.oid)::numeric / :page)) from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'platform.email_log'::regclass and pg_catalog.to_date(right(c.relname, 7), 'YYYY_MM') <= :before
 """
 IN_MONTH = """
     select count(*) from platform.email_log

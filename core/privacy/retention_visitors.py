@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from core.models.platform import Visitor
 from core.policy import Parameters
 from core.policy.keeping import day_begins, visitors_before
-from core.privacy import brakes
+from core.privacy import brakes, retention_elsewhere
 from core.processors import local
 
 PART, ROWS = 200, 20_000
@@ -45,6 +45,7 @@ def part(session: Session, rules: Parameters, now: datetime) -> tuple[dict[str, 
     forms = _lock(session, sorted(sure))
     if not forms:
         return {}, False
+    retention_elsewhere.note(session, forms, now=now)
     went = local.erase_visitors(session, forms, at_most=ROWS, now=now)
     counts = {"visitors": went.pop("platform.visitor", 0), "other rows": sum(went.values())}
     return {name: number for name, number in counts.items() if number}, any(counts.values())

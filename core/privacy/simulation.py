@@ -29,13 +29,13 @@ SIMULATIONS: dict[str, tuple[str, str]] = {
     ),
     "grace_days": (
         "accounts that are closed and not yet the subject of a deletion; those in their grace period keep theirs",
-        """select count(*), count(*) from platform.student s where s.account_status = 'closed'
+        """select count(*), count(*) from platform.student s where s.account_status = 'closed' and s.id <> all ((select privacy.living_canaries())::uuid[])
              and not exists (select from privacy.request r where r.student_id = s.id and r.kind = 'delete' and r.closed_at is null)""",
     ),
     "email_log_days": (
         "rows of the mail log between the two ages",
         """select count(distinct coalesce(l.student_id, l.visitor_id)), count(*) from platform.email_log l
-           where l.sent_at < cast(:now as timestamptz) - make_interval(days => :low)
+           where l.source <> 'canary' and l.sent_at < cast(:now as timestamptz) - make_interval(days => :low)
              and l.sent_at >= cast(:now as timestamptz) - make_interval(days => :high)""",
     ),
     "answer_months": ("nobody now: open requests keep their day", "select 0, 0"),
@@ -43,7 +43,7 @@ SIMULATIONS: dict[str, tuple[str, str]] = {
     "group_minimum": (
         "people in programs whose group is between the two sizes, and such programs",
         """select coalesce(sum(n), 0), count(*) from (
-               select count(distinct e.student_id) as n from platform.enrollment e group by e.program_id) g
+               select count(distinct e.student_id) as n from platform.enrollment e where e.source <> 'canary' group by e.program_id) g
            where g.n >= :low and g.n < :high""",
     ),
     "group_rounding": (
@@ -55,7 +55,7 @@ SIMULATIONS: dict[str, tuple[str, str]] = {
     "visitor_months": (
         "visitors whose record is between the two ages",
         """select count(*), count(*) from platform.visitor v
-           where v.asked_at < cast(:now as timestamptz) - make_interval(months => :low)
+           where v.id <> all ((select privacy.canary_forms())::uuid[]) and v.asked_at < cast(:now as timestamptz) - make_interval(months => :low)
              and v.asked_at >= cast(:now as timestamptz) - make_interval(months => :high)""",
     ),
     "lapse_notice_days": ("nobody now: notices that were sent keep their day", "select 0, 0"),
@@ -77,7 +77,11 @@ def simulate(
     """Return what a new version would affect: for each change of a parameter or processor, people, rows, and what is counted."""
     found = [told for change in changes if (told := _one(session, change, now)) is not None]
     requests, grace = session.execute(text(PINNED)).one()
-    accounts = session.scalar(text("select count(*) from platform.student s where s.account_status = 'open'"))
+    accounts = session.scalar(
+        text(
+            "select count(*) from platform.student s where s.account_status = 'open' and s.id <> all ((select privacy.living_canaries())::uuid[])"
+        )
+    )
     return {"affected": found, "pinned_requests": requests, "pinned_deletions": grace, "accounts": accounts}
 
 
@@ -89,7 +93,14 @@ def _one(session: Session, change: Mapping[str, Any], now: datetime) -> dict[str
         return {"name": change["name"], "people": int(people), "rows": int(rows), "counted": words}
     if change["what"] == "processor":
         receives = any(change["name"] in fate.processors for fate in fates("student"))
-        people = session.scalar(text("select count(*) from platform.student")) or 0
+        people = (
+            session.scalar(
+                text(
+                    "select count(*) from platform.student s where s.id <> all ((select privacy.living_canaries())::uuid[])"
+                )
+            )
+            or 0
+        )
         words = (
             "students whose data it receives, by the labels" if receives else "students; no label says what it receives"
         )

@@ -41,15 +41,26 @@ class AssignedCohort:
 
 @guarded
 def add_staff(
-    session: Session, *, email: str, name: str, role: str, password: str, now: datetime, demo: bool = False
+    session: Session,
+    *,
+    email: str,
+    name: str,
+    role: str,
+    password: str,
+    now: datetime,
+    demo: bool = False,
+    digest: str | None = None,
 ) -> uuid.UUID:
-    """Make an account. Raises BadInput when the address is taken, the role unknown or the password easy to guess."""
+    """Make an account. Raises BadInput when the address is taken, the role unknown or the password easy to guess.
+
+    ``digest``: what is stored for the same password already (accounts of a demonstration share theirs, and a quarter of a second each).
+    """
     email, name = clean(email, what="The e-mail"), clean(name, what="The name")
     if "@" not in email[1:-1] or not name:
         raise BadInput("An account needs a name and an e-mail address.")
     if _find(session, email):
         raise BadInput(f"There is an account with {email} already.", email=email)
-    digest = passwords.hashed(password, email=email, name=name)
+    digest = digest or passwords.hashed(password, email=email, name=name)
     member = StaffMember(
         email=email, name=name, role=_role(role), password_hash=digest, password_since=now, created_at=now, demo=demo
     )

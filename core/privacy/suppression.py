@@ -8,12 +8,13 @@ goes on.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from psycopg import sql
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import ARRAY, UUID, ColumnElement, any_, bindparam, delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -53,69 +54,99 @@ NOTHING = SetAside()
 
 
 def hashes_of(session: Session, person: Person) -> tuple[tuple[str, bytes], ...]:
-    """Return every (kind, keyed hash) by which old records of a person are recognized, as the worker, while they are there.
+    """Return every (kind, keyed hash) by which old records of one person are recognized: :func:`hashes_together` for one."""
+    return hashes_together(session, [person])[0]
 
-    Addresses include those that mail went to earlier, and those of forms they left.
+
+def hashes_together(session: Session, people: Sequence[Person]) -> list[tuple[tuple[str, bytes], ...]]:
+    """Return every (kind, keyed hash) by which old records of each person are recognized, as the worker, while they are there.
+
+    Addresses include those that mail went to earlier, and those of forms they left. Forms have to be known (local.known).
     """
-    digest, found = keys.person_hashes(), set()
-    own = person.id if person.kind == "student" else None
-    for table, ids in ((Student, [own] if own else []), (Visitor, list(person.forms))):
-        rows = session.execute(select(table.email_hash, table.provider_hash, table.source).where(table.id.in_(ids)))
-        for row in rows:
-            found.add((MAIL, row.email_hash))
-            if row.source not in WITHOUT_PROVIDER:
-                found.add((PROVIDER, row.provider_hash))
-    used = (
-        select(EmailLog.address).where((EmailLog.student_id == own) | EmailLog.visitor_id.in_(person.forms)).distinct()
-    )
-    found |= {(MAIL, digest(address, "")[0]) for address in session.scalars(used) if address}
-    found |= {(MAIL, old) for old in _earlier(session, own, person, theirs=True)}
-    found -= {(MAIL, old) for old in _earlier(session, own, person, theirs=False)}
-    if person.email_hash:
-        found.add((MAIL, person.email_hash))
-    return tuple(sorted(found))
+    digest = keys.person_hashes()
+    found: list[set[tuple[str, bytes]]] = [set() for _ in people]
+    students, forms = whose(people)
+    for table, owners in ((Student, students), (Visitor, forms)):
+        theirs = select(table.id, table.email_hash, table.provider_hash, table.source).where(among(table.id, owners))
+        for row in session.execute(theirs) if owners else ():
+            for place in owners[row.id]:
+                found[place].add((MAIL, row.email_hash))
+                if row.source not in WITHOUT_PROVIDER:
+                    found[place].add((PROVIDER, row.provider_hash))
+    for column, owners in ((EmailLog.student_id, students), (EmailLog.visitor_id, forms)):
+        used = select(column, EmailLog.address).where(among(column, owners)).distinct()
+        for owner, address in session.execute(used) if owners else ():
+            for place in owners[owner] if owner and address else ():
+                found[place].add((MAIL, digest(address, "")[0]))
+    earlier, never = _replaced(session, students, forms, len(people))
+    own = [{(MAIL, each.email_hash)} if each.email_hash else set() for each in people]
+    return [tuple(sorted((one | earlier[place]) - never[place] | own[place])) for place, one in enumerate(found)]
 
 
-def _earlier(session: Session, own: uuid.UUID | None, person: Person, *, theirs: bool) -> set[bytes]:
-    """Addresses that a correction replaced: those that were theirs until then, or those that never were."""
-    of_them = (Correction.student_id == own) | Correction.visitor_id.in_(person.forms)
-    never = Correction.reason == "never theirs"
-    asked = select(Correction.old_hash).where(of_them, Correction.state == "in force", ~never if theirs else never)
-    return {old for old in session.scalars(asked) if old}
+def whose(people: Sequence[Person]) -> tuple[dict[uuid.UUID, list[int]], dict[uuid.UUID, list[int]]]:
+    """Return the ids of students, and of forms, each with the places in ``people`` that they belong to."""
+    students: dict[uuid.UUID, list[int]] = {}
+    forms: dict[uuid.UUID, list[int]] = {}
+    for place, person in enumerate(people):
+        if person.kind == "student":
+            students.setdefault(person.id, []).append(place)
+        for form in person.forms:
+            forms.setdefault(form, []).append(place)
+    return students, forms
+
+
+def among(column: Any, ids: Iterable[uuid.UUID]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of several ids: one statement, however many."""
+    return column == any_(bindparam(None, list(ids), ARRAY(UUID(as_uuid=True)), unique=True))  # type: ignore[no-any-return]
+
+
+def _replaced(
+    session: Session, students: dict[uuid.UUID, list[int]], forms: dict[uuid.UUID, list[int]], many: int
+) -> tuple[list[set[tuple[str, bytes]]], list[set[tuple[str, bytes]]]]:
+    """Addresses that a correction replaced: those that were theirs until then, and those that never were."""
+    earlier: list[set[tuple[str, bytes]]] = [set() for _ in range(many)]
+    never: list[set[tuple[str, bytes]]] = [set() for _ in range(many)]
+    asked = select(Correction.student_id, Correction.visitor_id, Correction.old_hash, Correction.reason).where(
+        among(Correction.student_id, students) | among(Correction.visitor_id, forms), Correction.state == "in force")  # fmt: skip
+    for row in session.execute(asked):
+        if row.old_hash:
+            kept = never if row.reason == "never theirs" else earlier
+            for place in {*students.get(row.student_id, ()), *forms.get(row.visitor_id, ())}:
+                kept[place].add((MAIL, row.old_hash))
+    return earlier, never
 
 
 def suppress(
+    session: Session, *, erasure_id: uuid.UUID, hashes: Sequence[tuple[str, bytes]], basis: str, until: datetime, now: datetime,
+) -> int:  # fmt: skip
+    """Keep one person's hashes out until ``until``: :func:`suppress_together` for one; return how many are new."""
+    return suppress_together(session, [(erasure_id, hashes, until)], basis=basis, now=now)
+
+
+def suppress_together(
     session: Session,
+    listed: Sequence[tuple[uuid.UUID, Sequence[tuple[str, bytes]], datetime]],
     *,
-    erasure_id: uuid.UUID,
-    hashes: Sequence[tuple[str, bytes]],
     basis: str,
-    until: datetime,
     now: datetime,
 ) -> int:
-    """Keep these hashes out until ``until``, for what is dated ``now`` or before; return how many are new. Again: nothing.
+    """Keep out, for what is dated ``now`` or before, the hashes of each (erasure id, hashes, until); return how many are new.
+    Again: nothing.
 
     A record that waits in quarantine under one of them is discarded: its person is erased now.
     """
     rows = [
-        {
-            "id": uuid7(),
-            "hash": hash_,
-            "kind": kind,
-            "erasure_id": erasure_id,
-            "erased_at": now,
-            "basis": basis,
-            "until": until,
-        }
+        {"id": uuid7(), "hash": hash_, "kind": kind, "erasure_id": erasure_id, "erased_at": now, "basis": basis, "until": until}
+        for erasure_id, hashes, until in listed
         for kind, hash_ in hashes
-    ]
+    ]  # fmt: skip
     if not rows:
         return 0
     added = session.execute(insert(Suppression).values(rows).on_conflict_do_nothing().returning(Suppression.id)).all()
     waiting = select(Quarantine).where(
-        Quarantine.decision.is_(None), Quarantine.email_hash.in_([each for _, each in hashes])
+        Quarantine.decision.is_(None), Quarantine.email_hash.in_({row["hash"] for row in rows})
     )
-    for kept in session.scalars(waiting.with_for_update()):
+    for kept in session.scalars(waiting.order_by(Quarantine.id).with_for_update()):
         kept.decision, kept.record, kept.reason, kept.decided_at = "discarded", None, "erased meanwhile", now
     session.flush()
     return len(added)
@@ -197,11 +228,12 @@ def kept_hashes(session: Session, erasure_id: uuid.UUID) -> tuple[tuple[bytes, d
     return tuple((row.hash, row.until) for row in session.execute(mine))
 
 
-def entries(session: Session, erasure_id: uuid.UUID) -> tuple[int, datetime | None]:
-    """Return how many entries an erasure left in the list, and until when."""
-    mine = select(func.count(), func.max(Suppression.until)).where(Suppression.erasure_id == erasure_id)
-    count, until = session.execute(mine).one()
-    return int(count), until
+def entries(session: Session, erasure_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[int, datetime | None]]:
+    """Return how many entries each erasure left in the list, and until when; one that left none is not named."""
+    mine = select(Suppression.erasure_id, func.count(), func.max(Suppression.until)).where(
+        among(Suppression.erasure_id, erasure_ids)
+    )
+    return {row[0]: (int(row[1]), row[2]) for row in session.execute(mine.group_by(Suppression.erasure_id))}
 
 
 JUDGE = """

@@ -4,7 +4,9 @@ Danger: copies live on in the delivery network; a folder name that begins like a
 that a student typed into their profile names somebody else's picture. Principle: a file is the person's when it lies in a
 folder that ends with their platform id and a slash, or when one of their records names it and nobody else's does; gone is what
 neither a listing, read to its last page, nor the delivery address shows any more. Mechanism: every resource type and every
-delivery type, by prefix and by public id, with ``invalidate=true``; a copy that is still delivered is looked at again later.
+delivery type, by prefix and by public id, with ``invalidate=true``; a copy that is still delivered is looked at again later. Where the
+account keeps backups, a deleted file could be restored from them: so the versions of each file are deleted first, and read back,
+while the file is still there to lead to them.
 
 A student whom the platform does not know (no id of it) and whose records name no file here is looked for by a person.
 """
@@ -48,8 +50,19 @@ TYPES = ("upload", "private", "authenticated")
 PAGE = 500
 AT_ONCE = 100
 COPIES_AGAIN = timedelta(minutes=15)
+IN_BACKUP = "still in the backup"
 SENT = frozenset(
-    {"prefix", "public_ids", "public_ids[]", "invalidate", "max_results", "next_cursor", "transformations"}
+    {
+        "prefix",
+        "public_ids",
+        "public_ids[]",
+        "invalidate",
+        "max_results",
+        "next_cursor",
+        "transformations",
+        "versions",
+        "version_ids",
+    }
 )
 """Every parameter that leaves, as it is named on the wire."""
 
@@ -108,6 +121,10 @@ class Pictures:
             return Manual(self.name).erase(session, order, now=now)
         counts: dict[str, int] = {}
         try:
+            for each in list(self._there(session, theirs, now)):
+                versions = self._forget_backups(session, each, now)
+                if versions:
+                    counts["versions in backups"] = counts.get("versions in backups", 0) + versions
             for kind, type_, folder in self._places(theirs):
                 gone, more = self._delete(session, now, kind, type_, prefix=folder)
                 counts["files"] = counts.get("files", 0) + gone
@@ -121,7 +138,8 @@ class Pictures:
         return Outcome(Became.DONE, counts | ({"shared, left alone": theirs.shared} if theirs.shared else {}))
 
     def verify(self, session: Session, order: Order, *, now: datetime) -> Proof:
-        """List to the last page, then ask the delivery addresses. A copy that is still delivered is asked for again later."""
+        """List to the last page, then ask the delivery addresses of what our records name, and of what the platform's pages derive
+        from it. A copy that is still delivered is asked for again later."""
         theirs = self._theirs(session, order.person)
         if not theirs.folders and not theirs.files:
             return Manual(self.name).verify(session, order, now=now)
@@ -129,7 +147,7 @@ class Pictures:
             left = sum(1 for _ in self._there(session, theirs, now))
             if left:
                 return Proof(False, {"files": left})
-            copies = sum(self._delivered(session, address, now) for address in theirs.addresses)
+            copies = sum(self._delivered(session, each, now) for each in delivered_at(self.account, theirs.addresses))
         except Trouble as trouble:
             return trouble.proof()
         if copies:
@@ -232,6 +250,37 @@ class Pictures:
         went = sum(result == "deleted" for result in answer["deleted"].values())
         return went, bool(answer.get("partial") or answer.get("next_cursor"))
 
+    def _forget_backups(self, session: Session, file: Mapping[str, Any], now: datetime) -> int:
+        """Delete the versions of a file that the account's backup keeps, and look whether they are gone; how many there were."""
+        asset, versions = self._backups(session, file, now)
+        if not versions:
+            return 0
+
+        def delete() -> Mapping[str, Any]:
+            found: Mapping[str, Any] = library().delete_backed_up_assets(asset, versions, **self._options())
+            return found
+
+        guarded_call(session, self.name, delete, now=now, changes=True, read=_read)
+        if self._backups(session, file, now)[1]:
+            raise Trouble(IN_BACKUP)
+        return len(versions)
+
+    def _backups(self, session: Session, file: Mapping[str, Any], now: datetime) -> tuple[str, list[str]]:
+        """Cloudinary's own id of a file, and the versions of it that can be restored; none when it went meanwhile."""
+
+        def ask() -> Mapping[str, Any]:
+            options = self._options(resource_type=file["resource_type"], type=file["type"], versions=True)
+            found: Mapping[str, Any] = library().resource(file["public_id"], **options)
+            return _understood(found, "asset_id", str)
+
+        try:
+            found = guarded_call(session, self.name, ask, now=now, read=_read)
+        except Trouble as trouble:
+            if trouble.code != "refused 404":
+                raise
+            return "", []
+        return found["asset_id"], [str(each["version_id"]) for each in found.get("versions") or ()]
+
     def _delivered(self, session: Session, address: str, now: datetime) -> bool:
         """Whether an address still gives the file to anybody who asks."""
 
@@ -256,6 +305,17 @@ def made() -> Pictures | None:
     """The media library, when it is configured."""
     account = settings().cloudinary
     return Pictures(account) if account else None
+
+
+def delivered_at(account: Account, addresses: tuple[str, ...]) -> Iterator[str]:
+    """Every address at which somebody's files may still be delivered: as our records name them, and transformed.
+
+    After the original has gone nothing is derived anew, so that asking brings nothing back.
+    """
+    for address in addresses:
+        yield address
+        kind, type_, rest = address[len(account.delivery) + 1 :].split("/", 2)
+        yield from (f"{account.delivery}/{kind}/{type_}/{each}/{rest}" for each in account.derived)
 
 
 def named_by(account: Account, address: str) -> File | None:

@@ -7,24 +7,29 @@ go in parts of a few thousand, the person's own row last. What a hold spares sta
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    UUID,
     BindParameter,
     Column,
     ColumnElement,
-    CursorResult,
+    Executable,
+    FromClause,
+    Integer,
     LargeBinary,
+    Row,
     Select,
     Table,
-    Uuid,
     any_,
     bindparam,
+    column,
     delete,
-    exists,
     false,
     func,
     insert,
@@ -34,6 +39,7 @@ from sqlalchemy import (
     text,
     true,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.orm import Session
@@ -42,7 +48,7 @@ from core.errors import DatabaseError
 from core.models.base import Base, uuid7
 from core.models.data_map import unmapped
 from core.models.labels import Erasure
-from core.models.platform import Tombstone
+from core.models.platform import Tombstone, Visitor
 from core.models.shown import ShownTable, shown_tables, statement
 from core.models.ways import GO_TOGETHER, PERSONS, TOMBSTONE, Fate, Way, fates, problems, references
 from core.processors.protocol import (
@@ -60,15 +66,6 @@ from core.processors.protocol import (
 )
 
 NAME = "this database"
-_FOUND = {
-    kind: text(
-        "select d.digest, (select array_agg(v.id) from platform.visitor v where v.email_hash = d.digest) as same from"
-        " (select coalesce(:digest, (select p.email_hash from platform.student p where p.id = :id)) as digest) d".replace(
-            "platform.student", table
-        )
-    ).bindparams(bindparam("digest", type_=LargeBinary), bindparam("id", type_=Uuid))
-    for kind, table in PERSONS.items()
-}
 Roots = dict[str, list[uuid.UUID]]
 Whose = Mapping[str, list[uuid.UUID] | BindParameter[list[uuid.UUID]]]  # ids, or a place for them in a statement
 
@@ -101,35 +98,49 @@ class Local:
         return Exported({table: rows for table, rows in records.items() if rows})
 
     def erase(self, session: Session, order: Order, *, now: datetime) -> Outcome:
-        """Erase at most ``order.at_most`` rows, as the worker; "more" when there may be others, "gone" when there was nobody.
-
-        "failed" with the code "labels" when a column has no label: nothing is erased by an incomplete map. The live database is
-        asked before the first part, and once more before anything is called proven.
-        """
-        if problems() or (not order.begun and unmapped(session)):
-            return Outcome(Became.FAILED, error="labels")
-        if any(spared.table is None for spared in order.spared):
-            return Outcome(Became.WAITING, error="held")
-        roots = _roots(session, order.person)
-        if not _there(session, roots):
-            return Outcome(Became.GONE)
-        return _rows_erased(session, order.person.kind, order.spared, roots, order.at_most, now)
+        """Erase at most ``order.at_most`` rows of one person: :meth:`erase_together` for one."""
+        return self.erase_together(session, [order], at_most=order.at_most, now=now)[0]
 
     def verify(self, session: Session, order: Order, *, now: datetime) -> Proof:
+        """Count what is left of one person: :meth:`verify_together` for one."""
+        return self.verify_together(session, [order], now=now)[0]
+
+    def erase_together(
+        self, session: Session, orders: Sequence[Order], *, at_most: int, now: datetime
+    ) -> list[Outcome]:
+        """Erase at most ``at_most`` rows of several people, as the worker, each table once for all of them; an outcome for each.
+
+        "more" when there may be others, "gone" when there was nobody. "failed" with the code "labels" when a column has no
+        label: nothing is erased by an incomplete map. The live database is asked before a person's first part, and once more
+        before anything is called proven. People under the same holds go together; whom a hold keeps whole, stays whole.
+        """
+        if problems() or (not all(order.begun for order in orders) and unmapped(session)):
+            return [Outcome(Became.FAILED, error="labels") for _ in orders]
+        outcomes: dict[int, Outcome] = {}
+        for kind, spared, numbers in _alike(orders):
+            if any(each.table is None for each in spared):
+                outcomes |= dict.fromkeys(numbers, Outcome(Became.WAITING, error="held"))
+                continue
+            owned = _owned(session, [(number, orders[number].person) for number in numbers])
+            there = _there(session, owned)
+            outcomes |= {number: Outcome(Became.GONE) for number in numbers if number not in there}
+            outcomes |= _rows_erased(session, kind, spared, owned.only(there), at_most, now)
+        return [outcomes[number] for number in range(len(orders))]
+
+    def verify_together(self, session: Session, orders: Sequence[Order], *, now: datetime) -> list[Proof]:
         """Count what is left of what should be gone. Foreign keys hold everything else to the person's own row.
 
         Nothing is proven ("labels") while the database has a column that the map does not know.
         """
         if unmapped(session):
-            return Proof(None, error="labels")
-        roots = _roots(session, order.person)
-        found = {}
-        for fate in fates(order.person.kind):
-            table = Base.metadata.tables[fate.table]
-            left = condition(fate, roots) & _goes(fate, table, order.spared)
-            if number := session.scalar(select(func.count()).select_from(table).where(left)):
-                found[fate.table] = int(number)
-        return Proof(absent=not found, found=found)
+            return [Proof(None, error="labels") for _ in orders]
+        found: dict[int, dict[str, int]] = {number: {} for number in range(len(orders))}
+        for kind, spared, numbers in _alike(orders):
+            owned = _owned(session, [(number, orders[number].person) for number in numbers])
+            for fate, left in _counting(fates(kind), spared):
+                for row in session.execute(left, owned.values):
+                    found[row.owner][fate.table] = int(row.number)
+        return [Proof(absent=not found[number], found=found[number]) for number in range(len(orders))]
 
     def propagate(self, session: Session, person: Person, change: Change, *, now: datetime) -> Outcome:
         """Nothing to pass on: the change was made here."""
@@ -161,9 +172,37 @@ def ways_json(wanted: Iterable[Fate]) -> str:
 
 def known(session: Session, person: Person) -> Person:
     """Return a person with all that finds their rows, as the worker; to be kept as long as something of them is to go."""
-    row = session.execute(_FOUND[person.kind], {"digest": person.email_hash, "id": person.id}).one()
-    forms = sorted({*person.forms, *(row.same or ()), *([person.id] if person.kind == "visitor" else [])})
-    return replace(person, email_hash=bytes(row.digest) if row.digest else None, forms=tuple(forms))
+    return known_together(session, [person])[0]
+
+
+def known_together(session: Session, people: Sequence[Person]) -> list[Person]:
+    """Return several people with all that finds their rows, in the same order."""
+    hashes: dict[uuid.UUID, bytes] = {}
+    for kind, table in PERSONS.items():
+        own, digest = _column(table, "id"), _column(table, "email_hash")
+        if asked := [each.id for each in people if each.kind == kind and each.email_hash is None]:
+            hashes |= {row[0]: row[1] for row in session.execute(select(own, digest).where(own == any_(_ids(asked))))}
+    digests = [each.email_hash or hashes.get(each.id) for each in people]
+    same = _forms_of(session, {each for each in digests if each})
+    return [
+        replace(person, email_hash=digest, forms=tuple(sorted({
+            *person.forms, *same.get(digest or b"", ()), *([person.id] if person.kind == "visitor" else [])})))
+        for person, digest in zip(people, digests, strict=True)
+    ]  # fmt: skip
+
+
+def _forms_of(session: Session, hashes: set[bytes]) -> dict[bytes, list[uuid.UUID]]:
+    """Every form that was left with these addresses."""
+    found: dict[bytes, list[uuid.UUID]] = {}
+    if hashes:
+        asked = bindparam("hashes", sorted(hashes), ARRAY(LargeBinary))
+        for row in session.execute(select(Visitor.id, Visitor.email_hash).where(Visitor.email_hash == any_(asked))):
+            found.setdefault(row.email_hash, []).append(row.id)
+    return found
+
+
+def _ids(values: Sequence[uuid.UUID]) -> BindParameter[Any]:
+    return bindparam(None, list(values), ARRAY(UUID(as_uuid=True)), unique=True)
 
 
 def erase_visitors(session: Session, ids: Iterable[uuid.UUID], *, at_most: int, now: datetime) -> dict[str, int]:
@@ -172,8 +211,8 @@ def erase_visitors(session: Session, ids: Iterable[uuid.UUID], *, at_most: int, 
     """
     if problems() or unmapped(session):
         raise DatabaseError("A column has no privacy label, so nothing is erased. See `python -m core labels`.")
-    found: Roots = {"visitor": list(ids)}
-    return dict(_rows_erased(session, "visitor", (), found, at_most, now).counts)
+    owned = Owned({"visitor": [(each, 0) for each in ids]})
+    return dict(_rows_erased(session, "visitor", (), owned, at_most, now)[0].counts)
 
 
 def _roots(session: Session, person: Person) -> Roots:
@@ -191,12 +230,6 @@ def rows_of(person: Person, shown: ShownTable, roots: Whose) -> Select[Any]:
     """Return the select of a person's rows of one table of their export."""
     fate = next(each for each in fates(person.kind) if each.table == shown.place)
     return statement(shown).where(condition(fate, roots))
-
-
-def _there(session: Session, roots: Roots) -> bool:
-    return any(
-        session.scalar(select(exists().where(_column(PERSONS[kind], "id").in_(ids)))) for kind, ids in roots.items()
-    )
 
 
 def condition(fate: Fate, roots: Whose) -> ColumnElement[bool]:
@@ -219,48 +252,163 @@ def _one_of(column: Column[Any], ids: list[uuid.UUID] | BindParameter[list[uuid.
     return column == any_(ids) if isinstance(ids, BindParameter) else column.in_(ids)
 
 
+@dataclass(frozen=True)
+class Owned:
+    """The rows that are persons, by kind: their ids, each with the number of whoever they belong to in this batch."""
+
+    roots: Mapping[str, Sequence[tuple[uuid.UUID, int]]]
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The same, as the statements take it."""
+        told: dict[str, Any] = {}
+        for kind in PERSONS:
+            rows = self.roots.get(kind, ())
+            told |= {f"{kind}_ids": [each for each, _ in rows], f"{kind}_owners": [owner for _, owner in rows]}
+        return told
+
+    @property
+    def owners(self) -> set[int]:
+        """The numbers."""
+        return {owner for rows in self.roots.values() for _, owner in rows}
+
+    def only(self, owners: set[int]) -> "Owned":
+        """Those of some."""
+        return Owned({kind: [row for row in rows if row[1] in owners] for kind, rows in self.roots.items()})
+
+
+def _owned(session: Session, people: Sequence[tuple[int, Person]]) -> Owned:
+    kinds = GO_TOGETHER[people[0][1].kind]
+    everyone = known_together(session, [person for _, person in people])
+    roots: dict[str, list[tuple[uuid.UUID, int]]] = {kind: [] for kind in kinds}
+    for (number, _), person in zip(people, everyone, strict=True):
+        found = {"student": [person.id], "visitor": list(person.forms)}
+        for kind in kinds:
+            roots[kind] += [(each, number) for each in found[kind]]
+    return Owned(roots)
+
+
+def _alike(orders: Sequence[Order]) -> list[tuple[str, tuple[Spared, ...], list[int]]]:
+    """Orders that the same statements serve: people of one kind under the same holds, or under none."""
+    found: dict[tuple[str, tuple[Spared, ...]], list[int]] = {}
+    for number, order in enumerate(orders):
+        found.setdefault((order.person.kind, order.spared), []).append(number)
+    return [(kind, spared, numbers) for (kind, spared), numbers in found.items()]
+
+
+def _there(session: Session, owned: Owned) -> set[int]:
+    """Whose own rows (or forms) are there."""
+    found: set[int] = set()
+    for kind, rows in owned.roots.items():
+        if rows:
+            own = _column(PERSONS[kind], "id")
+            there = set(session.scalars(select(own).where(own == any_(_ids([each for each, _ in rows])))))
+            found |= {owner for each, owner in rows if each in there}
+    return found
+
+
 def _rows_erased(
-    session: Session, kind: str, spared: tuple[Spared, ...], roots: Roots, at_most: int, now: datetime
-) -> Outcome:
-    done: dict[str, int] = {}
+    session: Session, kind: str, spared: tuple[Spared, ...], owned: Owned, at_most: int, now: datetime
+) -> dict[int, Outcome]:
+    """Erase at most so many rows, child before parent. What went of whom is counted apart; the end is everybody's."""
+    done: dict[int, dict[str, int]] = {owner: {} for owner in owned.owners}
     left = at_most
-    for fate in fates(kind):
-        if left <= 0:
-            return Outcome(Became.MORE, done)
-        table = Base.metadata.tables[fate.table]
-        rows = condition(fate, roots) & _goes(fate, table, spared)
+    for fate, going in _going(fates(kind), spared):
+        if left <= 0 or not done:
+            break
         if fate.action is Erasure.ROW:
-            number = _delete(session, table, rows, left)
-        elif fate.blanked:
-            number = _blank(session, table, fate.blanked, rows, left, now)
+            went = {row.owner: int(row.number) for row in session.execute(going, owned.values | {"most": left})}
         else:
-            continue
-        if number:
-            done[fate.table] = number
-        left -= number
-    return Outcome(Became.MORE if left <= 0 else Became.DONE, done)
+            went = _blank(session, fate, session.execute(going, owned.values | {"most": left}).all(), now)
+        for owner, number in went.items():
+            done[owner][fate.table] = number
+        left -= sum(went.values())
+    became = Became.MORE if left <= 0 else Became.DONE
+    return {owner: Outcome(became, counts) for owner, counts in done.items()}
 
 
-def _delete(session: Session, table: Table, rows: ColumnElement[bool], at_most: int) -> int:
+def _going(known: tuple[Fate, ...], spared: tuple[Spared, ...]) -> Iterable[tuple[Fate, Executable]]:
+    """A statement for each table whose rows go or are emptied: it deletes, or names the rows."""
+    return _going_freely(known) if not spared else _going_around(known, spared)
+
+
+@lru_cache(maxsize=8)
+def _going_freely(known: tuple[Fate, ...]) -> tuple[tuple[Fate, Executable], ...]:
+    return tuple(_going_around(known, ()))
+
+
+def _going_around(known: tuple[Fate, ...], spared: tuple[Spared, ...]) -> Iterator[tuple[Fate, Executable]]:
+    for fate in known:
+        if fate.action is Erasure.ROW or fate.blanked:
+            table = Base.metadata.tables[fate.table]
+            mine = _mine(fate, table, spared).limit(bindparam("most", type_=Integer))
+            yield fate, _deleting(table, mine) if fate.action is Erasure.ROW else mine
+
+
+def _deleting(table: Table, mine: Select[Any]) -> Executable:
+    """Delete the rows, and count them by owner."""
+    found = mine.cte("mine")
+    same = [found.c[key.name] == key for key in _keys(table)]
+    gone = delete(table).where(*same).returning(found.c.owner).cte("gone")
+    return select(gone.c.owner, func.count().label("number")).group_by(gone.c.owner)
+
+
+def _counting(known: tuple[Fate, ...], spared: tuple[Spared, ...]) -> Iterable[tuple[Fate, Executable]]:
+    return _counting_all(known) if not spared else _counting_around(known, spared)
+
+
+@lru_cache(maxsize=8)
+def _counting_all(known: tuple[Fate, ...]) -> tuple[tuple[Fate, Executable], ...]:
+    return tuple(_counting_around(known, ()))
+
+
+def _counting_around(known: tuple[Fate, ...], spared: tuple[Spared, ...]) -> Iterator[tuple[Fate, Executable]]:
+    for fate in known:
+        mine = _mine(fate, Base.metadata.tables[fate.table], spared).order_by(None).subquery("mine")
+        yield fate, select(mine.c.owner, func.count().label("number")).group_by(mine.c.owner)
+
+
+def _mine(fate: Fate, table: Table, spared: tuple[Spared, ...]) -> Select[Any]:
+    """The keys of the rows of a table that are about somebody of a batch and that no hold keeps, each with one owner."""
     keys = _keys(table)
-    some = select(*keys).where(rows).order_by(*keys).limit(at_most)
-    return _number(session.execute(delete(table).where(tuple_(*keys).in_(some))))
+    ways = [_along_to_owner(way, table).where(_goes(fate, table, spared)) for way in fate.ways]
+    every = (union_all(*ways) if len(ways) > 1 else ways[0]).subquery("found")
+    names = [every.c[key.name] for key in keys]
+    return select(*names, func.min(every.c.owner).label("owner")).group_by(*names).order_by(*names)
 
 
-def _blank(
-    session: Session, table: Table, columns: tuple[str, ...], rows: ColumnElement[bool], at_most: int, now: datetime
-) -> int:
-    """Empty the columns; a link to the person becomes one to a tombstone, where the table has a place for it."""
-    keys = _keys(table)
-    some = session.execute(select(*keys).where(rows).order_by(*keys).limit(at_most)).all()
-    if not some:
-        return 0
-    empty: dict[str, Any] = {name: None if table.c[name].nullable else "" for name in columns}
-    if (place := _tombstone_column(table)) is not None:
-        empty[place.name] = uuid7()
-        session.execute(insert(Tombstone).values(id=empty[place.name], erased_at=now))
-    mine = tuple_(*keys).in_([tuple(row) for row in some])
-    return _number(session.execute(update(table).where(mine).values(**empty)))
+def _along_to_owner(way: Way, table: Table) -> Select[Any]:
+    """The rows along one way, with the number of whose they are."""
+    ids, owners = (bindparam(f"{way.person}_{what}", type_=ARRAY(kind)) for what, kind in (("ids", UUID(as_uuid=True)), ("owners", Integer)))  # fmt: skip
+    whose = func.unnest(ids, owners).table_valued(column("id", UUID(as_uuid=True)), column("owner", Integer), name=f"the_{way.person}").render_derived()  # fmt: skip
+    rows = select(*_keys(table), whose.c.owner).select_from(table)
+    at: FromClause = table
+    if not way.links:
+        return rows.join(whose, table.c["id"] == whose.c.id)
+    for number, link in enumerate(way.links[:-1]):
+        onward = Base.metadata.tables[link.to_table].alias(f"over_{number}")
+        rows = rows.join(onward, at.c[link.column] == onward.c[link.to_column])
+        at = onward
+    return rows.join(whose, at.c[way.links[-1].column] == whose.c.id)
+
+
+def _blank(session: Session, fate: Fate, rows: Sequence[Row[Any]], now: datetime) -> dict[int, int]:
+    """Empty the columns; a link to a person becomes one to a tombstone of their own, where the table has a place for it."""
+    table = Base.metadata.tables[fate.table]
+    keys, went = _keys(table), dict[int, int]()
+    empty: dict[str, Any] = {name: None if table.c[name].nullable else "" for name in fate.blanked}
+    place = _tombstone_column(table)
+    by_owner: dict[int, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        by_owner.setdefault(row.owner if place is not None else 0, []).append(tuple(row)[: len(keys)])
+        went[row.owner] = went.get(row.owner, 0) + 1
+    stones = {owner: uuid7() for owner in by_owner} if place is not None else {}
+    if stones:
+        session.execute(insert(Tombstone).values([{"id": stone, "erased_at": now} for stone in stones.values()]))
+    for owner, mine in by_owner.items():
+        values = empty | ({place.name: stones[owner]} if place is not None else {})
+        session.execute(update(table).where(tuple_(*keys).in_(mine)).values(**values))
+    return went
 
 
 def _tombstone_column(table: Table) -> Column[Any] | None:
@@ -300,8 +448,3 @@ def _keys(table: Table) -> list[Column[Any]]:
 
 def _column(table: str, name: str) -> Column[Any]:
     return Base.metadata.tables[table].c[name]
-
-
-def _number(result: object) -> int:
-    assert isinstance(result, CursorResult)
-    return int(result.rowcount)

@@ -31,6 +31,7 @@ from core.settings import LOCAL, settings
 
 SECONDS = 20.0
 MAIL, RCPT, DATA = range(3)
+NOBODYS = ".invalid"  # kept out of the domain name system (RFC 2606); synthetic people live there
 HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")  # fmt: skip
 PAYLOAD = ("mail address used", "subject", "letter")
 WIRE = SMTP.clone(cte_type="7bit")
@@ -133,6 +134,8 @@ class Line:
         to = envelope(letter.address)
         if to is None:
             return Delivery("refused", "not an address")
+        if letter.address.lower().endswith(NOBODYS):
+            return Delivery("refused", "nobody's address")
         try:
             data = written(letter, to)
         except ValueError:  # a line break in a header, half a surrogate pair
@@ -166,7 +169,7 @@ class Line:
                     return self._answered(server, code, about_us=step == MAIL)
             given = True
             server.send(_LONE_DOT.sub(b"..", data) + (b"" if data.endswith(b"\r\n") else b"\r\n") + b".\r\n")
-            code, _ = server.getreply()
+            code = _understood(server.getreply())
         except (OSError, smtplib.SMTPException):
             return self._broken(
                 Delivery("unclear" if given else "later", "no answer" if given else "no connection", True)
@@ -204,6 +207,13 @@ class Line:
                 server.close()
 
 
+def _understood(reply: tuple[int, bytes]) -> int:
+    """The code of a reply. What is none, or half of one, says nothing: neither that a letter was taken, nor that it was not."""
+    if not 200 <= reply[0] <= 599:
+        raise smtplib.SMTPServerDisconnected("not understood")
+    return reply[0]
+
+
 def _asked(server: smtplib.SMTP, to: str, letter_id: uuid.UUID) -> Iterator[tuple[int, bool]]:
     """Say MAIL, RCPT and DATA; yield the answer to each, and whether the server already waits for the text.
 
@@ -216,10 +226,10 @@ def _asked(server: smtplib.SMTP, to: str, letter_id: uuid.UUID) -> Iterator[tupl
     server.command_encoding = "ascii" if to.isascii() else "utf-8"
     if not server.has_extn("pipelining"):
         for each in said:
-            yield server.docmd(each)[0], False
+            yield _understood(server.docmd(each)), False
         return
     server.send("\r\n".join(said) + "\r\n")
-    codes = [server.getreply()[0] for _ in said]
+    codes = [_understood(server.getreply()) for _ in said]
     yield from ((code, codes[DATA] == 354) for code in codes)
 
 

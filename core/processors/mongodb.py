@@ -13,7 +13,7 @@ and is shown as a gap (core.models.syncing). Copies in backups and snapshots of 
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -40,7 +40,7 @@ from core.processors.remote import BUSY_CODE, Trouble, guarded_call
 
 PLATFORM_ID, STILL_THERE, NOT_TAKEN = "platform id", "still there", "not taken"
 SOURCE, UNKNOWN, NOT_MAPPED = "mongodb", "not known here", "collections that no mapping names"
-CORRECTED = "correct"
+CORRECTED, UNREADABLE = "correct", "document unreadable"
 PASSED_ON = (Kind.LINE, Kind.TEXT, Kind.EMAIL, Kind.LINK)
 OF_PERSON = {"student": ("student", "student_profile"), "visitor": ("visitor",)}
 BUSY_FOR = timedelta(minutes=2)
@@ -112,6 +112,28 @@ class MongoDB:
             return trouble.outcome()
         return Outcome(became, counts, error=NOT_TAKEN if became is Became.FAILED else "")
 
+    def forget_visitors(self, session: Session, keys: Sequence[str], *, now: datetime) -> None:
+        """Erase documents of visitors by their ids, and count that they are gone. Raises Trouble when they are not, or nobody knows.
+
+        By ids only: whoever wrote again since then has another document, which stays.
+        """
+        collection = mapping().collection_of("visitor")
+        if collection is None:
+            return
+
+        def act() -> int:
+            place = mongodb_client.database()[collection.name]
+            wanted = {"_id": {"$in": [each for key in keys for each in ids_of(key)]}, **dict(collection.only)}
+            if collection.unset:
+                place.update_many(wanted, {"$unset": dict.fromkeys(collection.unset, "")})
+                wanted = {**wanted, "$or": [{path: {"$exists": True}} for path in collection.unset]}
+            else:
+                place.delete_many(wanted)
+            return place.count_documents(wanted)
+
+        if guarded_call(session, self.name, act, now=now, changes=True, read=lambda error: _trouble(error, now)):
+            raise Trouble(STILL_THERE)
+
     def _call(self, session: Session, now: datetime, act: "Callable[[Whom], T]", person: Person, *, changes: bool) -> T:
         whom = whom_of(session, person)
         return guarded_call(
@@ -123,7 +145,8 @@ def _trouble(error: BaseException, now: datetime) -> Trouble:
     code = code_of(error)
     if code == BUSY_CODE:
         return Trouble(code, until=now + BUSY_FOR)
-    return Trouble(code, unclear=code in UNCLEAR, ours=code in ("document refused", "document unreadable"))
+    unclear = code in UNCLEAR or code == UNREADABLE  # an answer that nobody can read says nothing
+    return Trouble(code, unclear=unclear, ours=code in ("document refused", UNREADABLE))
 
 
 def declared(known: PlatformMapping) -> frozenset[str]:

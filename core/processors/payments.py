@@ -42,9 +42,21 @@ from core.settings import settings
 
 REDACTED_AGAIN = timedelta(hours=6)
 PAGE = 100
+NOT_TAKEN, NOT_REDACTED = "not taken", "redaction refused"
+PREVIEW = "2026-06-24.preview"  # redaction jobs are in a preview of the API, which has to be asked for by name
 CORRECTS = {"name": "name", "e-mail": "email"}
 SENT = frozenset(
-    {"email", "limit", "starting_after", "customer", "type", "name", "objects[customers][0]", "validation_behavior"}
+    {
+        "email",
+        "limit",
+        "starting_after",
+        "customer",
+        "type",
+        "name",
+        "objects[customers][0]",
+        "validation_behavior",
+        "expand[0]",
+    }
 )
 """Every parameter that leaves, as it is named on the wire."""
 
@@ -130,7 +142,7 @@ class Gateway:
         return Proof(True)
 
     def propagate(self, session: Session, person: Person, change: Change, *, now: datetime) -> Outcome:
-        """Correct name and address of the customer; another change is made there by a person."""
+        """Correct name and address of the customer, and read back that it has them; another change is made there by a person."""
         if change.what != "correct":
             return by_hand(self.name, session, person, change, now=now)
         values = {CORRECTS[word]: value for word, value in change.fields.items() if word in CORRECTS}
@@ -141,6 +153,8 @@ class Gateway:
                 return by_hand(self.name, session, person, change, now=now)
             for each in theirs:
                 self._ask(session, partial(_update, each["id"], values), now, changes=True)
+                if not _says(self._customer(session, each["id"], now), values):
+                    return Outcome(Became.FAILED, error=NOT_TAKEN)
         except Trouble as trouble:
             return trouble.outcome()
         return Outcome(Became.DONE, {"customers": len(theirs)}) if theirs else Outcome(Became.GONE)
@@ -199,8 +213,10 @@ class Gateway:
             raise Trouble("error in the answer", unclear=True)
 
     def _redact(self, session: Session, customer: str, now: datetime) -> None:
-        """Ask Stripe to redact, once for each customer, and let a job that was checked run."""
+        """Ask Stripe to redact, once for each customer, and let a job that was checked run. Raises Trouble when Stripe says it cannot."""
         jobs = [job for job in self._jobs(session, now) if customer in _customers_of(job)]
+        if jobs and all(job.get("status") in ("failed", "canceled") for job in jobs):
+            raise Trouble(NOT_REDACTED, ours=True)
         if not jobs:
             asked = {"objects[customers][0]": customer, "validation_behavior": "fix"}
             self._raw(session, "post", "/v1/privacy/redaction_jobs", now, asked)
@@ -220,15 +236,26 @@ class Gateway:
         return len(payers - done)
 
     def _jobs(self, session: Session, now: datetime) -> list[Mapping[str, Any]]:
-        found = self._raw(session, "get", "/v1/privacy/redaction_jobs", now, {"limit": PAGE})
-        return list(_data(found))
+        """Every redaction job, to the last page, with its objects: Stripe leaves those out unless they are asked for."""
+        jobs: list[Mapping[str, Any]] = []
+        more: dict[str, Any] = {}
+        while True:
+            page = self._raw(
+                session, "get", "/v1/privacy/redaction_jobs", now, {"limit": PAGE, "expand[0]": "data.objects", **more}
+            )
+            rows = _data(page)
+            jobs += rows
+            if not page.get("has_more") or not rows:
+                return jobs
+            more = {"starting_after": rows[-1]["id"]}
 
     def _raw(
         self, session: Session, method: str, path: str, now: datetime, values: Mapping[str, Any]
     ) -> Mapping[str, Any]:  # fmt: skip
         def call() -> Mapping[str, Any]:
             client = self._client()
-            return _plain(client.deserialize(client.raw_request(method, path, **values), api_mode="V1"))
+            found = client.raw_request(method, path, stripe_version=PREVIEW, **values)
+            return _plain(client.deserialize(found, api_mode="V1"))
 
         return guarded_call(session, self.name, call, now=now, changes=method == "post", read=_read)
 
@@ -283,6 +310,11 @@ def made() -> Gateway | None:
 
 def _by_address(address: str, api: Any, more: dict[str, Any]) -> Any:
     return api.customers.list({"email": address, **more})
+
+
+def _says(customer: Mapping[str, Any] | None, values: Mapping[str, str]) -> bool:
+    """Whether a customer is there and has the values: read back, not believed."""
+    return customer is not None and all(customer.get(name) == value for name, value in values.items())
 
 
 def _update(customer: str, values: dict[str, str], api: Any) -> Any:

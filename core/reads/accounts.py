@@ -29,7 +29,7 @@ LONGEST_SEARCH = 200
 Rows = Select[*tuple[Any, ...]]
 IDLE = timedelta(minutes=15)
 REVIEW_EVERY = timedelta(days=90)
-ACCOUNT_STATES = ("active", "invited", "waits for approval", "no code", "disabled")
+ACCOUNT_STATES = ("active", "invited", "waits for approval", "no code", "ended", "disabled")
 ASSIGNMENT_STATES = ("running", "starts later", "ended")
 
 
@@ -155,6 +155,7 @@ class Account:
     row: AccountRow
     created_at: datetime
     disabled_at: datetime | None
+    ends_at: datetime | None
     password_since: datetime | None
     codes_since: datetime | None
     code: CodeState | None
@@ -245,7 +246,11 @@ def account(session: Session, staff_id: uuid.UUID, *, now: datetime) -> Account:
         raise NotFound("There is no such account, or it is not open to you.", staff_id=staff_id)
     dates = session.execute(
         select(
-            StaffMember.created_at, StaffMember.disabled_at, StaffMember.password_since, StaffMember.totp_since
+            StaffMember.created_at,
+            StaffMember.disabled_at,
+            StaffMember.ends_at,
+            StaffMember.password_since,
+            StaffMember.totp_since,
         ).where(StaffMember.id == staff_id)
     ).one()
     return Account(
@@ -364,6 +369,7 @@ def _account_state(now: datetime) -> ColumnElement[str]:
     )
     return case(
         (StaffMember.disabled_at.is_not(None), literal("disabled")),
+        (StaffMember.ends_at <= now, literal("ended")),
         (waits.exists(), literal("waits for approval")),
         (StaffMember.password_since.is_not(None), literal("active")),
         (coded.exists(), literal("invited")),

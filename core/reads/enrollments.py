@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -20,6 +21,8 @@ from core.reads.listing import PAGE_SIZE, Cursor, Total, pattern
 from core.words import masked_email
 
 COUNT_CAP = 10_000
+SEARCHED_COUNT_CAP = 1_000  # each enrollment looked at costs a look-up of its student
+MOST_COHORTS = 500
 TREND_SERIES, OTHER = 5, "other"
 STALE_AFTER = timedelta(minutes=5)
 SORTS = {"newest": "Newest first", "oldest": "Oldest first", "name": "By name"}
@@ -83,7 +86,7 @@ class CohortChoice:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All programs (id → title, by title) and cohorts (latest start first); ``links`` to their own pages on the platform."""
+    """All programs (id → title, by title) and the latest cohorts (latest start first); ``links`` to their own pages on the platform."""
 
     programs: dict[uuid.UUID, str]
     cohorts: tuple[CohortChoice, ...]
@@ -155,24 +158,45 @@ def enrollment_page(
     return EnrollmentPage(tuple(_row(*row[2:]) for row in found[:limit] if row.id is not None), more)
 
 
-def enrollment_total(session: Session, wanted: EnrollmentFilter, *, cap: int = COUNT_CAP) -> Total:
-    """Return how many enrollments match, counted up to ``cap``."""
-    count = int(session.execute(_COUNT, {**_arguments(wanted), "cap": cap + 1}).scalar_one())
-    return Total(min(count, cap), count > cap)
+def enrollment_total(session: Session, wanted: EnrollmentFilter, *, cap: int | None = None) -> Total:
+    """Return how many enrollments match, counted up to ``cap`` (less far when their students have to be looked at)."""
+    most = cap or (SEARCHED_COUNT_CAP if wanted.search or wanted.level else COUNT_CAP)
+    count = int(session.execute(_COUNT, {**_arguments(wanted), "cap": most + 1}).scalar_one())
+    return Total(min(count, most), count > most)
 
 
-def catalog(session: Session) -> Catalog:
-    """Return every program and cohort. No person in it."""
+def catalog(session: Session, *, most: int = MOST_COHORTS) -> Catalog:
+    """Return every program, and the ``most`` cohorts that start last. No person in it."""
     programs = select(Program.id, Program.source, Program.source_key)
-    listed = select(
-        Cohort.id, Cohort.code, Cohort.title, Cohort.program_id, Cohort.starts_on, Cohort.ends_on, Cohort.source,
-        Cohort.source_key,
-    )  # fmt: skip
-    cohorts = session.execute(listed.order_by(Cohort.starts_on.desc(), Cohort.title)).all()
+    cohorts = session.execute(_COHORTS.limit(most)).all()
     links = platform_links("cohort", ((c.id, c.source, c.source_key) for c in cohorts))
     links |= platform_links("program", ((p.id, p.source, p.source_key) for p in session.execute(programs)))
-    choices = tuple(CohortChoice(c.id, c.code, c.title, c.program_id, c.starts_on, c.ends_on) for c in cohorts)
-    return Catalog(_titles(session), choices, links)
+    return Catalog(_titles(session), tuple(_choice(c) for c in cohorts), links)
+
+
+def cohorts_offered(
+    session: Session, *, program_id: uuid.UUID | None = None, title: str | None = None, most: int = MOST_COHORTS
+) -> tuple[CohortChoice, ...]:
+    """Return the ``most`` cohorts of a program that start last; and those with this ``title``, however old they are."""
+    listed = _COHORTS if program_id is None else _COHORTS.where(Cohort.program_id == program_id)
+    found = {c.id: c for c in session.execute(listed.limit(most))}
+    if title:
+        found |= {c.id: c for c in session.execute(listed.where(Cohort.title == title).limit(most))}
+    return tuple(_choice(c) for c in found.values())
+
+
+def cohort_of_code(session: Session, code: str) -> uuid.UUID | None:
+    """Return the cohort with this code; None where there is none."""
+    return session.scalars(select(Cohort.id).where(Cohort.code == code)).first()
+
+
+def _choice(c: Any) -> CohortChoice:
+    return CohortChoice(c.id, c.code, c.title, c.program_id, c.starts_on, c.ends_on)
+
+
+_COHORTS = select(
+    Cohort.id, Cohort.code, Cohort.title, Cohort.program_id, Cohort.starts_on, Cohort.ends_on, Cohort.source, Cohort.source_key,
+).order_by(Cohort.starts_on.desc(), Cohort.title)  # fmt: skip
 
 
 def funnel(

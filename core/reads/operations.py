@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from core.models.canaries import SOURCE as CANARY
 from core.models.platform import Cohort, Enrollment, Program, Result, Student, Submission
 from core.models.requests import Request
 from core.models.staff import WorkerHeartbeat, WorkerJob
@@ -123,7 +124,8 @@ def status(session: Session, *, now: datetime) -> Status:
     }
     server = str(session.scalar(text("select current_setting('server_version')")))
     state = worker_state(session, now=now)
-    return Status(server, state.seen_at, state, _sum(by_source.values()), by_source)
+    counted = [found for source, found in by_source.items() if source != CANARY]
+    return Status(server, state.seen_at, state, _sum(counted), by_source)
 
 
 def _dead_jobs(session: Session) -> list[DeadJob]:

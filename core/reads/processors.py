@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.orm import Session
 
+from core.models.campaigns import MailPace
 from core.models.data_map import data_map
+from core.models.labels import Processor as Named
 from core.models.processors import ProcessorHealth, ProcessorRecord
 from core.policy import in_force, listed_processors
 from core.processors import registry
@@ -25,7 +27,7 @@ class ProcessorEntry:
     """One processor. Of the record, "" and None are not filled in yet, and named in ``missing``; ``version`` 0: nobody wrote one.
 
     ``receives``: the data map's words for what it gets from the platform; ``sent``: for what leaves from this dashboard.
-    ``connected``: it does its part by itself, as far as ``abilities`` say; otherwise people do. ``stuck_since``: something does not
+    ``connected``: it does its part by itself, as far as ``abilities`` say (the mail provider takes letters); otherwise people do. ``stuck_since``: something does not
     go through. ``circuit`` "open": nothing is sent until ``opens_at``.
     """
 
@@ -88,7 +90,7 @@ def processor_register(session: Session, *, now: datetime) -> tuple[ProcessorEnt
     policy = listed_processors(session, in_force(session, now).version)
     receives = _receives()
     records = {record.name: record for record in _newest(session)}
-    health = {row.name: row for row in session.scalars(select(ProcessorHealth))}
+    health = {row.name: row for row in session.scalars(select(ProcessorHealth))} | _mail(session, now)
     asked = text("select * from privacy.processor_activity()")
     activity = {row.name: row for row in session.execute(asked)}
     names = _names(session)
@@ -120,7 +122,7 @@ def _entry(
     receives: tuple[str, ...], names: Mapping[uuid.UUID, str],
 ) -> ProcessorEntry:  # fmt: skip
     known, doing = record or EMPTY, registry.configured(name)
-    connected = not isinstance(doing, Manual)
+    connected = type(doing) is not Manual
     return ProcessorEntry(
         name=name,
         listed=listed,
@@ -150,6 +152,17 @@ def _entry(
         failed_at=health.failed_at if health else None,
         error=health.error if health else None,
     )
+
+
+def _mail(session: Session, now: datetime) -> dict[str, ProcessorHealth]:
+    """How the line to the mail server does: its letters are paced by core.privacy.sending, which keeps that in a row of its own."""
+    pace = session.get(MailPace, 1)
+    if pace is None:
+        return {}
+    rests = pace.closed_until is not None and pace.closed_until > now
+    return {str(Named.SMTP): ProcessorHealth(
+        name=str(Named.SMTP), circuit="open" if rests else "closed", failures=pace.failures, opens_at=pace.closed_until,
+        worked_at=pace.last_taken_at, failed_at=pace.closed_since, error=pace.code or None)}  # fmt: skip
 
 
 def _newest(session: Session) -> Iterator[ProcessorRecord]:

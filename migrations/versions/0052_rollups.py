@@ -13,7 +13,7 @@ from alembic import op
 from migrations import rights
 
 revision = "0052"
-down_revision = "0050"
+down_revision = "0051"
 branch_labels = None
 depends_on = None
 
@@ -161,7 +161,7 @@ $$;
 -- (UTC) of all cohorts come from the roll-up; one cohort, and the cohorts of whoever teaches, are counted as they are.
 create or replace function platform.enrollment_counts(p_from timestamptz, p_to timestamptz, p_program uuid, p_cohort uuid)
 returns table (status text, started boolean, enrollments bigint)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan as $$
 declare
     whole boolean := coalesce(staff.my_role() in ('program_staff', 'admin'), false);
     mine uuid[] := case when whole then '{{}}' else staff.my_cohorts() end;
@@ -183,7 +183,7 @@ end $$;
 -- all others (null).
 create function platform.enrollment_trend(p_from timestamptz, p_to timestamptz, p_program uuid, p_cohort uuid, p_series int)
 returns table (program_id uuid, month date, enrollments bigint)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
     whole boolean := coalesce(staff.my_role() in ('program_staff', 'admin'), false);
@@ -193,10 +193,13 @@ begin
     if whole and p_cohort is null then
         return query
             with summed as materialized (
-                select r.program_id, pg_catalog.date_trunc('month', r.begins)::date as month, sum(r.number)::bigint as enrollments
-                from platform.rollup r
-                where (p_program is null or r.program_id = p_program)
-                  and (r.what = 'began' and r.grain = 'month' and r.begins >= m0 and r.begins < m1 or r.what = 'enrolled' and {DAYS})
+                select b.program_id, b.month, sum(b.number)::bigint as enrollments from (
+                    select r.program_id, r.begins as month, r.number from platform.rollup r
+                    where r.what = 'began' and r.grain = 'month' and r.begins >= m0 and r.begins < m1
+                    union all
+                    select r.program_id, pg_catalog.date_trunc('month', r.begins)::date, r.number from platform.rollup r
+                    where r.what = 'enrolled' and {DAYS}) b
+                where p_program is null or b.program_id = p_program
                 group by 1, 2
             ), ranked as (
                 select s.program_id, row_number() over (order by sum(s.enrollments) desc, p.title) as place, count(*) over () as programs
@@ -213,7 +216,7 @@ end $$;
 
 -- Visitors who asked in a period, for the same roles.
 create function platform.visitor_count(p_from timestamptz, p_to timestamptz, p_program uuid) returns bigint
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan as $$
 declare
     {ENDS}
 begin
@@ -294,6 +297,7 @@ def upgrade() -> None:
     op.execute("set local role resocode_definer")
     op.execute(FIRST)
     op.execute("reset role")
+    op.execute("analyze platform.rollup")
 
 
 def _tables() -> None:

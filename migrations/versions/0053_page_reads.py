@@ -5,6 +5,8 @@ often they are asked changes. Mechanism: ``privacy.few_restricted`` gives the po
 are few; beyond that every row asks ``privacy.is_restricted`` as before. tests/core/privacy/test_restricted.py holds both ways.
 """
 
+from alembic import op
+
 from migrations import rights
 
 revision = "0053"
@@ -152,6 +154,11 @@ CALLERS = {f"privacy.few_restricted_{who}s()": "resocode_app" for who in ("stude
 
 def upgrade() -> None:
     """Apply."""
+    op.execute("create index ix_cohort_starts on platform.cohort (starts_on desc, title)")
+    op.execute("create index ix_cohort_title on platform.cohort (title)")
+    op.execute(
+        "create index ix_enrollment_unconfirmed on platform.enrollment (enrolled_at desc, id desc) where confirmed_at is null"
+    )
     rights.functions(FEW + LISTS + VISITORS, CALLERS)
     hidden = "id <> all ((select staff.my_closed())::uuid[])"
     student, visitor = ({"who": "student", "asked": ""}, {"who": "visitor", "asked": "_visitor"})

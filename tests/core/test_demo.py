@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from core import demo, policy, queries
 from core.errors import SettingsError
 from core.importers.generate import generate, prepare
-from core.importers.made_up import Sizes
 from core.importers.seed import seed
+from core.importers.sizes import Sizes
 from tests.cast import NOW
 
 

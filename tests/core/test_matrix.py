@@ -79,6 +79,9 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
             "declaration",
         )
     },
+    "privacy.canary": {},
+    "privacy.canary_place": {},
+    "privacy.canary_look": {},
     "privacy.policy_proposal": {},
     "privacy.incident": {},
     "privacy.incident_note": {},
@@ -116,6 +119,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.sync_collection": {},
     "privacy.sync_misfit": {},
     "privacy.sync_gap": {},
+    "privacy.sync_erasure": {},
     **{
         f"privacy.{table}": {}
         for table in ("check_run", "promise_state", "promise_check", "attestation", "promise_alert", "sample_draw")
@@ -142,10 +146,10 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "anon.ledger": dict.fromkeys(EVERYONE, len(cast.RELEASES)),
     "anon.cell": dict.fromkeys(EVERYONE, sum(len(cells) for told in cast.RELEASES.values() for cells in told.values())),
 }
-KEY = {"privacy.mail_lane": "lane", "privacy.incident_person": "incident_id", "privacy.export": "request_id", "privacy.promise_state": "promise", "privacy.artifact_part": "artifact_id", "platform.help_limit": "cohort_id", "platform.review_claim": "submission_id", "platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
+KEY = {"privacy.canary_place": "canary_id", "privacy.mail_lane": "lane", "privacy.incident_person": "incident_id", "privacy.export": "request_id", "privacy.promise_state": "promise", "privacy.artifact_part": "artifact_id", "platform.help_limit": "cohort_id", "platform.review_claim": "submission_id", "platform.student": "id", "platform.result": "enrollment_id", "privacy.consent": "student_id", "privacy.policy_version": "version",
        "privacy.audit_event": "seq", "privacy.audit_check": "checked_at", "staff.throttle": "name_hash", "staff.file_link": "token_hash", "staff.worker_heartbeat": "worker",
        "platform.student_profile": "student_id", "platform.visitor_device": "visitor_id", "privacy.transition": "kind",
-       "privacy.letter_template": "kind", "privacy.processor_health": "name", "privacy.sync_collection": "collection", "privacy.sync_gap": "collection",
+       "privacy.letter_template": "kind", "privacy.processor_health": "name", "privacy.sync_collection": "collection", "privacy.sync_gap": "collection", "privacy.sync_erasure": "document",
        "privacy.consent_move": "from_state",
        "platform.analytics_contribution": "student_id", "anon.method": "version", "anon.cell": "release_id", "anon.ledger": "seq"}  # fmt: skip
 
@@ -346,8 +350,9 @@ def test_search_proposes_only_what_the_role_may_see(staff: str, students: set[st
 )
 def test_counts_go_to_those_who_may_count(staff: str, enrollments: int, visitors: int) -> None:
     with db.transaction(staff_id=id_of(staff)) as session:
-        told = "select coalesce(sum(enrollments), 0) from platform.enrollment_{}(null, null, null, null)"
-        counted, by_month = (session.scalar(text(told.format(each))) for each in ("counts", "months"))
+        told = "select coalesce(sum(enrollments), 0) from platform.enrollment_{}"
+        calls = ("counts(null, null, null, null)", "trend(null, null, null, null, 5)")
+        counted, by_month = (session.scalar(text(told.format(each))) for each in calls)
         asked = session.scalar(text("select platform.visitor_count(null, null, null)"))
     assert (counted, by_month, asked) == (enrollments, enrollments, visitors)
 

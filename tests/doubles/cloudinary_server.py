@@ -6,6 +6,7 @@ most in one deletion ("partial"), "not_found" for what is not there, copies that
 
 import base64
 import copy
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,18 +20,21 @@ File = tuple[str, str, str]  # kind, type, public id
 
 @dataclass
 class Library:
-    """``files`` with their derived versions; ``copies`` is what the delivery network still has. ``lag``: looks at a copy that it
+    """``files`` with their derived versions; ``backups``: versions of a file, there or deleted, that can be restored; ``copies`` is what the delivery network still has. ``lag``: looks at a copy that it
     survives an invalidation by."""
 
     files: dict[File, list[str]] = field(default_factory=dict)
+    backups: dict[File, list[str]] = field(default_factory=dict)
     copies: dict[str, int] = field(default_factory=dict)
     page: int = 500
     most: int = 1000
     lag: int = 0
 
-    def put(self, public_id: str, *, kind: str = "image", type_: str = "upload", derived: tuple[str, ...] = ("w_100,h_100",)) -> str:  # fmt: skip
+    def put(self, public_id: str, *, kind: str = "image", type_: str = "upload", derived: tuple[str, ...] = ("w_100,h_100",), backups: int = 0) -> str:  # fmt: skip
         """Keep a file, and deliver it and what was derived from it once, so that the network has copies. Its path."""
         self.files[kind, type_, public_id] = list(derived)
+        if backups:
+            self.backups[kind, type_, public_id] = [f"{number:032x}" for number in range(backups)]
         for path in self._paths((kind, type_, public_id)):
             self.copies[path] = 0
         return f"/{CLOUD}/{kind}/{type_}/v1/{public_id}.jpg"
@@ -48,6 +52,8 @@ class Library:
         parts = unquote(urlsplit(path).path).strip("/").split("/")
         if parts[0] == CLOUD:
             return self._deliver("/" + "/".join(parts))
+        if method == "POST" and parts[:2] == ["v1_1", CLOUD] and parts[3:] == ["upload"]:
+            return self._upload(parts[2], {name: values[0] for name, values in parse_qs(body.decode()).items()})
         if headers.get("authorization", headers.get("Authorization")) != _basic():
             return _json(401, {"error": {"message": "api_secret mismatch"}})
         if parts[:2] != ["v1_1", CLOUD]:
@@ -55,10 +61,25 @@ class Library:
         if parts[2] == "ping":
             return _json(200, {"status": "ok"})
         kind, type_ = parts[3], parts[4]
+        if kind == "backup":
+            return self._forget(type_, json.loads(body)["version_ids"])
+        if len(parts) > 5:
+            return self._details((kind, type_, "/".join(parts[5:])))
         given = {name.removesuffix("[]"): values for name, values in parse_qs(urlsplit(path).query).items()}
         if method == "GET":
             return self._list(kind, type_, given)
         return self._delete(kind, type_, json.loads(body))
+
+    def _upload(self, kind: str, given: Mapping[str, str]) -> Answer:
+        """Take a file whose parameters are signed with the account's secret."""
+        signed = "&".join(f"{name}={given[name]}" for name in sorted(given.keys() - {"api_key", "file", "signature"}))
+        if (
+            given.get("signature") != hashlib.sha1(f"{signed}{SECRET}".encode()).hexdigest()
+            or given.get("api_key") != KEY
+        ):
+            return _json(401, {"error": {"message": "Invalid Signature"}})
+        self.put(given["public_id"], kind=kind)
+        return _json(200, {"public_id": given["public_id"], "resource_type": kind, "type": "upload"})
 
     def pretend(self, method: str, path: str, body: bytes) -> Answer:
         """Answer as if it were done, and do nothing."""
@@ -68,6 +89,22 @@ class Library:
     def wire(self) -> Wire:
         """The wire to it."""
         return Wire(self.answer, self.pretend)
+
+    def _details(self, file: File) -> Answer:
+        if file not in self.files:
+            return _json(404, {"error": {"message": f"Resource not found - {file[2]}"}})
+        versions = [{"version_id": each, "restorable": True} for each in self.backups.get(file, [])]
+        return _json(200, {"asset_id": _asset(file), "public_id": file[2], "versions": versions})
+
+    def _forget(self, asset: str, versions: list[str]) -> Answer:
+        """Delete versions from the backup; what is not there, is said version by version."""
+        for file, kept in self.backups.items():
+            if _asset(file) == asset:
+                gone = [each for each in versions if each in kept]
+                self.backups[file] = [each for each in kept if each not in versions]
+                self.backups = {each: left for each, left in self.backups.items() if left}
+                return _json(200, {"deleted_version_ids": gone})
+        return _json(404, {"error": {"message": "not found"}})
 
     def _list(self, kind: str, type_: str, given: Mapping[str, list[str]]) -> Answer:
         found = sorted(self._matching(kind, type_, given.get("prefix", [""])[0], given.get("public_ids")))
@@ -114,6 +151,10 @@ class Library:
                 self.copies[path] -= 1
             return 200, {"content-type": "image/jpeg"}, b"picture"
         return 404, {"content-type": "text/plain"}, b""
+
+
+def _asset(file: File) -> str:
+    return hashlib.md5("/".join(file).encode()).hexdigest()
 
 
 def _path(each: File) -> str:

@@ -62,6 +62,8 @@ HANG = Behavior("no answer")
 PRETEND = Behavior("says it is done, and does nothing")
 WRITE_ERROR = Behavior("ok: 1 with an error in the body")
 CONCERN_ERROR = Behavior("done on this member only: ok: 1 with an error of the write concern")
+CUT = Behavior("done, and half of the answer")
+GARBAGE = Behavior("done, and an answer that is no document")
 NOT_PRIMARY = Error(10107, "NotWritablePrimary", "not primary")
 CURSOR_LOST = Error(43, "CursorNotFound", "cursor not found")
 UNAUTHORIZED = Error(13, "Unauthorized")
@@ -83,6 +85,14 @@ class Dropped(Exception):
     """The line is cut."""
 
 
+class Broken(Exception):
+    """Bytes leave that are no answer; ``cut``: and then the line is cut."""
+
+    def __init__(self, message: bytes, *, cut: bool) -> None:
+        super().__init__()
+        self.message, self.cut = message, cut
+
+
 @dataclass
 class MongoServer:
     """The double. ``with MongoServer() as server: pymongo.MongoClient(server.uri)``."""
@@ -91,6 +101,7 @@ class MongoServer:
     client: Any = field(default_factory=mongomock.MongoClient)
     commands: list[dict[str, Any]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    page: int = FIRST_BATCH
     _cursors: dict[int, tuple[str, Iterator[Any]]] = field(default_factory=dict)
     _done: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -197,7 +208,14 @@ class MongoServer:
                 line.sendall(struct.pack("<iiii", 16 + len(message), 0, request, OP_REPLY) + message)
                 continue
             flags, body = _parsed(payload)
-            answered = self._answer(body)
+            try:
+                answered = self._answer(body)
+            except Broken as broken:
+                whole = struct.pack("<iiii", 16 + len(broken.message), 0, request, OP_MSG) + broken.message
+                line.sendall(whole[: len(whole) // 2] if broken.cut else whole)
+                if broken.cut:
+                    raise Dropped from None
+                continue
             if not flags & MORE_TO_COME:
                 message = struct.pack("<IB", 0, 0) + bson.encode(answered)
                 line.sendall(struct.pack("<iiii", 16 + len(message), 0, request, OP_MSG) + message)
@@ -228,6 +246,10 @@ class MongoServer:
             answer = self._run_once(name, body)
         if fault is DROP_AFTER:
             raise Dropped
+        if fault is CUT:
+            raise Broken(struct.pack("<IB", 0, 0) + bson.encode(answer), cut=True)
+        if fault is GARBAGE:
+            raise Broken(struct.pack("<IB", 0, 0) + struct.pack("<i", 40) + b"\x7f" * 35 + b"\0", cut=False)
         if fault is CONCERN_ERROR:
             answer["writeConcernError"] = {
                 "code": 64,
@@ -301,7 +323,11 @@ class MongoServer:
         found = found.skip(body.get("skip", 0))
         if limit := body.get("limit"):
             found = found.limit(abs(limit))
-        size = abs(limit) if limit and (limit < 0 or body.get("singleBatch")) else body.get("batchSize", FIRST_BATCH)
+        size = (
+            abs(limit)
+            if limit and (limit < 0 or body.get("singleBatch"))
+            else min(body.get("batchSize", FIRST_BATCH), self.page)
+        )
         return self._first(f"{body['$db']}.{body['find']}", iter(found), size)
 
     def _do_aggregate(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,11 @@ class Wire:
         """The names of all parameters that ever left."""
         return {name for each in self.seen for name in each.names}
 
+    def repeated(self, method: str) -> bool:
+        """Whether a request of this method was made twice with the same words."""
+        made = [(each.path, each.raw) for each in self.seen if each.method == method]
+        return len(set(made)) < len(made)
+
     def everything(self) -> str:
         """All that ever left, as text."""
         return "\n".join(f"{each.method} {each.path} {each.raw}" for each in self.seen)
@@ -113,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._drop()
         if fault in ("429", "503 with Retry-After"):
             return int(fault[:3]), json_header | {"retry-after": wire.retry_after}, error
-        if fault in ("500", "401"):
+        if fault in ("500", "401", "404"):
             return int(fault), json_header, error
         if fault == "200 with an error body":
             return 200, json_header, error

@@ -4,9 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
 from core import db, privacy_actions
+from core.models.canaries import CanaryLook
 from core.policy.evidence import State
 from core.policy.promises import LEDGER, OPEN_POINTS
 from tests.core.privacy.house_of_requests import rows
@@ -138,3 +140,58 @@ def test_the_processing_record_names_every_kind_of_data_and_every_processor() ->
     )
     app = click(app, "make_page")
     assert not app.exception and rows("select count(*) from staff.file_link") == [(1,)]
+
+
+def canaries_seen(found: dict[str, int]) -> None:
+    """A canary that was erased and looked for, and one that lives."""
+    with db.transaction("worker") as session:
+        planted = now() - timedelta(days=60)
+        for place, at in (("old", planted), ("new", now() - timedelta(days=1))):
+            row = {
+                "at": at,
+                "monday": (at - timedelta(days=at.weekday())).date(),
+                "gone": at + timedelta(days=40) if place == "old" else None,
+            }
+            made = session.scalar(text(
+                "insert into privacy.canary (id, week, student_id, visitor_id, planted_at, closed_at, gone_at) values (gen_random_uuid(), :monday,"
+                " gen_random_uuid(), gen_random_uuid(), :at, case when cast(:gone as timestamptz) is null then null else cast(:at as timestamptz) end, :gone)"
+                " returning id"), row)  # fmt: skip
+            session.execute(
+                text("insert into privacy.canary_place values (:id, 'this database', 24, :at)"), {"id": made, "at": at}
+            )
+            look = {
+                "canary_id": made,
+                "place": "this database",
+                "stage": "planted",
+                "at": at,
+                "seen": "found",
+                "found": {"platform.student.name": 1},
+            }
+            session.add(CanaryLook(**look))
+            if place == "old":
+                seen = {"seen": "found" if found else "absent", "found": found, "looked": {"tables": 103}}
+                session.add(CanaryLook(**{**look, "stage": "erased", "at": at + timedelta(days=41), **seen}))
+
+
+def test_canaries_are_shown_as_what_they_are_and_a_trace_stands_out() -> None:
+    assert "none yet" in words(opened("aiko", "policy"))
+    canaries_seen({})
+    shown = words(opened("aiko", "policy"))
+    assert "1 on their way, 1 erased, nothing left of any" in shown
+    day = (now() - timedelta(days=59)).date().isoformat()
+    assert "1 on their way, none was due to be erased yet" in words(opened("aiko", "policy", at=day)), "as of any day"
+    assert "Canaries" in words(opened("ada", "overview"))
+    assert "Canaries" not in words(opened("paula", "policy"))
+
+
+def test_a_canary_that_is_still_there_is_an_alarm_on_the_board() -> None:
+    canaries_seen({"platform.cohort.title": 1})
+    app = opened("omar", "policy")
+    shown = words(app).replace("\\", "")
+    assert "1 erased and still found" in shown
+    assert "platform.cohort.title (1)" in shown
+    table = next(frame.value for frame in app.dataframe if "Stage" in frame.value)
+    assert list(table["Stage"]) == ["lives, in every store", "erased, and still found"]
+    assert all("Synthetic" in each for each in table["Canary"])
+    app = click(app, "make_page")
+    assert not app.exception

@@ -3,10 +3,11 @@
 from datetime import date
 
 import pytest
+from sqlalchemy import text
 
-from core import db
+from core import db, queries
 from core.processors import remote
-from tests.cast import NOW
+from tests.cast import NOW, id_of
 from tests.core.privacy.house_of_requests import act, rows
 from tests.hostile import NAMES
 from tests.pages.test_matrix import opened, words
@@ -55,6 +56,20 @@ def test_whoever_reads_cannot_write_and_sees_trouble(monkeypatch: pytest.MonkeyP
     page = opened("omar", "processors")
     assert not [each for each in page.button if each.key and each.key.startswith("edit_")]
     assert "Stopped after 5 failures in a row" in words(page) and "last error: no connection" in words(page)
+
+
+def test_the_mail_provider_is_told_by_its_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESOCODE_SMTP_URL", "smtp://127.0.0.1:1")
+    monkeypatch.setenv("RESOCODE_MAIL_FROM", "privacy@resocode.example")
+    with db.transaction("worker") as session:
+        resting = "update privacy.mail_pace set closed_since = :n, closed_until = :n + interval '9 minutes', failures = 3, code = '421'"
+        session.execute(text(resting), {"n": now()})
+    page = opened("omar", "processors")
+    assert "1 connected" in str([each.delta for each in page.metric]) and "SMTP,['stopped']" in words(page)
+    with db.transaction(staff_id=id_of("ada")) as session:
+        entry = next(each for each in queries.processor_register(session, now=now()) if each.name == "SMTP")
+    assert (entry.circuit, entry.failures, entry.error, entry.troubled) == ("open", 3, "421", True)
+    assert entry.sent == ("letter", "mail address used", "subject"), "what leaves for it is told"
 
 
 def test_what_people_typed_is_shown_as_it_is() -> None:

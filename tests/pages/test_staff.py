@@ -342,3 +342,32 @@ def test_a_role_in_the_address_is_taken_by_its_code_or_its_name(asked: str) -> N
     page.selectbox(key="role").select("All roles").run()
     assert "role" not in page.query_params
     assert not page.exception
+
+
+def test_an_admin_changes_the_end_of_an_account(owner: Connection) -> None:
+    app = shell("ada", "staff_member", id=str(id_of("aiko")))
+    assert "Ends after" in words(app), "an auditor's account always has an end"
+    press(app, "Change the end")
+    last = now().date() + timedelta(days=10)
+    [field] = [each for each in app.date_input if each.label == "Last day"]
+    assert not [box for box in app.checkbox if box.label == "No end"]
+    field.set_value(last)
+    press(app, "Set the end")
+    kept = row("select ends_at from staff.staff_member where name = 'Aiko'").ends_at
+    assert kept == datetime.combine(last + timedelta(days=1), datetime.min.time(), UTC)
+
+    app = shell("ada", "staff_member", id=str(id_of("paula")))
+    assert "No end" in words(app)
+    press(app, "Set the end")
+    press(app, "Set the end")
+    assert row("select ends_at from staff.staff_member where name = 'Paula'").ends_at is not None
+    app = shell("ada", "staff_member", id=str(id_of("paula")))
+    press(app, "Change the end")
+    [box] = [each for each in app.checkbox if each.label == "No end"]
+    box.check()
+    press(app, "Set the end")
+    assert row("select ends_at from staff.staff_member where name = 'Paula'").ends_at is None
+    owner.execute(text("update staff.staff_member set ends_at = now() - interval '1 hour' where name = 'Paula'"))
+    owner.commit()
+    assert "Ended after" in words(shell("ada", "staff_member", id=str(id_of("paula"))))
+    assert list(shell("ada", "staff", state="ended").dataframe[0].value["Name"]) == ["Paula"]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -37,3 +38,10 @@ def test_no_cell_begins_like_a_formula_and_all_come_back(rows: list[list[str]]) 
 def test_a_title_in_markdown_stays_as_it_is() -> None:
     assert literal("Web **26** :red[x] $a$") == r"Web \*\*26\*\* \:red\[x\] \$a\$"
     assert literal("Python 14") == "Python 14"
+
+
+@pytest.mark.parametrize("typed", ["http://evil.example", "HTTPS://evil.example/x", "www.evil.example"])
+def test_an_address_that_somebody_typed_is_no_link(typed: str) -> None:
+    shown = literal(f"Ana {typed}").replace("\\", "")
+    assert not re.search(r"https?://|www\.", shown, re.IGNORECASE)
+    assert shown.replace("\N{WORD JOINER}", "") == f"Ana {typed}", "and reads as it was typed"

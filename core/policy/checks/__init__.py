@@ -10,6 +10,7 @@ rights.py      clause 7: the clocks of requests
 kept.py        clauses 7 and 8: grace, subscriptions, mail logs, releases
 ages.py        clause 9
 changes.py     clause 10 and the contact
+canaries.py    what synthetic people show about promises to erase, beside the check of each
 
 They run as the worker, read only, each within a statement timeout; they name no person; what they cannot see is "not proven" with
 the reason in words. A new promise is a row of ``core.policy.promises``, a function here, its line in ``CHECKS`` and its two worlds in

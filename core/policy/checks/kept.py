@@ -1,13 +1,16 @@
 """Clauses 7 and 8: how long data is kept."""
 
 from datetime import UTC, datetime, timedelta
+from statistics import NormalDist
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.anon.content import check as check_releases
 from core.anon.method import adopted
 from core.anon.workload import lifetime_cost
 from core.policy import in_force
+from core.policy.checks import canaries
 from core.policy.checks.asking import day, many, number, one
 from core.policy.evidence import Evidence, Link, judged, not_proven
 
@@ -16,14 +19,17 @@ LAPSE_DAYS = 7  # within which the worker writes the notice of a subscription th
 GRACE = """
 select
     (select count(*) from privacy.erasure e join privacy.request r on r.id = e.request_id
-     where e.begun_at < r.account_closed_at + :grace * interval '24 hours' and not r.early) as early,
+     where e.begun_at < r.account_closed_at + :grace * interval '24 hours' and not r.early and r.source <> 'canary') as early,
     (select count(*) from platform.student s where s.account_status = 'closed'
         and s.closed_at < cast(:now as timestamptz) - :grace * interval '24 hours' - interval '24 hours'
+        and s.id not in (select c.student_id from privacy.canary c)
         and not exists (select from privacy.request r join privacy.erasure e on e.request_id = r.id
             where r.student_id = s.id and r.closed_at is null and e.waits_for in ('hold', 'request'))) as late,
     (select count(*) from platform.student s where s.account_status = 'closed'
+        and s.id not in (select c.student_id from privacy.canary c)
         and s.closed_at >= cast(:now as timestamptz) - :grace * interval '24 hours') as in_grace,
-    (select count(*) from privacy.erasure e where e.finished_at is not null) as done,
+    (select count(*) from privacy.erasure e join privacy.request r on r.id = e.request_id
+     where e.finished_at is not null and r.source <> 'canary') as done,
     (select count(*) from privacy.erasure_finding f where f.verdict is null) as findings,
     (select count(*) from privacy.brake b where b.answered_at is null) as brakes,
     (select count(*) from privacy.erasure e where e.finished_at is not null
@@ -36,6 +42,13 @@ left join privacy.outbox o on o.dedupe_key = x.notice_key"""
 RUN = "select max(r.ended_at) as at from privacy.retention_run r where r.rule = :rule"
 OLDEST = "select min(l.sent_at) from platform.email_log l"
 OLD = "select count(*) from platform.email_log l where l.sent_at < :limit"
+SPENT = "select coalesce(max(l.total), 0) from anon.ledger l"
+# Two ways to one figure (a total, and the sum of its parts): what averaging or subtracting them would give away.
+WAYS = """
+with told as (select c.release_id, c.marginal, c.k1, sum(c.value) as total, max(c.se) as se from anon.cell c where c.marginal <> 'cohort' group by 1, 2, 3)
+select coalesce(max(abs(a.total - b.total)), 0) as apart, count(*) as pairs, (select min(c.se) from anon.cell c) as least,
+    (select count(*) from anon.cell c where c.se <= 0) as bare
+from told a join told b on b.release_id = a.release_id and b.k1 = a.k1 and a.marginal < b.marginal"""
 FROZEN = """
 select count(*) from unnest(array['anon.release', 'anon.cell', 'anon.ledger', 'anon.method']::regclass[]) t(id)
 where not exists (select from pg_trigger g where g.tgrelid = t.id and not g.tgisinternal)
@@ -60,6 +73,10 @@ def grace(session: Session, now: datetime) -> Evidence:
     if row.findings or row.brakes:
         sentence = f"{many(row.findings, 'finding')} of the residue scan to judge, {many(row.brakes, 'brake')} on."
         return judged(False, True, sentence, figures=figures, query=GRACE, links=links)
+    shown = canaries.proven(session, now)
+    if not row.done and shown:
+        sentence = f"No account of a real person was due yet; {many(shown, 'canary', 'canaries')} went the whole way, and nothing is left of any."
+        return judged(False, False, sentence, figures=figures | {"canaries erased": shown}, query=GRACE)
     if not row.done:
         return not_proven(f"{many(row.in_grace, 'account')} in the grace period, none overdue; none was erased yet, so that nothing shows that it works.",
                           figures=figures, query=GRACE)  # fmt: skip
@@ -114,14 +131,41 @@ def anonymized(session: Session, now: datetime) -> Evidence:
     spent = lifetime_cost([method.families for method in methods]) if methods else 0.0
     figures: dict[str, int | str] = {"releases": found.releases, "lifetime budget (mu²)": f"{budget:.2f}", "spent at most": f"{spent:.2f}",
                                      "tables that would take a change": open_tables}  # fmt: skip
-    if not found.sound or spent > budget + 1e-9 or open_tables:
+    attacked, bare = _attacks(session)
+    figures |= attacked if found.releases else {}
+    query = f"{FROZEN};{SPENT};{WAYS}"
+    if not found.sound or spent > budget + 1e-9 or open_tables or bare:
         why = found.problem or (
             "more is spent than the budget of a lifetime"
             if spent > budget + 1e-9
             else "a trigger that refuses changes is gone"
+            if open_tables
+            else f"{many(bare, 'figure')} without noise"
         )
-        return judged(True, False, f"The anonymized figures cannot be trusted: {why}.", figures=figures, query=FROZEN)
+        return judged(True, False, f"The anonymized figures cannot be trusted: {why}.", figures=figures, query=query)
     if not found.releases:
-        return not_proven("Nothing was released yet; nothing outlives a student.", figures=figures, query=FROZEN)
-    return judged(False, False, f"{many(found.releases, 'release')}, frozen and as published; {spent:.2f} of {budget:.2f} of a lifetime's budget spent at most.",
-                  figures=figures, query=FROZEN)  # fmt: skip
+        return not_proven("Nothing was released yet; nothing outlives a student.", figures=figures, query=query)
+    return judged(False, False, f"{many(found.releases, 'release')}, frozen and as published; {spent:.2f} of {budget:.2f} of a lifetime's budget spent at most."
+                  f" Whoever guesses whether one account is in them is right {attacked[GUESS]} of the time at best.", figures=figures, query=query)  # fmt: skip
+
+
+GUESS = "best guess whether one account is in them (by chance 50 %)"
+
+
+def _attacks(session: Session) -> tuple[dict[str, int | str], int]:
+    """What attackers get at most out of everything published so far, who know all of everybody else; and how many figures have no noise.
+
+    What one account has spent is a distance mu between the worlds with it and without it. No test whatever tells these worlds
+    apart better than one normal distribution from the same one moved by mu (Gaussian differential privacy); the attacks themselves
+    run against our releases in tests/anon.
+    """
+    normal, mu = NormalDist(), float(session.scalar(text(SPENT)) or 0) ** 0.5
+    ways = one(session, WAYS)
+    caught = normal.cdf(normal.inv_cdf(0.01) + mu)
+    return {
+        GUESS: f"{normal.cdf(mu / 2):.0%}",
+        "members found at best, with 1 % false alarms": f"{caught:.1%}",
+        "least noise of a figure (±)": f"{ways.least or 0:.1f}",
+        "ways to one figure that were compared": ways.pairs,
+        "most that two ways to one figure differ": f"{ways.apart:.1f}",
+    }, ways.bare  # fmt: skip

@@ -22,8 +22,10 @@ OF_PROMISE = {
 }
 TECHNICAL = frozenset({"id", "key", "e-mail", "address", "platform id", "reference", "letter", "subject"})
 WORK = """
-select (select count(*) from privacy.manual_step m where m.processor = :name and m.confirmed_at is null and m.due_on < cast(:now as date)) as overdue,
-    (select count(*) from privacy.manual_step m where m.processor = :name and m.confirmed_at is null) as open,
+select (select count(*) from privacy.manual_step m where m.processor = :name and m.confirmed_at is null and m.state <> 'canceled'
+        and m.due_on < cast(:now as date) and not coalesce(m.request_id = any(privacy.requests_of_canaries()), false)) as overdue,
+    (select count(*) from privacy.manual_step m where m.processor = :name and m.confirmed_at is null and m.state <> 'canceled'
+        and not coalesce(m.request_id = any(privacy.requests_of_canaries()), false)) as open,
     (select max(m.confirmed_at) from privacy.manual_step m where m.processor = :name) as confirmed,
     (select max(s.proven_at) from privacy.erasure_step s where s.what = 'processor' and s.place = :name) as proven,
     (select count(*) from privacy.erasure_step s where s.what = 'processor' and s.place = :name and s.state = 'failed') as failed"""

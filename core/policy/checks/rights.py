@@ -27,7 +27,7 @@ select count(*) filter (where r.closed_at is null and r.answered_at is null) as 
     max(r.answered_at) as last,
     percentile_cont(0.5) within group (order by extract(epoch from r.answered_at - r.received_at) / 86400)
         filter (where r.answered_at is not null and r.received_at > :year) as median
-from privacy.request r where r.kind = any(:kinds)"""
+from privacy.request r where r.kind = any(:kinds) and r.source <> 'canary'"""
 
 
 def answered(session: Session, now: datetime, *, kinds: tuple[str, ...]) -> Evidence:

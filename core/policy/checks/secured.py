@@ -31,7 +31,7 @@ where n.nspname in ('platform', 'privacy') and c.relkind in ('r', 'p') and a.att
   and a.attname ~* 'passw|pwd|secret_hash'"""
 TLS = "select coalesce((select s.ssl from pg_stat_ssl s where s.pid = pg_backend_pid()), false), inet_server_addr() is null or host(inet_client_addr()) in ('127.0.0.1', '::1')"
 PLAIN_SECRETS = "select count(*) from staff.staff_member m where encode(m.totp_secret, 'escape') ~ '^[A-Z2-7=]{16,}$'"
-SYNTHETIC = ("seed", "generated", "cast", "oulad")
+SYNTHETIC = ("seed", "generated", "cast", "oulad", "canary")
 REAL = "select exists (select from platform.student s where s.source <> all (:synthetic))"
 REVIEW = "select max(r.completed_at) as at from staff.access_review r"
 UNFORCED = """
@@ -52,12 +52,17 @@ LOOSE = """
 select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
 where n.nspname in ('platform', 'privacy', 'staff') and p.prosecdef
   and (coalesce(p.proconfig::text, '') not like '%search_path=%' or has_function_privilege('public', p.oid, 'execute'))"""
+UNASKED = """
+select p.polname || ' on ' || c.oid::regclass::text from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+where n.nspname || '.' || c.relname = any(:people) and p.polpermissive
+  and (p.polroles = '{0}' or 'resocode_app'::regrole = any(p.polroles))
+  and (coalesce(pg_get_expr(p.polqual, p.polrelid), '') || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '')) !~ 'staff[.]my_'"""
 OUTLIVED = (
     "select count(*) from staff.staff_member m where m.role = 'auditor' and m.disabled_at is null and m.ends_at is null"
 )
 AUDITS = (("tables that do not force row-level security", UNFORCED), ("roles that nothing binds", UNBOUND),
           ("strangers with rights", STRANGERS), ("tables the dashboard may delete from", DESTROYING),
-          ("functions that are open or unpinned", LOOSE))  # fmt: skip
+          ("policies that do not ask who is there", UNASKED), ("functions that are open or unpinned", LOOSE))  # fmt: skip
 
 
 def encrypted(session: Session, now: datetime) -> Evidence:
@@ -140,16 +145,17 @@ def in_transit(session: Session, now: datetime) -> Evidence:
 def access(session: Session, now: datetime) -> Evidence:
     """Rights in the database and what members of each role see are what the matrix says; the access review is at most 90 days old."""
     found = {what: [row[0] for row in rows(session, query, **_known(query))] for what, query in AUDITS}
-    asked = probing.members(session, now)
+    asked, rows_of = probing.members(session, now), probing.chosen(session)
     seen = [
         f"{member.role.replace('_', ' ')}: {table}"
         for member in asked
-        for table in probing.seen(member, probing.forbidden(member))
+        for table in probing.seen(member, probing.forbidden(member), rows_of)
     ]
     at = one(session, REVIEW).at
     endless = number(session, OUTLIVED)
     figures: dict[str, int | str] = {what: len(each) for what, each in found.items()}
-    figures |= {"members asked": len(asked), "tables with rows too many": len(seen), "last access review": day(at) if at else "never",
+    figures |= {"members asked": len(asked), "tables asked for whole": sum(not each.key for each in rows_of.values()),
+                "tables of which rows were drawn": sum(bool(each.key) for each in rows_of.values()), "tables with rows too many": len(seen), "last access review": day(at) if at else "never",
                 "auditors without an end": endless}  # fmt: skip
     wrong = [f"{what}: {', '.join(each[:3])}" for what, each in found.items() if each]
     wrong += [f"rows visible that must not be: {', '.join(sorted(set(seen))[:3])}"] if seen else []
@@ -198,7 +204,8 @@ def _reviewed(
 
 
 def _known(query: str) -> dict[str, object]:
-    return {"known": [*LOGIN_ROLES, *NOLOGIN_ROLES]} if ":known" in query else {}
+    known = {"known": [*LOGIN_ROLES, *NOLOGIN_ROLES], "people": sorted(probing.person_tables())}
+    return {name: value for name, value in known.items() if f":{name}" in query}
 
 
 def _has_key(purpose: str) -> bool:

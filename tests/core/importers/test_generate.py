@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from core import db, keys
 from core.errors import AdminError, BadInput, Refused
 from core.importers import generate as g
-from core.importers.made_up import NEWCOMERS, Sizes, catalog, chunks, instant
+from core.importers.made_up import NEWCOMERS, catalog, chunks, instant
+from core.importers.sizes import Sizes
 from core.importers.statuses import refresh_statuses
 from core.models import platform as p
 from tests.cast import NOW

@@ -18,13 +18,14 @@ from core import db, keys
 from core.importers import mongodb
 from core.jobs import JOBS
 from core.models.base import Base
-from core.privacy import grace, propagating, standing, suppression
+from core.privacy import grace, propagating, retention, retention_elsewhere, standing, suppression
+from core.processors import local
 from core.settings import ROOT
 from core.worker import Worker
 from tests import cast
 from tests.cast import id_of, snapshot
 from tests.core.privacy import house_of_requests as requests
-from tests.doubles.mongo_server import CURSOR_LOST, DROP_BEFORE, UNAUTHORIZED, MongoServer
+from tests.doubles.mongo_server import CURSOR_LOST, DROP_BEFORE, PRETEND, UNAUTHORIZED, MongoServer
 from tests.doubles.platform import HASH, NOW, ago, of, oid, school, user
 from tests.doubles.syncing import SERVERS, Platform, later, on_server, sync
 
@@ -537,6 +538,38 @@ def test_a_visitors_correction_holds_too(platform: Platform) -> None:
     change(platform, "leads", "mia lead", minutes=5, message="Hello again")
     sync(later(10))
     assert one("select name, message from platform.visitor where id = :v", v=who) == ("Mia Right", "Hello again")
+
+
+def test_a_visitor_whose_period_is_over_goes_there_too_and_does_not_come_back(server: MongoServer) -> None:
+    old = {"createdAt": ago(800), "updatedAt": ago(800)}
+    for name in ("mia", "noah"):
+        server.db["leads"].update_one({"_id": oid(f"{name} lead")}, {"$set": old})
+    sync()
+    who = one("select id from platform.visitor where email = 'mia@platform.example'")
+    with db.transaction("worker") as session:
+        retention_elsewhere.note(session, [who], now=NOW)
+        local.erase_visitors(session, [who], at_most=1000, now=NOW)
+    server.db["leads"].insert_one(
+        of("mia")["leads"] | {"_id": oid("mia again"), "createdAt": later(1), "updatedAt": later(1)}
+    )
+    rule = "visitors, on the platform"
+
+    def run(minutes: float) -> Any:
+        with db.transaction("worker") as session:
+            assert rule in retention.rules_due(session, later(minutes))
+            return retention.go_on(session, rule=rule, now=later(minutes))
+
+    sync(later(2), sweep=True)
+    mine = "select source_key from platform.visitor where email = 'mia@platform.example'"
+    assert one(mine) == str(oid("mia again")), "the new one came in, the old one did not come back"
+    server.fail("delete", PRETEND)
+    assert run(3) == {} and one("select attempts, error from privacy.sync_erasure") == (1, "still there")
+    server.heal()
+    assert run(10) == {"other rows": 1} and rows("select * from privacy.sync_erasure") == []
+    left = {each["_id"] for each in server.db["leads"].find()}
+    assert left == {oid("mia again"), oid("noah lead")}
+    sync(later(2000), sweep=True)
+    assert one(mine) == str(oid("mia again"))
 
 
 # -- what goes wrong on the way -------------------------------------------------------------------------------------------------------

@@ -1,17 +1,21 @@
 """Each parameter of the policy: changing it changes what the code does."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, text
 
 from core import db
-from core.policy import Parameters, in_force, keeping
+from core.policy import Parameters, age, in_force, keeping
 from core.policy.checks import CHECKS
 from core.policy.clock import Tick, fold, grace_end
 from core.policy.evidence import State
+from core.privacy import lapsing, snapshots
+from core.settings import ROOT
 from tests.cast import NOW, id_of
 
 pytestmark = pytest.mark.usefixtures("house")
@@ -126,3 +130,59 @@ def test_changing_it_changes_what_the_code_does(name: str, owner: Connection) ->
     known = rules()
     tried(owner, name, value)
     assert rules() == replace(known, **{name: value}), "and nothing else of the policy"
+
+
+# What follows from the parameters, as the product works it out: each in one place of core, without the database.
+MINOR = date(2009, 6, 1)
+FOLLOWS: dict[str, Callable[[Parameters], object]] = {
+    "who is too young": lambda p: age.days(NOW, p).allowed,
+    "who is of age": lambda p: age.days(NOW, p).adult,
+    "when a minor comes of age": lambda p: age.of_age_at(MINOR, p),
+    "when a closed account may be erased": lambda p: grace_end(START, p),
+    "when an answer is due": lambda p: fold([Tick(1, "start", START)], p).due_at,
+    "when an extended answer is due": lambda p: fold([Tick(1, "start", START), Tick(2, "extend", START, 2)], p).due_at,
+    "which mail logs go": lambda p: keeping.mail_before(p, NOW),
+    "which visitors go": lambda p: keeping.visitors_before(p, NOW),
+    "until when an account lapses": lambda p: lapsing.notice_ends(NOW, p),
+    "which group is told": lambda p: snapshots._row("active", None, snapshots.Group(23, 12, NOW), p, NOW)["members_told"],
+    "how a rate is rounded": lambda p: snapshots._row("active", None, snapshots.Group(230, 117, NOW), p, NOW)["percent"],
+    **{f"period of {rule.name}": rule.period for rule in keeping.RULES},
+    **{f"due of {rule.name}": partial(lambda p, rule: rule.before and rule.before(p, NOW), rule=rule) for rule in keeping.RULES},
+}  # fmt: skip
+# parameter → what changes with it; everything else stays as it was
+CHANGES: dict[str, set[str]] = {
+    "minimum_age": {"who is too young"},
+    "consent_age": {"who is of age", "when a minor comes of age"},
+    "grace_days": {"when a closed account may be erased", "period of closed accounts", "due of closed accounts", "period of lapsed subscriptions"},
+    "email_log_days": {"which mail logs go", "period of e-mail logs", "due of e-mail logs", "period of words of unknown people",
+                       "due of words of unknown people", "period of notice results", "due of notice results"},
+    "answer_months": {"when an answer is due", "when an extended answer is due"},
+    "extension_months": {"when an extended answer is due"},
+    "group_minimum": {"which group is told"},
+    "group_rounding": {"how a rate is rounded"},
+    "backup_days": {"period of backups"},
+    "suppression_years": {"period of suppression list"},
+    "visitor_months": {"which visitors go", "period of visitors", "due of visitors"},
+    "lapse_notice_days": {"until when an account lapses", "period of lapsed subscriptions"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(TRIED))
+def test_changing_it_changes_this_and_nothing_else(name: str) -> None:
+    """Each parameter moves exactly what it is for; a new parameter, or a new effect of one, has to be listed here."""
+    known = rules()
+    other = replace(known, **{name: TRIED[name][0]})
+    changed = {what for what, follows in FOLLOWS.items() if follows(known) != follows(other)}
+    assert changed == CHANGES[name]
+
+
+def test_no_number_of_the_policy_is_written_into_the_code_a_second_time() -> None:
+    """Whoever needs one asks for it: there is no constant of the same name anywhere in core."""
+    names = "|".join(each.name for each in fields(Parameters) if each.name != "version")
+    again = re.compile(rf"^\s*({names}|{names.upper()})\s*(:\s*\w+)?\s*=\s*\d", re.MULTILINE)
+    found = [
+        str(file)
+        for file in (ROOT / "core").rglob("*.py")
+        if again.search(file.read_text()) and file.name != "versions.py"
+    ]
+    assert found == []

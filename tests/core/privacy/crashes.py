@@ -8,7 +8,7 @@ import dataclasses
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import db, embedded
-from core.jobs import MORE
+from core.jobs import MORE, Job
 from core.privacy import audit, erasure
 from core.processors.local import Local
 from core.processors.protocol import Became, Order, Outcome, Person, Proof
@@ -33,7 +33,7 @@ from tests.core.privacy.house_of_requests import row, rows, waiting
 BOUNDARIES = ("killed before a commit", "killed after a commit", "cut before a commit", "answer of a commit lost",
               "killed before a call", "killed after a call")  # fmt: skip
 WIRES = ("quiet", "executed, then dropped", "dropped before")
-Run = Callable[[Session, str, datetime], Mapping[str, int]]
+Together = Callable[[Session, Sequence[str], datetime], Mapping[str, Mapping[str, int]]]
 
 
 class Killed(BaseException):
@@ -108,9 +108,15 @@ class Wire(Store):
         return done
 
 
-def eraser(session: Session, key: str, now: datetime) -> Mapping[str, int]:
+def eraser(session: Session, keys: Sequence[str], now: datetime) -> Mapping[str, Mapping[str, int]]:
     """The real one."""
-    return erasure.go_on(session, request_id=uuid.UUID(key), now=now)
+    came = erasure.go_on_together(session, request_ids=[uuid.UUID(key) for key in keys], now=now)
+    return {str(request_id): counts for request_id, counts in came.items()}
+
+
+def erasures(run: Together) -> Job:
+    """The job of the eraser, done by somebody else, who is watched."""
+    return dataclasses.replace(ERASURES[0], together=marked(run))
 
 
 @contextmanager
@@ -125,11 +131,10 @@ def watched(fate: Fate) -> Iterator[None]:
         event.remove(Session, "after_commit", fate.after_commit)
 
 
-def play(fate: Fate, run: Run = eraser, *, turns: int = 120) -> list[str]:
+def play(fate: Fate, run: Together = eraser, *, turns: int = 120) -> list[str]:
     """One person, two workers that take turns and meet their fate; return what is wrong in the end."""
     filed, ben = waiting(), fingerprint("ben")
-    job = dataclasses.replace(ERASURES[0], run=marked(run))
-    now = DUE
+    job, now = erasures(run), DUE
     with watched(fate):
         for turn in range(turns):
             now += timedelta(minutes=3)  # past the lease of whoever died
@@ -144,10 +149,10 @@ def play(fate: Fate, run: Run = eraser, *, turns: int = 120) -> list[str]:
     return problems(filed.request_id, ben)
 
 
-def marked(run: Run) -> Run:
-    def seen(session: Session, key: str, now: datetime) -> Mapping[str, int]:
+def marked(run: Together) -> Together:
+    def seen(session: Session, keys: Sequence[str], now: datetime) -> Mapping[str, Mapping[str, int]]:
         session.info["erasure"] = True
-        return run(session, key, now)
+        return run(session, keys, now)
 
     return seen
 
@@ -189,15 +194,19 @@ def problems(request_id: uuid.UUID, ben: str) -> list[str]:
     return found
 
 
-def naive(session: Session, key: str, now: datetime) -> Mapping[str, int]:
+def naive(session: Session, keys: Sequence[str], now: datetime) -> Mapping[str, Mapping[str, int]]:
     """An eraser as one writes it on the first try: says that it is done, then does it, and swallows what goes wrong."""
+    return {key: _naive(session, key, now) for key in keys}
+
+
+def _naive(session: Session, key: str, now: datetime) -> Mapping[str, int]:
     from core.processors import registry
 
     step = session.execute(text("""
         select s.id, s.what, s.place, s.key, e.person_id, e.email_hash, e.forms from privacy.erasure_step s
         join privacy.erasure e on e.id = s.erasure_id
         where e.request_id = :id and s.state not in ('proven', 'exempt') order by s.phase, s.place limit 1"""), {"id": key}).first()  # fmt: skip
-    if step is None:
+    if step is None or step.what == "ledger":  # a worker rests while the ledger lacks a line
         return erasure.go_on(session, request_id=uuid.UUID(key), now=now)
     done = "update privacy.erasure_step set state = 'proven', erased_at = :now, proven_at = :now where id = :id"
     person = Person("student", step.person_id, uuid.UUID(key), step.email_hash, tuple(step.forms or ()))

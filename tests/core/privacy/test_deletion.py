@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core import db, privacy_actions, queries
 from core.errors import BadInput, NotFound, NotFresh, Refused, Stale
-from core.privacy import plans, preview
+from core.privacy import plans
 from core.privacy_actions import Filed, Receipt, Staff
 from tests import cast
 from tests.cast import NOW, id_of
@@ -183,14 +183,14 @@ def test_a_plan_that_changed_since_it_was_shown_approves_nothing(monkeypatch: py
 
 def add_to_plan(patch: pytest.MonkeyPatch, table: str) -> None:
     """From now on an erasure would do something else."""
-    real = preview.preview_of
+    real = plans.plan_under
 
     def other(*arguments: Any, **named: Any) -> plans.Plan:
         plan = real(*arguments, **named)
         return replace(plan, remains=(*plan.remains, plans.Remains(table, "it is new", "for ever")))
 
-    for module in ("core.privacy.deletion", "core.privacy.grace"):
-        patch.setattr(f"{module}.preview_of", other)
+    for module in ("core.privacy.plans", "core.privacy.preview"):
+        patch.setattr(f"{module}.plan_under", other)
 
 
 # Approval

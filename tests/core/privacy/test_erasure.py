@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -353,15 +354,15 @@ def test_a_person_with_many_rows_goes_in_parts(owner: Connection, monkeypatch: p
                        " select :at, gen_random_uuid(), :e, :c, 'page', 'x', 1, 'cast' from generate_series(1, :many)"),
                   {"at": NOW - timedelta(days=2), "e": id_of("cleo enrollment"), "c": id_of("java"), "many": many})  # fmt: skip
     owner.commit()
-    real = Local.erase
+    real = Local.erase_together
 
-    def timed(self: Local, session: Session, order: Order, *, now: datetime) -> Outcome:
+    def timed(self: Local, session: Session, orders: Sequence[Order], *, at_most: int, now: datetime) -> list[Outcome]:
         began = time.perf_counter()
-        done = real(self, session, order, now=now)
+        [done] = real(self, session, orders, at_most=at_most, now=now)
         took.append((time.perf_counter() - began, sum(done.counts.values())))
-        return done
+        return [done]
 
-    monkeypatch.setattr(Local, "erase", timed)
+    monkeypatch.setattr(Local, "erase_together", timed)
     filed = waiting()
     assert erased(filed.request_id)
     [(counts,)] = rows("select counts from privacy.erasure_step where what = 'database'")

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -88,14 +89,14 @@ def test_a_server_that_restarts_in_mid_transaction_loses_nothing(folder: Path, m
         house_of_ones_own(client.cluster, folder, monkeypatch)
         filed, ben = waiting(), fingerprint("ben")
 
-        def falling(session: Session, key: str, now: datetime) -> Mapping[str, int]:
-            done = eraser(session, key, now)
-            parts.append(key)
+        def falling(session: Session, keys: Sequence[str], now: datetime) -> Mapping[str, Mapping[str, int]]:
+            done = eraser(session, keys, now)
+            parts.append(keys[0])
             if len(parts) in (1, 4, 9):
                 fall_down(client.cluster)
             return done
 
-        job = dataclasses.replace(ERASURES[0], run=falling)
+        job = dataclasses.replace(ERASURES[0], together=falling)
         for turn in range(1, 40):
             Worker(Clock(DUE + 3 * turn * MINUTE), (job,), name="AB"[turn % 2]).catch_up()
             send_letters(DUE + 3 * turn * MINUTE)
@@ -202,16 +203,16 @@ def test_one_poisonous_person_holds_up_nobody_else(
 ) -> None:
     """Among many, one person's erasure raises every time: the others go, theirs is a dead letter."""
     many = 999 if FULL else 5
-    poison, real = waiting(), Local.erase
+    poison, real = waiting(), Local.erase_together
     crowd(owner, many)
     monkeypatch.setattr(brakes, "FEW", 2000)
 
-    def poisonous(self: Local, session: Session, order: Order, *, now: datetime) -> Outcome:
-        if order.person.id == id_of("cleo"):
+    def poisonous(self: Local, session: Session, orders: Sequence[Order], **how: Any) -> list[Outcome]:
+        if any(order.person.id == id_of("cleo") for order in orders):
             raise ValueError("bad row")
-        return real(self, session, order, now=now)
+        return real(self, session, orders, **how)
 
-    monkeypatch.setattr(Local, "erase", poisonous)
+    monkeypatch.setattr(Local, "erase_together", poisonous)
     for minute in (0, 2, 5, 10, 20, 40, 80, 160):
         work(DUE + minute * MINUTE)
         send_letters(DUE + minute * MINUTE)

@@ -110,7 +110,7 @@ def test_the_list_holds_earlier_addresses_and_forms_says_why_and_ends() -> None:
     assert listed() == 4  # two addresses, the provider's id, the form's
     assert listed() == 0
     with db.transaction("worker") as session:
-        assert suppression.entries(session, ERASURE) == (4, UNTIL)
+        assert suppression.entries(session, [ERASURE]) == {ERASURE: (4, UNTIL)}
     with pytest.raises(IntegrityError):
         add(email="old@X.example", provider="another")
     with db.transaction("worker") as session:

@@ -26,8 +26,11 @@ from tests.doubles import stripe_gateway
 from tests.doubles.cloudinary_server import CLOUD, KEY, SECRET, Library
 from tests.doubles.mongo_server import (
     BUSY,
+    CUT,
     DROP_AFTER,
     DROP_BEFORE,
+    FIRST_BATCH,
+    GARBAGE,
     HANG,
     PRETEND,
     UNAUTHORIZED,
@@ -43,7 +46,8 @@ KNOWN = {"cleo": "p-12", "ben": "p-123", "asha": "p-1"}  # platform ids: each be
 
 MONGO_FAULTS: dict[str, Error | Behavior] = {
     "hanging": HANG, "429": BUSY, "500": Error(8, "UnknownError"), "200 with an error body": WRITE_ERROR, "200 and still there": PRETEND,
-    "401": UNAUTHORIZED, "executed, then dropped": DROP_AFTER, "dropped before": DROP_BEFORE,
+    "401": UNAUTHORIZED, "executed, then dropped": DROP_AFTER, "dropped before": DROP_BEFORE, "cut in the middle": CUT,
+    "200 that is no JSON": GARBAGE,
 }  # fmt: skip
 
 
@@ -64,8 +68,17 @@ class Rig(Protocol):
     def holds(self, who: str) -> bool:
         """Whether it keeps anything about them, read without the processor."""
 
+    def put_more(self, who: str) -> None:
+        """Give it so much of them that it has to be listed in pages."""
+
+    def take_away(self, who: str) -> None:
+        """Let everything of theirs be gone there already."""
+
     def breaks(self, *faults: str, reading: bool = False) -> None:
         """Let the next calls that change something meet faults; with ``reading`` any."""
+
+    def met(self) -> bool:
+        """Whether a fault was met since it was asked for; "refused" leaves no trace here."""
 
     def mend(self) -> None:
         """Let everything work again."""
@@ -97,6 +110,7 @@ class CloudinaryRig:
     faults: tuple[str, ...] = FAULTS
     sent: frozenset[str] = cloudinary.SENT
     secret: str = SECRET
+    asked: int = 0
 
     def processor(self) -> Processor:
         made = cloudinary.made()
@@ -107,20 +121,45 @@ class CloudinaryRig:
         folder = f"students/{KNOWN[who]}"
         for file, kind, type_ in (("portrait", "image", "upload"), ("certificate", "image", "upload"), ("talk", "video", "upload"),
                                   ("work.zip", "raw", "upload"), ("passport", "image", "private"), ("letter", "raw", "authenticated")):  # fmt: skip
-            self.library.put(f"{folder}/{file}", kind=kind, type_=type_)
+            self.library.put(
+                f"{folder}/{file}", kind=kind, type_=type_, backups=2 if file in ("portrait", "passport") else 0
+            )
+
+    def put_more(self, who: str) -> None:
+        """Six files are pages enough."""
+
+    def take_away(self, who: str) -> None:
+        folder = f"students/{KNOWN[who]}/"
+        self.library.files = {
+            each: derived for each, derived in self.library.files.items() if not each[2].startswith(folder)
+        }
+        self.library.backups = {
+            each: kept for each, kept in self.library.backups.items() if not each[2].startswith(folder)
+        }
+        self.library.copies = {path: left for path, left in self.library.copies.items() if folder not in path}
 
     def holds(self, who: str) -> bool:
         folder = f"students/{KNOWN[who]}/"
-        return any(name.startswith(folder) for name in self.library.names()) or self.library.delivered(folder)
+        kept = (*self.library.names(), *(public_id for _, _, public_id in self.library.backups))
+        return any(name.startswith(folder) for name in kept) or self.library.delivered(folder)
 
     def breaks(self, *faults: str, reading: bool = False) -> None:
+        self.wire.seen.clear()
+        self.asked = 0
         if "refused" in faults:
             self.wire.down()
-            return
-        self.wire.faults, self.wire.changes_only = list(faults), not reading
+        elif "partial page" in faults:
+            self.library.page, self.library.most = 1, 1
+        else:
+            self.wire.faults, self.wire.changes_only = list(faults), not reading
+            self.asked = len(faults)
+
+    def met(self) -> bool:
+        return len(self.wire.faults) < self.asked or "next_cursor" in self.wire.sent() or self.wire.repeated("DELETE")
 
     def mend(self) -> None:
         self.wire.faults = []
+        self.library.page, self.library.most = 500, 1000
         if self.wire._server is None:
             self.wire.up()
 
@@ -158,6 +197,7 @@ class StripeRig:
     faults: tuple[str, ...] = FAULTS
     sent: frozenset[str] = payments.SENT
     secret: str = stripe_gateway.KEY
+    asked: int = 0
 
     def processor(self) -> Processor:
         made = payments.made()
@@ -179,17 +219,37 @@ class StripeRig:
                             {"ref": paid["id"], "id": id_of(who)})  # fmt: skip
         return str(customer)
 
+    def put_more(self, who: str) -> None:
+        self.pays(who, email_of(who))
+        self.pays(who, email_of(who))
+
+    def take_away(self, who: str) -> None:
+        for each in self.gateway.customers():
+            if each["email"] == email_of(who):
+                self.gateway.answer(
+                    "DELETE", f"/v1/customers/{each['id']}", {"authorization": f"Bearer {self.secret}"}, b""
+                )
+
     def holds(self, who: str) -> bool:
         return any(each["email"] == email_of(who) for each in self.gateway.customers())
 
     def breaks(self, *faults: str, reading: bool = False) -> None:
+        self.wire.seen.clear()
+        self.asked = 0
         if "refused" in faults:
             self.wire.down()
-            return
-        self.wire.faults, self.wire.changes_only = list(faults), not reading
+        elif "partial page" in faults:
+            self.gateway.page = 1
+        else:
+            self.wire.faults, self.wire.changes_only = list(faults), not reading
+            self.asked = len(faults)
+
+    def met(self) -> bool:
+        return len(self.wire.faults) < self.asked or "starting_after" in self.wire.sent()
 
     def mend(self) -> None:
         self.wire.faults = []
+        self.gateway.page = None
         if self.wire._server is None:
             self.wire.up()
 
@@ -225,6 +285,7 @@ class MongoRig:
     name: str = "MongoDB Atlas"
     faults: tuple[str, ...] = ("refused", *MONGO_FAULTS)
     secret: str = "no password on this server"
+    asked: int = 0
 
     @property
     def sent(self) -> frozenset[str]:
@@ -246,20 +307,45 @@ class MongoRig:
             self.server.db[collection].insert_one(document)
 
     def holds(self, who: str) -> bool:
-        told = json.dumps([list(self.server.db[name].find()) for name in self.server.db.list_collection_names()])
         return any(
-            f'"{each}"' in told for each in (KNOWN[who], f"e-{KNOWN[who]}", email_of(who), email_of(who).upper())
+            self._names(each, who)
+            for name in self.server.db.list_collection_names()
+            for each in self.server.db[name].find()
         )
 
+    def _names(self, document: object, who: str) -> bool:
+        told = json.dumps(document, default=str)
+        ids = (KNOWN[who], *(f"e{each}-{KNOWN[who]}" for each in ("", 1, 2)), email_of(who), email_of(who).upper())
+        return any(f'"{each}"' in told for each in ids)
+
+    def put_more(self, who: str) -> None:
+        for number in (1, 2):
+            self.server.db["enrollments"].insert_one({"_id": f"e{number}-{KNOWN[who]}", "student": KNOWN[who]})
+            self.server.db["progress"].insert_one({"_id": f"x{number}-{who}", "enrollment": f"e{number}-{KNOWN[who]}"})
+
+    def take_away(self, who: str) -> None:
+        for name in ("users", "enrollments", "progress", "leads", "payments"):
+            ours = [each["_id"] for each in self.server.db[name].find() if self._names(each, who)]
+            self.server.db[name].delete_many({"_id": {"$in": ours}})
+
     def breaks(self, *faults: str, reading: bool = False) -> None:
+        self.server.commands.clear()
+        self.asked = 0
         if "refused" in faults:
             self.server.down()
-            return
-        for command in ("aggregate", "find") if reading else ("delete", "update"):
-            self.server.fail(command, MONGO_FAULTS[faults[0]], times=99 if reading else 1)
+        elif "partial page" in faults:
+            self.server.page = 1
+        elif fault := MONGO_FAULTS.get(faults[0]):
+            for command in ("aggregate", "find") if reading else ("delete", "update"):
+                self.server.fail(command, fault, times=99 if reading else 1)
+            self.asked = sum(each.times for each in self.server.faults)
+
+    def met(self) -> bool:
+        return sum(each.times for each in self.server.faults) < self.asked or bool(self.server.of("getMore"))
 
     def mend(self) -> None:
         self.server.heal()
+        self.server.page = FIRST_BATCH
         self.server.up()
 
     def left(self) -> tuple[set[str], str]:

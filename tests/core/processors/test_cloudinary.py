@@ -60,6 +60,24 @@ def test_a_listing_is_read_to_its_last_page_and_a_deletion_in_parts(rig: Cloudin
     assert verify(rig) == Proof(True) and rig.holds("ben")
 
 
+def test_what_a_backup_could_restore_goes_first(rig: CloudinaryRig) -> None:
+    ben = {file: kept for file, kept in rig.library.backups.items() if "p-123/" in file[2]}
+    assert len(rig.library.backups) == 4
+    assert erase(rig).counts == {"files": 6, "versions in backups": 4}
+    assert rig.library.backups == ben
+    methods = [each.method + each.path.partition("/resources/")[2].partition("/")[0] for each in rig.wire.seen]
+    assert methods.index("DELETEbackup") < methods.index("DELETEimage"), "while the file leads to them"
+
+
+def test_a_backup_that_stays_keeps_the_file_and_the_step_open(
+    rig: CloudinaryRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.library, "_forget", lambda _asset, versions: (200, {}, b'{"deleted_version_ids": []}'))
+    outcome = erase(rig)
+    assert (outcome.became, outcome.error) == (Became.FAILED, "still in the backup")
+    assert verify(rig).absent is False, "nothing that leads to the backup is deleted before it"
+
+
 def test_a_copy_that_is_still_delivered_is_no_proof_and_looked_at_again(rig: CloudinaryRig) -> None:
     rig.library.lag = 2
     assert erase(rig).became is Became.DONE
@@ -68,6 +86,19 @@ def test_a_copy_that_is_still_delivered_is_no_proof_and_looked_at_again(rig: Clo
     assert proof.again_at == NOW + timedelta(minutes=15)
     verify(rig)
     assert verify(rig) == Proof(True)
+
+
+def test_what_was_derived_is_asked_for_too(rig: CloudinaryRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESOCODE_CLOUDINARY_DERIVED", "w_100,h_100 c_fill,w_400")
+    assert erase(rig).became is Became.DONE
+    left = f"/{CLOUD}/image/upload/w_100,h_100/v1/students/p-12/portrait.jpg"
+    rig.library.copies[left] = 2  # the network still has this one
+    proof = verify(rig)
+    assert proof.found == {"copies in the delivery network": 1} and proof.again_at
+    verify(rig)
+    assert verify(rig) == Proof(True)
+    asked = {each.path for each in rig.wire.seen if each.path.startswith(f"/{CLOUD}/")}
+    assert len(asked) == 6, "portrait and certificate, each in three ways"
 
 
 def test_without_invalidate_it_would_never_be_proven(rig: CloudinaryRig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +113,7 @@ def test_without_invalidate_it_would_never_be_proven(rig: CloudinaryRig, monkeyp
 def test_a_picture_outside_the_folders_goes_when_it_is_theirs_alone(rig: CloudinaryRig) -> None:
     path = rig.library.put("portraits/abc 1")
     picture("cleo", rig.wire.address + path.replace(" ", "%20"))
-    assert erase(rig).counts == {"files": 7}
+    assert erase(rig).counts["files"] == 7
     assert "portraits/abc 1" not in rig.library.names() and verify(rig) == Proof(True)
 
 
@@ -96,7 +127,8 @@ def test_an_address_that_somebody_typed_takes_nobody_elses_picture(rig: Cloudina
     for name in ("cleo", "ben"):
         picture(name, rig.wire.address + path)
     before = {each for each in rig.library.names() if "p-12/" not in each}
-    assert erase(rig).counts == {"files": 6, "shared, left alone": 1}
+    counts = erase(rig).counts
+    assert (counts["files"], counts["shared, left alone"]) == (6, 1)
     assert rig.library.names() == before and verify(rig) == Proof(True)
 
 
@@ -160,7 +192,7 @@ def test_too_many_requests_are_not_waited_for_in_a_transaction(rig: CloudinaryRi
      ("RESOCODE_CLOUDINARY_URL", "cloudinary://key:s3cret@cloud?upload_prefix=http://api.example"),
      ("RESOCODE_CLOUDINARY_FOLDERS", "students/{id}"), ("RESOCODE_CLOUDINARY_FOLDERS", "students/"),
      ("RESOCODE_CLOUDINARY_FOLDERS", "students/{id}/,x-{id}/"), ("RESOCODE_CLOUDINARY_DELIVERY", "http://cdn.example"),
-     ("RESOCODE_CLOUDINARY_URL_FILE", "/nowhere")],
+     ("RESOCODE_CLOUDINARY_URL_FILE", "/nowhere"), ("RESOCODE_CLOUDINARY_DERIVED", "../../x"), ("RESOCODE_CLOUDINARY_DERIVED", "w_1/../..")],
 )  # fmt: skip
 def test_settings_that_would_reach_too_far_are_refused_and_tell_no_secret(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -186,3 +218,9 @@ def test_a_secret_may_stand_in_a_file_that_nobody_else_reads(monkeypatch: pytest
     known = settings().cloudinary
     assert known and (known.cloud, known.secret) == ("Cloud", "s3cret")
     assert "s3cret" not in repr(settings())
+    file.write_text("cloudinary://key:rotated@Cloud\n")
+    known = settings().cloudinary
+    assert known and known.secret == "rotated", "a new key in the file counts at once"
+    file.chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        settings()

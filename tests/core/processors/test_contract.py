@@ -1,6 +1,7 @@
 """What every processor promises, whichever it is: done is proven, gone is gone, unclear is never done, and nobody else is touched.
 
-A processor enters by a rig (tests/core/processors/rigs.py). MongoDB's runs against a real server when MONGODB_TEST_URI is set.
+The matrix processor × verb × fault stands in contract.py, with what does not apply and why: that is tried as well. A processor enters by
+a rig (rigs.py, rigs_by_hand.py). MongoDB runs against a real server, too, when MONGODB_TEST_URI is set (test_mongodb.py).
 """
 
 from collections.abc import Iterator
@@ -12,14 +13,31 @@ import pytest
 from sqlalchemy import Connection
 
 from core import db
+from core.privacy import sending
 from core.processors import remote
-from core.processors.protocol import Became, Capability, Order, Outcome, Person, Processor, Proof
+from core.processors.protocol import (
+    Became,
+    Capability,
+    Change,
+    Exported,
+    Order,
+    Outcome,
+    Person,
+    Preview,
+    Processor,
+    Proof,
+)
 from tests.cast import NOW, email_of, id_of
-from tests.core.privacy.house_of_requests import rows
+from tests.core.privacy.house_of_requests import closed, rows
+from tests.core.processors.contract import ATTESTED, FAULTS, PAGE, PROCESSORS, READING, VERBS, cells, table
 from tests.core.processors.rigs import RIGS, Rig, on_the_platform
+from tests.core.processors.rigs_by_hand import MEANS, ByHand, Post, by_hand
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SETTLED = (Became.DONE, Became.GONE)
+NEW = {"name": "Cleo New", "e-mail": email_of("cleo")}
+LOST = ("executed, then dropped", "hanging", "cut in the middle", "200 that is no JSON")
+MATRIX_FAULTS = [fault for fault in FAULTS if fault != "three days down"]
 
 
 @pytest.fixture(params=RIGS, ids=str)
@@ -32,6 +50,13 @@ def rig(
         made.put("ben")
         yield made
         assert made.holds("ben"), "a bystander's records are gone"
+
+
+@pytest.fixture(params=("SMTP", "Vercel"))
+def attested(request: pytest.FixtureRequest, house: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ByHand]:
+    with by_hand(request.param, monkeypatch) as made:
+        yield made
+        assert "ben" in made.kept
 
 
 @contextmanager
@@ -47,7 +72,22 @@ def order(who: str = "cleo") -> Order:
     return Order(Person("student", id_of(who), id_of("asha request")), f"erasure {who}")
 
 
-def erase(rig: Rig, now: datetime = NOW) -> Outcome:
+def do(rig: Rig | ByHand, verb: str, now: datetime) -> Any:
+    """One call of a verb, as the product makes it."""
+    with db.transaction("worker") as session:
+        processor, person = rig.processor(), order().person
+        if verb in ("preview", "export"):
+            return getattr(processor, verb)(session, person, now=now)
+        if verb == "correct":
+            return processor.propagate(session, person, Change("correct", NEW, "propagation 1 correct"), now=now)
+        if verb == "verify":
+            return processor.verify(session, order(), now=now)
+    if verb == "erase":
+        return erase(rig, now)
+    return rig.send() if isinstance(rig, Post) else None
+
+
+def erase(rig: Rig | ByHand, now: datetime = NOW) -> Outcome:
     """Once, as the eraser does: in parts, until there are none."""
     while True:
         with db.transaction("worker") as session:
@@ -56,9 +96,9 @@ def erase(rig: Rig, now: datetime = NOW) -> Outcome:
             return outcome
 
 
-def verify(rig: Rig, now: datetime = NOW) -> Proof:
-    with db.transaction("worker") as session:
-        return rig.processor().verify(session, order(), now=now)
+def verify(rig: Rig | ByHand, now: datetime = NOW) -> Proof:
+    found: Proof = do(rig, "verify", now)
+    return found
 
 
 def ends(rig: Rig, now: datetime) -> None:
@@ -71,6 +111,9 @@ def ends(rig: Rig, now: datetime) -> None:
             break
     assert verify(rig, now + 9 * HOUR).absent is True
     assert not rig.holds("cleo")
+
+
+# -- without a fault ----------------------------------------------------------------------------------------------------------------
 
 
 def test_it_is_a_processor_that_says_what_it_can_and_sends(rig: Rig) -> None:
@@ -90,10 +133,7 @@ def test_what_is_there_is_found_erased_and_gone(rig: Rig) -> None:
 
 
 def test_its_preview_and_export_are_of_this_person_only(rig: Rig) -> None:
-    person = order().person
-    with db.transaction("worker") as session:
-        preview = rig.processor().preview(session, person, now=NOW)
-        export = rig.processor().export(session, person, now=NOW)
+    preview, export = do(rig, "preview", NOW), do(rig, "export", NOW)
     assert preview.complete and sum(line.rows or 0 for line in preview.lines) > 0
     assert export.complete and export.records
     told = str(export.records)
@@ -101,52 +141,131 @@ def test_its_preview_and_export_are_of_this_person_only(rig: Rig) -> None:
         assert word not in told
 
 
-def faults() -> list[Any]:
-    return [pytest.param(fault, id=fault) for fault in dict.fromkeys(
-        ("refused", "hanging", "429", "500", "503 with Retry-After", "200 with an error body", "200 that is no JSON",
-         "200 and still there", "cut in the middle", "401", "executed, then dropped", "dropped before"))]  # fmt: skip
+def test_what_is_done_by_hand_is_done_when_two_people_say_so(attested: ByHand) -> None:
+    made = attested.processor()
+    assert isinstance(made, Processor) and made.name == attested.name and not made.remote
+    assert not made.capabilities & {Capability.ERASE, Capability.VERIFY, Capability.PROPAGATE}
+    for _ in range(2):
+        assert erase(attested).error == "manual" and verify(attested).absent is None
+    assert "cleo" in attested.kept
+    attested.people_do_it()
+    assert erase(attested).became is Became.DONE and verify(attested) == Proof(True)
+    assert "cleo" not in attested.kept
+    assert not do(attested, "preview", NOW).complete and not do(attested, "export", NOW).complete
 
 
-@pytest.mark.parametrize("fault", faults())
+# -- the matrix ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", MATRIX_FAULTS)
 def test_whatever_breaks_nothing_false_is_said_and_it_ends_once_it_works(
     rig: Rig, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    if fault not in rig.faults:
-        return
-    with hasty(fault):
-        rig.breaks(fault)
-        outcome = erase(rig)
-    if fault != "200 and still there":
-        assert outcome.became in (Became.FAILED, Became.UNCLEAR, Became.WAITING) and outcome.error
-    if fault in ("executed, then dropped", "hanging", "cut in the middle"):
-        assert outcome.became is Became.UNCLEAR, "it may have happened"
-    if fault in ("429", "503 with Retry-After"):
-        assert outcome.became is Became.WAITING and outcome.until and outcome.until >= NOW + 2 * MINUTE
-    rig.mend()
-    assert verify(rig, NOW + HOUR).absent is not True or not rig.holds("cleo")
-    ends(rig, NOW + HOUR)
-    _tells_nobody(rig, caplog.text, repr(outcome))
+    rig.put_more("cleo")
+    at, everything = NOW, ""
+    if fault == "404: already gone":
+        rig.take_away("cleo")
+    for verb, why in cells(rig.name, fault):
+        if verb == "send":
+            continue  # no processor but the mail provider has it
+        at += 12 * HOUR
+        plain = do(rig, verb, at - HOUR) if verb in READING else None
+        reading = verb in READING and fault != "200 and still there"  # which is an answer to a change
+        rig.breaks(fault.removesuffix(" with Retry-After") if fault.startswith("429") else fault, reading=reading)
+        with hasty(fault):
+            told = do(rig, verb, at)
+        met = _met(rig, fault, told, at)
+        rig.mend()
+        if why:
+            assert not met, f"{verb} meets it after all: take it off the list of what does not apply"
+            continue
+        assert met, f"{verb} does not meet it: say why on the list of what does not apply"
+        _judge(verb, fault, told, plain, at)
+        everything += repr(told) if fault not in ("partial page", "200 and still there") else ""
+        if verb in ("erase", "correct"):
+            assert verify(rig, at + HOUR).absent is not True or not rig.holds("cleo")
+    if fault == "404: already gone":
+        assert not rig.holds("cleo")
+    ends(rig, at + 2 * HOUR)
+    _tells_nobody(rig, ours(caplog), everything)
 
 
-@pytest.mark.parametrize(
-    "fault", [fault for fault in faults() if fault.id not in ("200 and still there", "executed, then dropped")]
-)
-def test_a_proof_that_cannot_be_read_is_none(rig: Rig, fault: str, caplog: pytest.LogCaptureFixture) -> None:
+def _met(rig: Rig, fault: str, told: Any, at: datetime) -> bool:
+    if fault == "404: already gone":
+        return _says_nothing_is_there(told)
+    if fault == "refused":
+        return rows("select failed_at from privacy.processor_health where name = :n", n=rig.name) == [(at,)]
+    return rig.met()
+
+
+def _judge(verb: str, fault: str, told: Any, plain: Any, at: datetime) -> None:
+    """What may be said after a fault: never that something is done, gone or whole when nobody has seen it."""
+    if fault == "404: already gone":
+        assert _says_nothing_is_there(told), told
+    elif fault == "partial page":
+        assert told == plain if verb in READING else told.became is Became.DONE, f"{verb}: not read to the last page"
+    elif fault == "200 and still there":
+        assert verb == "erase" or told.became is Became.FAILED, "a correction is read back"
+    elif isinstance(told, Proof):
+        assert told.absent is None and told.error, "no answer is not a proof"
+    elif isinstance(told, Preview | Exported):
+        assert not told.complete and told.problem
+    else:
+        assert told.became in (Became.FAILED, Became.UNCLEAR, Became.WAITING) and told.error
+        if fault in LOST:
+            assert told.became is Became.UNCLEAR, "it may have happened"
+        if fault in ("429 with Retry-After", "503 with Retry-After"):
+            assert told.became is Became.WAITING and told.until and told.until >= at + 2 * MINUTE
+
+
+def _says_nothing_is_there(told: Any) -> bool:
+    if isinstance(told, Proof):
+        return told == Proof(True)
+    if isinstance(told, Preview):
+        return told.complete and not any(line.rows for line in told.lines if "kept by law" not in line.what)
+    if isinstance(told, Exported):
+        return told.complete and not told.records
+    return isinstance(told, Outcome) and told.became in SETTLED
+
+
+@pytest.mark.parametrize("fault", MEANS)
+def test_a_letter_is_taken_refused_later_or_unclear(
+    house: str, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("DEBUG")
-    if fault not in rig.faults:
-        return
-    rig.breaks(*[fault] * 3, reading=True)
-    with hasty(fault):
-        proof = verify(rig)
-    assert proof.absent is None and proof.error, "no answer is not a proof"
-    with hasty(fault), db.transaction("worker") as session:
-        if Capability.EXPORT in rig.processor().capabilities:
-            assert not rig.processor().export(session, order().person, now=NOW).complete
-        assert not rig.processor().preview(session, order().person, now=NOW).complete
-    rig.mend()
-    assert verify(rig, NOW + HOUR).absent is False
-    _tells_nobody(rig, caplog.text, repr(proof))
+    with by_hand("SMTP", monkeypatch) as post:
+        assert isinstance(post, Post)
+        post.breaks(fault)
+        told = post.send()
+        assert (told.outcome, told.code) == MEANS[fault]
+        post.mend()
+        assert post.send().outcome == "taken"
+        assert set(post.server.ids) == {str(post.letter.id)}, "a second copy is known as one"
+        assert len(post.server.ids) == (2 if fault == "executed, then dropped" else 1)
+    for word in (email_of("cleo"), "Dear Cleo"):
+        assert word not in ours(caplog)
+
+
+def test_what_does_not_apply_by_hand_is_not_met(attested: ByHand) -> None:
+    """Every fault at once would not matter: nothing is called, and the answer is the same."""
+    for verb in VERBS:
+        tried = {fault for fault in FAULTS if not dict(cells(attested.name, fault))[verb]}
+        if verb == "send":
+            assert tried - {"three days down"} == (set(MEANS) if attested.name == "SMTP" else set())
+            continue
+        assert tried == set() and {dict(cells(attested.name, fault))[verb] for fault in FAULTS} <= {
+            ATTESTED,
+            *READING_REASONS,
+        }
+        plain = do(attested, verb, NOW)
+        for fault in FAULTS:
+            attested.breaks(fault)
+            assert do(attested, verb, NOW) == plain and attested.calls() == 0
+            attested.mend()
+
+
+READING_REASONS = {dict(cells("Vercel", "200 and still there"))[verb] for verb in READING}
 
 
 def test_three_days_down_nothing_is_claimed_little_is_sent_and_then_it_ends(rig: Rig) -> None:
@@ -155,22 +274,38 @@ def test_three_days_down_nothing_is_claimed_little_is_sent_and_then_it_ends(rig:
         at = NOW + hour * HOUR
         assert verify(rig, at).absent is None
         assert erase(rig, at).became not in SETTLED
+        if hour % 24 == 0:
+            assert not do(rig, "preview", at).complete and not do(rig, "export", at).complete
+            assert do(rig, "correct", at).became is not Became.DONE
     assert rows("select circuit from privacy.processor_health where name = :n", n=rig.name) == [("open",)]
     rig.mend()
     ends(rig, NOW + 73 * HOUR)
     assert rows("select circuit, failures from privacy.processor_health where name = :n", n=rig.name) == [("closed", 0)]
 
 
+def test_three_days_without_a_mail_server_cost_no_letter(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed()
+    with by_hand("SMTP", monkeypatch) as post:
+        post.breaks("refused")
+        for hour in range(72):
+            sending.send_lane(lane=1, now=NOW + hour * HOUR)
+        assert {row[:2] for row in rows("select state, attempts from privacy.outbox")} == {("waiting", 0)}
+        post.mend()
+        for turn in range(12):
+            sending.send_lane(lane=1, now=NOW + 73 * HOUR + turn * 10 * MINUTE)
+        assert isinstance(post, Post)
+        due = "select state, address is null from privacy.outbox where not_before <= :at"
+        assert rows(due, at=NOW + 73 * HOUR) == [("sent", True)]
+        assert len(post.server.ids) == 1, "once"
+
+
 def test_what_leaves_is_what_is_declared(rig: Rig) -> None:
     """The values of the person that pass the wire are of the declared fields, and so is the name of every parameter."""
-    with db.transaction("worker") as session:
-        rig.processor().preview(session, order().person, now=NOW)
-        rig.processor().export(session, order().person, now=NOW)
-    erase(rig)
-    verify(rig)
+    for verb in ("preview", "export", "correct", "erase", "verify"):
+        do(rig, verb, NOW)
     names, everything = rig.left()
     assert names - rig.sent == set(), "a new parameter leaves: declare it, or do not send it"
-    words = {"e-mail": email_of("cleo"), "name": "Cleo Example", "platform id": "p-12", "student id": str(id_of("cleo")),
+    words = {"e-mail": email_of("cleo"), "name": "Cleo New", "platform id": "p-12", "student id": str(id_of("cleo")),
              "phone": "+49 000", "reference": "pay-cleo", "certificate number": "C-cleo", "headline": "Learns"}  # fmt: skip
     seen = {
         word
@@ -180,8 +315,19 @@ def test_what_leaves_is_what_is_declared(rig: Rig) -> None:
     assert seen and seen <= set(rig.processor().payload)
 
 
+def test_the_docs_show_the_matrix() -> None:
+    assert table() in PAGE.read_text(), "run: python -m tests.core.processors.contract"
+    assert set(PROCESSORS) == {*RIGS, "SMTP", "Vercel"}
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> str:
+    """What was logged on this side of the wire: the tests' own clients and servers tell everything."""
+    theirs = ("asyncio", "httpx", "httpcore", "mail.log")
+    return "\n".join(each.getMessage() for each in caplog.records if not each.name.startswith(theirs))
+
+
 def _tells_nobody(rig: Rig, *texts: str) -> None:
     kept = rows("select coalesce(error, '') from privacy.processor_health")
     for told in (*texts, str(kept)):
-        for word in (email_of("cleo"), "cleo@", "sk_test_secret", rig.secret, "p-12", "authorization"):
+        for word in (email_of("cleo"), "cleo@", "sk_test_secret", rig.secret, "authorization"):
             assert word not in told.lower() if word.islower() else word not in told

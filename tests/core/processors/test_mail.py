@@ -50,6 +50,20 @@ def test_what_leaves_is_what_is_declared(server: Server) -> None:
     assert tuple(parts) == mail.PAYLOAD, "each declared field has a test that it is all there is"
 
 
+def test_what_is_said_around_a_letter_is_declared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The envelope to a server that offers delivery notices: sender, one recipient, the letter's own id, and nothing else."""
+    script = Script(monkeypatch, "220 hi", "250-hi\r\n250 DSN", "250 ok", "250 ok", "354 go", "250 taken", "221 bye")
+    with mail.Line() as line:
+        assert line.send(LETTER).outcome == "taken"
+    script.join(5)
+    said = [each for each in script.read if each and not each.lower().startswith(("ehlo", "quit"))]
+    assert said == [
+        f"MAIL FROM:<{FROM}> ENVID={LETTER.id} RET=HDRS",
+        f"RCPT TO:<{LETTER.address}> NOTIFY=FAILURE",
+        "DATA",
+    ]
+
+
 def test_many_letters_go_over_one_connection(server: Server) -> None:
     server.answers = {"gone@students.example": "550 5.1.1 no", "busy@students.example": "451 4.7.1 later"}
     with mail.Line() as line:

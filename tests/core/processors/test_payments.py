@@ -97,6 +97,38 @@ def test_redaction_is_waited_for_until_it_has_succeeded(rig: StripeRig, monkeypa
     assert [job["status"] for job in rig.gateway.jobs.values()] == ["succeeded"], "asked for once"
 
 
+def test_a_redaction_job_is_found_again_behind_the_first_page(rig: StripeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESOCODE_STRIPE_REDACTION", "1")
+    for number in range(3):
+        other = {"id": f"prj_other{number}", "status": "succeeded", "objects": {"customers": ["cus_other"]}}
+        rig.gateway.jobs[str(other["id"])] = other
+    rig.gateway.page = 1
+    ask(rig, "erase", CLEO)
+    while ask(rig, "verify", CLEO) != Proof(True):
+        assert len(rig.gateway.jobs) == 4, "asked for once"
+
+
+def test_a_redaction_that_stripe_refuses_is_never_called_done(rig: StripeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESOCODE_STRIPE_REDACTION", "1")
+    rig.gateway.refuses = "failed"
+    ask(rig, "erase", CLEO)
+    looks = [ask(rig, "verify", CLEO) for _ in range(4)]
+    assert (looks[-1].absent, looks[-1].error) == (None, "redaction refused"), "a person has to look"
+    assert len(rig.gateway.jobs) == 1
+
+
+def test_a_customer_who_went_between_the_listing_and_the_deletion_is_gone(rig: StripeRig) -> None:
+    rig.breaks("404")
+    assert ask(rig, "erase", CLEO).became is Became.DONE
+    assert ask(rig, "verify", CLEO).absent is False, "404 is believed when it is read back, not before"
+
+
+def test_a_correction_that_was_not_taken_is_not_done(rig: StripeRig) -> None:
+    rig.breaks("200 and still there")
+    told = ask(rig, "propagate", CLEO.person, Change("correct", {"name": "Cleo New"}, "propagation 1"))
+    assert (told.became, told.error) == (Became.FAILED, "not taken")
+
+
 def test_a_visitor_has_paid_nothing(rig: StripeRig) -> None:
     assert ask(rig, "erase", Order(Person("visitor", id_of("vera")), "k")).became is Became.GONE
     assert rig.wire.seen == []
