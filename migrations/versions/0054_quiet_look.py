@@ -7,7 +7,7 @@ keeps a session. Mechanism: ``staff.look_at_session`` answers as ``staff.touch_s
 from migrations import rights
 
 revision = "0054"
-down_revision = "0048"
+down_revision = "0044"
 branch_labels = None
 depends_on = None
 
