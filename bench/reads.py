@@ -6,7 +6,7 @@ The floor runs as the worker role, which sees every row without a policy, and fe
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from core import queries
 from core.queries import Cursor, EnrollmentFilter, Question, VisitorFilter
+from core.rollups import refresh_rollup
 
 Read = Callable[[Session, "World"], object]
 
@@ -31,6 +32,16 @@ class World:
     cohorts: tuple[uuid.UUID, ...]
 
     @property
+    def year_ago(self) -> date:
+        """The day a year before."""
+        return self.now.date() - timedelta(days=365)
+
+    @property
+    def month(self) -> date:
+        """The first day of the last whole month."""
+        return (self.now.date().replace(day=1) - timedelta(days=1)).replace(day=1)
+
+    @property
     def asked(self) -> Mapping[str, Any]:
         """The arguments of the SQL written by hand."""
         return {
@@ -40,13 +51,15 @@ class World:
             "student": self.student,
             "value": self.middle.value,
             "id": self.middle.id,
+            "year_ago": self.year_ago,
+            "month": self.month,
             "clicks_from": self.now - timedelta(days=14),
         }
 
 
 @dataclass(frozen=True)
 class Job:
-    """One read as the product does it, and by hand. ``who`` is the attribute of World who asks."""
+    """One read as the product does it, and by hand. ``who`` is the attribute of World who asks; "" is a worker, who counts roll-ups."""
 
     screen: str
     name: str
@@ -121,7 +134,13 @@ SEARCH = """(select 'student', id, name, email from platform.student where {wher
     union all (select 'cohort', id, title, code from platform.cohort where lower(title || ' ' || code) like '%{text}%' limit 6)
     union all (select 'program', id, title, code from platform.program where lower(title || ' ' || code) like '%{text}%' limit 6)"""
 TOTAL = "select count(*) from platform.enrollment"
-TREND = "select program_id, date_trunc('month', enrolled_at)::date, count(*) from platform.enrollment group by 1, 2"
+TREND = "select program_id, date_trunc('month', enrolled_at)::date, count(*) from platform.enrollment"
+FUNNEL = "select status, started_at is not null, count(*) from platform.enrollment where enrolled_at >= :year_ago group by 1, 2"
+REFRESH = """select enrolled_at::date, program_id, status, started_at is not null, count(*) from platform.enrollment
+    where enrolled_at >= :month and enrolled_at < cast(:month as timestamptz) + interval '1 month' group by 1, 2, 3, 4"""
+BY_NAME = """select e.id, s.id as student_id, s.name, s.email, s.experience_level, e.status, e.enrolled_at, p.title, c.title, c.starts_on
+    from (select * from platform.student order by lower(name), id limit 60) s join platform.enrollment e on s.id = e.student_id
+    join platform.program p on p.id = e.program_id join platform.cohort c on c.id = e.cohort_id order by lower(s.name), e.id limit 51"""
 
 RELEASED = """select r.period, c.k1, c.k2, c.value, c.se from anon.release r join anon.cell c on c.release_id = r.id
     where r.family = '{}' and c.marginal = '{}' order by r.first_day, c.k1, c.k2"""
@@ -168,7 +187,12 @@ JOBS = (
     Job("Enrollments", "search, 6 characters", "program_staff", lambda s, w: queries.enrollment_page(s, EnrollmentFilter(search="garcia")), ENROLLMENT_SEARCH.format(text="garcia")),
     Job("Enrollments", "search, 3 characters", "program_staff", lambda s, w: queries.enrollment_page(s, EnrollmentFilter(search="ann")), ENROLLMENT_SEARCH.format(text="ann")),
     Job("Enrollments", "total", "program_staff", lambda s, w: queries.enrollment_total(s, EnrollmentFilter()), TOTAL),
-    Job("Enrollments", "trend", "program_staff", lambda s, w: queries.monthly_trend(s), TREND),
+    Job("Enrollments", "by name", "program_staff", lambda s, w: queries.enrollment_page(s, EnrollmentFilter(), sort="name"), BY_NAME),
+    Job("Enrollments", "trend of a year", "program_staff", lambda s, w: queries.monthly_trend(s, first_day=w.year_ago), TREND + " where enrolled_at >= :year_ago group by 1, 2"),
+    Job("Enrollments", "trend of all time", "program_staff", lambda s, w: queries.monthly_trend(s), TREND + " group by 1, 2"),
+    Job("Enrollments", "funnel of a year", "program_staff", lambda s, w: queries.funnel(s, first_day=w.year_ago), FUNNEL, ("select count(*) from platform.visitor where asked_at >= :year_ago",)),
+    Job("Enrollments", "refresh of a month", "", lambda s, w: refresh_rollup(s, f"enrolled {w.month}"), REFRESH),
+    Job("Today", "program staff", "program_staff", lambda s, w: queries.program_day(s, now=w.now), "select status, count(*) from platform.enrollment group by 1"),
     Job("Visitors", "first page", "program_staff", lambda s, w: queries.visitor_page(s, VisitorFilter(), now=w.now), VISITOR.format(where="")),
     Job("Visitors", "converted", "program_staff", lambda s, w: queries.visitor_page(s, VisitorFilter(converted=True), now=w.now), VISITOR.format(where="where " + CONVERTED)),
     Job("Visitors", "search, 3 characters", "program_staff", lambda s, w: queries.visitor_page(s, VisitorFilter(search="ann"), now=w.now),

@@ -12,7 +12,7 @@ People     reveal_contacts, record_view, record_refusal, record_search, export_l
            record_closed, record_command_refusal
 Audit      check_audit, sign_audit, export_audit, record_audit_export, propose_seal, confirm_seal
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
-           extend_answer, add_note, refuse_request, withdraw_request, answer_request, record_request_view
+           extend_answer, add_note, refuse_request, withdraw_request, answer_request, answer_guardian, record_request_view
 Exports    judge_export_text, judge_export_texts, remake_export, hand_out_export, answer_export, sealed
 Deletion   preview_deletion, close_account, open_plan, approve_deletion, approve_deletions, ask_early, reactivate_account,
            send_back, return_plan, declare_single_officer
@@ -151,6 +151,7 @@ from core.privacy.exports import (
     remake_export,
 )
 from core.privacy.files import drop_expired_files, file_exists, open_file
+from core.privacy.guardians import answer_guardian
 from core.privacy.holds import (
     FoundPerson,
     HoldableRecord,
@@ -366,6 +367,7 @@ __all__ = [
     "announce_lifting",
     "answer_brake",
     "answer_export",
+    "answer_guardian",
     "answer_request",
     "answer_right",
     "approve_deletion",

@@ -51,6 +51,7 @@ NEXT = {
     "restrict_now": "It takes effect with the click and ends by itself when the request turns out to be nobody's.",
     "enter_correction": "Write old and new value as the person did; a second officer compares them.",
     "confirm_correction": "You did not enter it: compare old and new value with what the person wrote.",
+    "answer_guardian": "Name and address of a parent or guardian, and nothing else, are theirs. What you do here is the answer.",
     "close_account": "Closing is reversible: the student can come back for {days} days. A second person then approves the plan.",
     "open_plan": "You may approve: you neither filed, own nor closed this request. Look at the plan first.",
     "approve_deletion": "The erasure then runs on {ends}. Until then the student can reactivate.",
@@ -161,12 +162,13 @@ def rare(found: RequestPage) -> dict[str, str]:
         options["Let the clock run on" if row.paused else "Let the clock rest"] = "resume" if row.paused else "pause"
     if found.can_extend:
         options["Extend the answer"] = "extend"
+    guardians = row.person == "guardian" and row.kind in ("correct", "delete")
     if (
-        (not fresh and row.kind not in ("delete", "restrict", "opt_out", "object")) or not known
+        (not fresh and not guardians and row.kind not in ("delete", "restrict", "opt_out", "object")) or not known
     ) and by_hand_is_possible(found):
         options["Record the answer"] = "answer"
     options |= {"Write a letter": "letter", "Add a note": "note"}
-    if known:
+    if known and row.person != "guardian":
         options["Place a hold"] = "hold"
     if not fresh:
         options |= {"Refuse": "refuse", "Record a withdrawal": "withdraw"}
@@ -414,6 +416,8 @@ def buttons(found: RequestPage) -> list[tuple[str, str, bool]]:
         "confirm_correction": [("Compare and confirm", correcting.CONFIRM, True)],
         "close_account": [("Close the account" if row.person == "student" else "Prepare the deletion",
                            request_dialogs.CLOSE, True)],
+        "answer_guardian": [("Correct", request_dialogs.CORRECT_GUARDIAN, True)] if row.kind == "correct"
+        else [("Erase the guardian", request_dialogs.ERASE_GUARDIAN, True)],
         "open_plan": [("Open the plan", "plan", True), ("Send back", request_dialogs.SEND_BACK, False)],
         "approve_deletion": [("Review and approve", request_dialogs.APPROVE, True),
                              ("Send back", request_dialogs.SEND_BACK, False)],
@@ -431,7 +435,12 @@ def buttons(found: RequestPage) -> list[tuple[str, str, bool]]:
 
 def plan(found: RequestPage, moment: datetime) -> None:
     """Draw what goes and what stays: the plan that counts, or what it would be."""
-    if found.row.kind != "delete" or found.person_id is None or found.row.closed_at is not None:
+    if (
+        found.row.kind != "delete"
+        or found.person_id is None
+        or found.row.closed_at is not None
+        or found.row.person == "guardian"
+    ):
         return
     st.subheader("Plan: what goes, what stays", anchor=False, help=PLAN_HELP)
     kept = found.plan
@@ -593,7 +602,7 @@ def stamp(at: datetime | None, by: str | None) -> str:
 
 def holds_of(found: RequestPage) -> tuple[Hold, ...]:
     """The holds on this request's person; none once the person is gone."""
-    if found.person_id is None:
+    if found.person_id is None or found.row.person == "guardian":
         return ()
     return read(STAFF, queries.holds_of, **{f"{found.row.person}_id": found.person_id})
 

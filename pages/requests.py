@@ -25,6 +25,7 @@ NEXT = {
     "restrict_now": "Restrict at once",
     "enter_correction": "Enter the correction",
     "confirm_correction": "Confirm the correction",
+    "answer_guardian": "Correct or erase a guardian",
     "judge_texts": "Judge texts of the file",
     "hand_out_export": "Hand the file out",
     "answer_export": "Say they have it",

@@ -259,6 +259,11 @@ def decide(case: ConsentCase, *, alone: bool) -> None:
     """Draw the second officer's decision; whoever entered it reads whose it is."""
     if case.has_evidence:
         evidence(case)
+    elif case.evidence_gone_at is not None:
+        st.warning(
+            f"The evidence was destroyed on {day(case.evidence_gone_at)}: undecided evidence is kept for 30 days. Ask the guardian anew,"
+            " or verify by another way.", icon=":material/hide_image:",
+        )  # fmt: skip
     else:
         st.caption(":material/no_photography: No evidence was uploaded.")
     if case.mine and not alone:

@@ -37,7 +37,7 @@ def draw(found: RequestPage, *, version: int) -> None:
 
 def card(found: RequestPage, *, revealed: bool) -> None:
     """Draw what is to be corrected, and how far it is."""
-    if found.row.kind != "correct" or found.person_id is None:
+    if found.row.kind != "correct" or found.person_id is None or found.row.person == "guardian":
         return
     st.subheader("What is corrected", anchor=False, help=HELP)
     if found.row.closed_at is not None:

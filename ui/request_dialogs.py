@@ -23,6 +23,7 @@ CLOSE, APPROVE, EARLY, REACTIVATE, TAKE_BACK = (
     "reactivate",
     "take back",
 )
+CORRECT_GUARDIAN, ERASE_GUARDIAN = "correct guardian", "erase guardian"
 FRESH_REFUSAL, FRESH_WITHDRAWAL, SEND_BACK = "refuse deletion", "withdraw deletion", "send back"
 
 
@@ -115,6 +116,17 @@ def _right(found: RequestPage) -> dict[str, Any]:
     return {"words": words("Your own words in the letter"), "note": words("Note")}
 
 
+def _guardian(_found: RequestPage) -> dict[str, Any]:
+    st.caption(
+        "Name and address as they should be; both are replaced, and the letter says that it is done. Their consent stays what it is."
+    )
+    return {
+        "guardian_name": st.text_input("Name of the parent or guardian"),
+        "guardian_email": st.text_input("E-mail of the parent or guardian"),
+        "words": words("Your own words in the letter"),
+    }
+
+
 def _return(_found: RequestPage) -> dict[str, Any]:
     return {"reason": choose("Reason", verbs.RETURN_REASONS), "note": words("What is wrong")}
 
@@ -144,6 +156,7 @@ DIALOGS: dict[str, Dialog] = {
         "Say that the person has it", "task_alt", "The person has it", _answer_export, verbs.answer_export
     ),
     "answer right": Dialog("Answer the request", "task_alt", "Answer the request", _right, verbs.answer_right),
+    CORRECT_GUARDIAN: Dialog("Correct what is held", "edit", "Correct and answer", _guardian, verbs.answer_guardian),
     correcting.RETURN: Dialog("Return the correction", "undo", "Return it", _return, verbs.return_correction),
     "note": Dialog("Add a note", "edit_note", "Keep the note", _note, verbs.add_note, versioned=False),
     "pause": Dialog("Let the clock rest", "pause", "Let it rest", _pause, verbs.pause_clock),
@@ -168,6 +181,7 @@ def draw(found: RequestPage) -> None:
         _take_back,
         _refuse_closed,
         _withdraw_closed,
+        _erase_guardian,
     ):
         confirmation(found)
 
@@ -280,6 +294,18 @@ def _approve(found: RequestPage) -> None:
         before=f"You are the second person.{closed}",
         arguments=_about(found) | {"fingerprint": found.plan.fingerprint, "confirmation": found.row.number},
         fields=lambda: {"note": words("Note")},
+    )  # fmt: skip
+
+
+def _erase_guardian(found: RequestPage) -> None:
+    if found.row.person != "guardian" or found.row.kind != "delete":
+        return
+    confirm.danger_dialog(
+        ERASE_GUARDIAN, title=f"Erase the guardian of {found.row.number}",
+        consequence="Name and address of this parent or guardian are erased. **Their consent ends with it**: a minor is restricted until"
+        " another one is verified. A last letter tells them.",
+        word=found.row.number, button="Erase the guardian", verb=verbs.answer_guardian, reasons=None, then=told, icon="delete_forever",
+        arguments=_about(found) | {"confirmation": found.row.number}, before="You are the second person.",
     )  # fmt: skip
 
 

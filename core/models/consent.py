@@ -165,3 +165,20 @@ class ConsentRound(Base):
     begun_at: Mapped[datetime] = mapped_column(info=technical())
     begun_by: Mapped[uuid.UUID] = _staff()
     done_at: Mapped[datetime | None] = mapped_column(info=technical())
+
+
+# What a guardian did stands in the record of the student; the age and what the student declared are not theirs.
+OF_GUARDIAN = ("state", "requested_at", "reminded_at", "method", "entered_at", "verified_at")
+
+
+def held_of_guardian(guardian: Guardian, case: Consent | None) -> dict[str, object]:
+    """Return what is held about a guardian, by the labels' names; of their consent, as long as they are the one who is asked."""
+    told: dict[str, object] = {}
+    for row, wanted in ((guardian, None), (case, OF_GUARDIAN)):
+        if row is None or (row is case and case is not None and case.guardian_id != guardian.id):
+            continue
+        for column in row.__table__.columns:
+            word = column.info["privacy"].export
+            if word and (wanted is None or column.name in wanted):
+                told[word] = getattr(row, column.name)
+    return told

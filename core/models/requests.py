@@ -20,6 +20,7 @@ from core.models.platform import one_of
 SCHEMA = "privacy"
 PROPAGATION_STATES = ("planned", "called", "waiting", "done", "canceled")
 REQUEST_KINDS = ("access", "export", "correct", "delete", "restrict", "opt_out", "object")
+GUARDIAN_KINDS = ("access", "export", "correct", "delete")
 CHANNELS = ("e-mail", "form", "phone", "letter", "in person", "platform")
 REQUESTERS = ("subject", "parent", "agent")
 OPEN_STATES = ("received", "checking", "verified", "to approve", "waiting", "erasing")
@@ -53,7 +54,7 @@ def _subject(kind: str) -> Any:
 class Request(Base):
     """What a student or visitor asked for. An open one gives a privacy officer the identity it needs, no more.
 
-    Neither subject set: unknown so far. ``due_at``, ``paused_at`` and ``extended_months`` are what the events of
+    No subject set: unknown so far. ``guardian_id``: a parent or guardian asks for themselves; it outlives their row. ``due_at``, ``paused_at`` and ``extended_months`` are what the events of
     ``request_clock`` add up to (core.policy.clock). ``received_at``: when any member of staff had it in hand; ``answered_at``:
     when the person was told what is done. ``version`` counts changes: a screen that shows an older one is refused.
     ``grace_ends_at``: the earliest instant of an erasure. ``outcome`` is a code.
@@ -66,7 +67,10 @@ class Request(Base):
         one_of("requester", REQUESTERS),
         one_of("state", OPEN_STATES + FINAL_STATES),
         one_of("identity", IDENTITY),
-        CheckConstraint("num_nonnulls(student_id, visitor_id) <= 1", name="one_subject"),
+        CheckConstraint("num_nonnulls(student_id, visitor_id, guardian_id) <= 1", name="one_subject"),
+        CheckConstraint(
+            f"guardian_id is null or kind in ({', '.join(repr(kind) for kind in GUARDIAN_KINDS)})", name="guardian_kinds"
+        ),
         CheckConstraint(
             f"(state in ({', '.join(repr(s) for s in FINAL_STATES)})) = (closed_at is not null)", name="final_is_closed"
         ),
@@ -84,6 +88,8 @@ class Request(Base):
               postgresql_where=text("closed_at is null and student_id is not null")),
         Index("uq_request_open_visitor", "kind", "visitor_id", unique=True,
               postgresql_where=text("closed_at is null and visitor_id is not null")),
+        Index("uq_request_open_guardian", "kind", "guardian_id", unique=True,
+              postgresql_where=text("closed_at is null and guardian_id is not null")),
         {"schema": SCHEMA, "info": about(reaches="student_id", erasure=Erasure.KEEP, **_PROOF)},
     )  # fmt: skip
 
@@ -98,6 +104,7 @@ class Request(Base):
     kind: Mapped[str] = mapped_column(info=outside(_RIGHT, "request"))
     student_id: Mapped[uuid.UUID | None] = _subject("student")
     visitor_id: Mapped[uuid.UUID | None] = _subject("visitor")
+    guardian_id: Mapped[uuid.UUID | None] = mapped_column(info=technical())
     channel: Mapped[str] = mapped_column(server_default="e-mail", info=outside(_RIGHT, "how the request came"))
     requester: Mapped[str] = mapped_column(server_default="subject", info=outside(_RIGHT, "who asked"))
     state: Mapped[str] = mapped_column(info=outside(_RIGHT, "state of the request"))
@@ -274,6 +281,7 @@ class Propagation(Base):
     "called": a call left, and its outcome is not known until it is written down. "waiting": for a person (``error`` "manual") or for
     the processor; ``next_at`` says when it is looked at again. ``since``: the first time that it did not go through.
     ``proof`` of what is done: "answered" by the processor, "by hand" with a confirmed manual step, or "recorded" by an officer.
+    It follows from a request, or (``restriction_id``, which outlives the restriction) from a restriction that a rule set.
     ``key`` is the one of its manual step and the same in every attempt.
     """
 
@@ -284,13 +292,17 @@ class Propagation(Base):
         one_of("proof", ("", "answered", "by hand", "recorded")),
         CheckConstraint("(state = 'done') = (done_at is not null)", name="done_has_date"),
         CheckConstraint("(state = 'done') = (proof <> '')", name="done_has_proof"),
+        CheckConstraint("num_nonnulls(request_id, restriction_id) = 1", name="follows_from_one"),
+        Index("uq_propagation_restriction", "restriction_id", "what", "processor", unique=True,
+              postgresql_where=text("restriction_id is not null")),
         Index("ix_propagation_open", "planned_at", postgresql_where=text("state in ('planned', 'called', 'waiting')")),
         Index("ix_propagation_done", "processor", "done_at", postgresql_where=text("state = 'done'")),
         {"schema": SCHEMA, "info": _RECORD},
-    )
+    )  # fmt: skip
 
     id: Mapped[Id]
-    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.request.id"), info=technical())
+    request_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(f"{SCHEMA}.request.id"), info=technical())
+    restriction_id: Mapped[uuid.UUID | None] = mapped_column(info=technical())
     what: Mapped[str] = mapped_column(info=technical())
     processor: Mapped[str] = mapped_column(info=technical())
     state: Mapped[str] = mapped_column(server_default="planned", info=technical())

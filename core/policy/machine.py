@@ -81,6 +81,7 @@ class Situation:
     export: str = ""
     restricted: bool = False
     entered_by: frozenset[uuid.UUID] = frozenset()
+    is_guardian: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ def _next(now: Situation) -> tuple[str, str]:
     if now.state == "verified":
         if now.kind in ("access", "export"):
             return EXPORT_NEXT[now.export]
+        if now.is_guardian:
+            return "answer_guardian", "Correct what is held" if now.kind == "correct" else "Erase the guardian"
         if now.kind == "correct":
             return (
                 ("confirm_correction", "Compare and confirm the correction")
@@ -186,6 +189,8 @@ def _why_not(now: Situation, code: str) -> str:
             return "You have approved; another officer's approval is missing."
         if now.me in now.involved and not now.alone:
             return "You filed this request, own it or closed the account; a second person approves."
+    if code == "answer_guardian" and now.kind == "delete" and now.me in now.involved and not now.alone:
+        return "You filed this request, own it or checked the identity; a second person erases."
     if code == "confirm_correction" and now.me in now.entered_by and not now.alone:
         return "You entered this correction; another officer compares and confirms it."
     return ""

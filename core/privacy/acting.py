@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from core.db import identify
 from core.errors import BadInput, NotFound, Refused, Stale
+from core.models.consent import Guardian
 from core.models.platform import Student, Visitor
 from core.models.requests import FINAL_STATES, LONGEST_TEXT, Request, RequestClock, RequestText, Transition
 from core.policy import Parameters, pinned
@@ -120,6 +121,9 @@ def demand_not_own(session: Session, request: Request) -> None:
 
 def at_work(session: Session, request: Request) -> tuple[bool, bool]:
     """Return whether the subject works here, and whether they are whoever acts."""
+    if request.guardian_id is not None:
+        own = bool(session.scalar(text("select privacy.is_my_guardian(:id)"), {"id": request.guardian_id}))
+        return own, own
     asked = {"student": request.student_id, "visitor": request.visitor_id}
     row = session.execute(text("select * from privacy.subject_at_work(:student, :visitor)"), asked).first()
     return (bool(row.staff), bool(row.own)) if row else (False, False)
@@ -224,8 +228,10 @@ def write_text(session: Session, case: Case, what: str, body: str, *, now: datet
     session.flush()
 
 
-def subject(session: Session, request: Request) -> Student | Visitor | None:
+def subject(session: Session, request: Request) -> Student | Visitor | Guardian | None:
     """Return the person behind a request, as far as whoever acts may see them."""
+    if request.guardian_id is not None:
+        return session.get(Guardian, request.guardian_id, populate_existing=True)
     if request.student_id is not None:
         return session.get(Student, request.student_id, populate_existing=True)
     return session.get(Visitor, request.visitor_id) if request.visitor_id is not None else None

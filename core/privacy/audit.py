@@ -262,10 +262,10 @@ class Action(StrEnum):
     REQUEST_ANSWERED = "request answered", "A request was answered by hand, with evidence.", "outcome"
     RESTRICTED = (
         "person restricted",
-        "A person's data is kept and not used from now on; the basis says why.",
-        "basis",
+        'A person\'s data is kept and not used from now on; "asked" says whether they asked for it or a rule set it, never which rule.',
+        "asked",
     )
-    RESTRICTION_LIFTED = "restriction lifted", "A person's data is used again.", "basis", "reason"
+    RESTRICTION_LIFTED = "restriction lifted", "A person's data is used again.", "asked", "reason"
     EXPORT_WAITS = (
         "export waits for judgment",
         "Texts of a file for a person may name somebody else; an officer judges them first.",

@@ -139,5 +139,6 @@ def _raise(session: Session, kind: str, why: str, now: datetime, **numbers: int)
 
 DUE_IN_ONE_RUN = """
     select (select count(*) from privacy.request r where r.kind = 'delete' and r.closed_at is null and r.state = 'waiting'
-            and r.grace_ends_at <= :now) + (select count(*) from privacy.erasure e where e.begun_at > :day)
+            and r.grace_ends_at <= :now and r.source <> 'canary')
+        + (select count(*) from privacy.erasure e join privacy.request r on r.id = e.request_id where e.begun_at > :day and r.source <> 'canary')
 """

@@ -224,7 +224,14 @@ def open_evidence(session: Session, *, student_id: uuid.UUID, by: Staff, now: da
     if case is None or case.evidence_id is None:
         raise NotFound("There is no evidence, or it is destroyed already.", student_id=student_id)
     _demand_not_own(session, student_id)
-    media_type = session.scalar(select(Artifact.media_type).where(Artifact.id == case.evidence_id)) or "image/png"
+    kept = select(Artifact.media_type).where(
+        Artifact.id == case.evidence_id, Artifact.destroyed_at.is_(None), Artifact.expires_at > now
+    )
+    media_type = session.scalar(kept)
+    if media_type is None:
+        raise NotFound(
+            "The evidence was destroyed: undecided, it is kept for 30 days. Ask for it anew.", student_id=student_id
+        )
     name = f"{numbered(case.number)}-evidence.{'png' if media_type == 'image/png' else 'jpg'}"
     secret = files.link_artifact(
         session, session_id=by.session_id, artifact_id=case.evidence_id, name=name, media_type=media_type, now=now
@@ -352,24 +359,7 @@ def forget_guardian(
         raise BadInput("No guardian is known in this case.")
     if clean(confirmation, what="The number").upper() != numbered(case.number):
         raise BadInput(f"Type {numbered(case.number)} to confirm.")
-    about, to = (
-        pupil(session, student_id, by=by),
-        "withdrawn" if case.state in ("requested", "given", "verified") else None,
-    )
-    _destroy(session, case, now)
-    theirs = update(Outbox).where(
-        Outbox.student_id == student_id, Outbox.state == "waiting", Outbox.address == guardian.email
-    )
-    session.execute(theirs.values(state="canceled", address=None).execution_options(synchronize_session=False))
-    receipt = change(session, case, "guardian forgotten", reason="by the guardian", to=to, now=now, guardian_id=None, evidence_id=None,
-                     requested_at=None, verified_at=None, verified_by=None,
-                     sentence="The guardian is forgotten; the worker erases their name and address.")  # fmt: skip
-    settle_restriction(session, case, by=by, now=now)
-    consent_letters.write(
-        session, about, "guardian forgotten", to=guardian, key=_key(case, "forgotten"), by=by, now=now
-    )
-    append(session, Action.GUARDIAN_FORGOTTEN, now=now, subject_kind="student", subject_id=student_id)
-    return receipt
+    return let_go(session, case, guardian, by=by, now=now)
 
 
 @guarded
@@ -424,6 +414,38 @@ def change(
     session.execute(mine.execution_options(synchronize_session=False))
     session.refresh(case)
     return _receipt(case, sentence)
+
+
+def let_go(
+    session: Session,
+    case: Consent,
+    guardian: Guardian,
+    *,
+    by: Staff,
+    now: datetime,
+    request_id: uuid.UUID | None = None,
+) -> ConsentReceipt:
+    """End what a case keeps of its guardian: their consent ends, the worker erases their row, a last letter tells them."""
+    about = pupil(session, case.student_id, by=by)
+    to = "withdrawn" if case.state in ("requested", "given", "verified") else None
+    _destroy(session, case, now)
+    theirs = update(Outbox).where(
+        Outbox.student_id == case.student_id, Outbox.state == "waiting", Outbox.address == guardian.email
+    )
+    session.execute(theirs.values(state="canceled", address=None).execution_options(synchronize_session=False))
+    receipt = change(session, case, "guardian forgotten", reason="by the guardian", to=to, now=now, guardian_id=None, evidence_id=None,
+                     requested_at=None, verified_at=None, verified_by=None,
+                     sentence="The guardian is forgotten; the worker erases their name and address.")  # fmt: skip
+    settle_restriction(session, case, by=by, now=now)
+    consent_letters.write(session, about, "guardian forgotten", to=guardian, key=_key(case, "forgotten"), by=by, now=now,
+                          request_id=request_id)  # fmt: skip
+    append(session, Action.GUARDIAN_FORGOTTEN, now=now, subject_kind="student", subject_id=case.student_id)
+    return receipt
+
+
+def demand_guardian(session: Session, student_id: uuid.UUID, name: str, email: str, *, by: Staff) -> tuple[str, str]:
+    """Return name and address of a guardian as they are kept. Raises BadInput for what is neither, or the student's own."""
+    return _demand_guardian(pupil(session, student_id, by=by), name, email)
 
 
 def settle_as_adult(session: Session, case: Consent, *, reason: str, by: Staff | None, now: datetime) -> ConsentReceipt:

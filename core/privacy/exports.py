@@ -27,13 +27,14 @@ from sqlalchemy.orm import Session
 from core import db
 from core.errors import AdminError, BadInput, NotFound
 from core.models.artifacts import Artifact
+from core.models.consent import Guardian
 from core.models.exports import DELIVERIES, TEXT_DECISIONS, Export, ExportText
 from core.models.requests import Request
 from core.models.ways import PERSONS
 from core.policy import Parameters, listed_processors
 from core.policy.machine import number
 from core.policy.processing_record import processing_record
-from core.privacy import artifacts, export_build, export_page, export_rows, export_screening, letters
+from core.privacy import artifacts, export_build, export_page, export_rows, export_screening, guardians, letters
 from core.privacy.acting import (
     MISSING,
     Receipt,
@@ -104,10 +105,12 @@ def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str
     if request.closed_at is not None:
         return _drop(session, request, now)
     person = _person(request)
-    if request.state != "verified" or person is None:
+    if request.state != "verified" or (person is None and request.guardian_id is None):
         return {}
     found = _begun(session, request.id, now)
     try:
+        if person is None:
+            return _build_of_guardian(session, request, found, now)
         with db.snapshot() as reader:
             return _build(session, reader, request, found, known(reader, person), now)
     except (DBAPIError, OSError) as error:
@@ -225,7 +228,7 @@ def answer_export(
 
 def demand_by_hand(session: Session, request: Request) -> None:
     """Raise BadInput when a request is answered by its file and not by hand: only one that could not be made is."""
-    if request.kind in KINDS and _person(request) is not None:
+    if request.kind in KINDS and (_person(request) is not None or request.guardian_id is not None):
         found = session.get(Export, request.id)
         if found is None or found.state != "failed":
             raise BadInput(
@@ -278,6 +281,38 @@ def _build(
     append(session, Action.EXPORT_BUILT, now=now, subject_kind="request", subject_id=request.id, rows=sum(counts.values()),
            asked=len(answers), answered=sum(a.complete for a in answers))  # fmt: skip
     return {"rows": sum(counts.values())}
+
+
+def _build_of_guardian(session: Session, request: Request, found: Export, now: datetime) -> dict[str, int]:
+    """The file of a parent or guardian: small, nothing in it that others wrote, and no processor holds any of it."""
+    assert request.guardian_id is not None
+    rules, rows = parameters(session, request), guardians.held(session, request.guardian_id)
+    name = str(rows[0].get("guardian's name", "")) if rows else ""
+    file = guardians.GuardianFile(number(request.number), request.kind, rules.version, name, now, now + KEPT, rows)
+    content = list(guardians.chunks(file))
+    guardian = session.get(Guardian, request.guardian_id)
+    kept = artifacts.keep(
+        session, kind="export", owner_id=request.id, name=f"{file.number.lower()}-data.zip", media_type=ZIP, chunks=content,
+        expires_at=file.kept_until, now=now, student_id=guardian.student_id if guardian else None,
+    )  # fmt: skip
+    _demand_wanted(session, request.id)
+    if found.round:
+        _destroy(session, request.id, "made anew", now, but=kept)
+    found.state, found.error, found.attempts, found.built_at = "ready", None, 0, now
+    found.artifact_id, found.rows, found.round = kept, {"privacy.guardian": len(rows)}, found.round + 1
+    found.size, found.processors = sum(map(len, content)), []
+    session.flush()
+    append(
+        session,
+        Action.EXPORT_BUILT,
+        now=now,
+        subject_kind="request",
+        subject_id=request.id,
+        rows=len(rows),
+        asked=0,
+        answered=0,
+    )
+    return {"rows": len(rows)}
 
 
 def _order(
@@ -387,7 +422,7 @@ def _is_full(error: DBAPIError | OSError) -> bool:
 DUE = """
     select r.id from privacy.request r left join privacy.export e on e.request_id = r.id
     where r.kind in ('access', 'export') and r.closed_at is null and r.state = 'verified'
-      and num_nonnulls(r.student_id, r.visitor_id) = 1
+      and num_nonnulls(r.student_id, r.visitor_id, r.guardian_id) = 1
       and (e.request_id is null or e.state in ('to build', 'failed') and e.next_at <= :now
            or e.state = 'to judge' and not exists (
                select from privacy.export_text t where t.request_id = r.id and t.decision is null))

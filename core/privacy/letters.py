@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound
 from core.models.base import uuid7
+from core.models.consent import Guardian
 from core.models.labels import Processor
 from core.models.platform import Student, Visitor
 from core.models.requests import LONGEST_TEXT, LetterTemplate, Outbox, Request
@@ -398,7 +399,7 @@ def _filled(
 
 
 def _filled_with(
-    request: Request, found: Wording, person: Student | Visitor | None, *, due: str, words: str = "", reason: str = "", name: str = "",
+    request: Request, found: Wording, person: Student | Visitor | Guardian | None, *, due: str, words: str = "", reason: str = "", name: str = "",
 ) -> Letter:  # fmt: skip
     values = {
         "name": name or (person.name if person else "Sir or Madam"),
@@ -428,6 +429,9 @@ def _put(
     not_before: datetime,
 ) -> bool:
     row = _row(request, letter, dedupe_key, by=by, now=now, not_before=not_before)
+    person = subject(session, request) if request.guardian_id else None
+    if isinstance(person, Guardian):
+        row["student"] = person.student_id  # goes with the student's erasure
     return bool(session.execute(text(PUT), row).first())
 
 

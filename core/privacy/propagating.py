@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from core.models.base import Base
 from core.models.labels import ColumnLabel
 from core.models.requests import Propagation, Request
+from core.models.standing import Restriction
 from core.privacy.audit import Action, append
 from core.privacy.erasure_steps import BY_HAND_AGAIN, HUMAN_AFTER, pause_after
 from core.privacy.manual_steps import drop_hand, is_confirmed
@@ -43,13 +44,12 @@ def pass_on(session: Session, *, propagation_id: uuid.UUID, now: datetime) -> di
     step = session.get(Propagation, propagation_id, with_for_update=True, populate_existing=True)
     if step is None or step.state not in OPEN:
         return {}
-    request = session.get_one(Request, step.request_id)
-    person = _person(request)
+    person = _person(session, step)
     if by_hand := is_confirmed(session, step.key):
         _done(session, step, "by hand", by_hand.confirmed_by, str(by_hand.id), now)
         return {"by hand": 1}
     if person is None:  # erased meanwhile: the erasure asked every processor itself
-        cancel_propagations(session, request_id=request.id, only=step.id)
+        _set_canceled(session, step)
         return {"canceled": 1}
     processor = _who(step)
     if processor.remote and step.state != "called":
@@ -64,13 +64,13 @@ def note_trouble(session: Session, key: str, code: str, now: datetime) -> None:
     """Write down that a part failed with an error that nobody expected; it is tried again after a pause."""
     step = session.get(Propagation, uuid.UUID(key), with_for_update=True, populate_existing=True)
     if step is not None and step.state in OPEN:
-        _failed(session, step, _person(session.get_one(Request, step.request_id)), code, now)
+        _failed(session, step, _person(session, step), code, now)
 
 
-def cancel_propagations(session: Session, *, request_id: uuid.UUID, only: uuid.UUID | None = None) -> None:
+def cancel_propagations(session: Session, *, request_id: uuid.UUID) -> None:
     """Take back what was not done yet, and the manual steps that were asked for it."""
     mine = select(Propagation).where(Propagation.request_id == request_id, Propagation.state.in_(OPEN))
-    for step in session.scalars(mine.where(Propagation.id == only) if only else mine).all():
+    for step in session.scalars(mine).all():
         _set_canceled(session, step)
 
 
@@ -124,8 +124,8 @@ def _done(
     step.error, step.next_at, step.since, step.reference = "", None, None, reference
     session.flush()
     drop_hand(session, step.key)
-    append(session, Action.STEP_CONFIRMED, now=now, subject_kind="request", subject_id=step.request_id, step=step.what,
-           processor=step.processor, how=proof)  # fmt: skip
+    append(session, Action.STEP_CONFIRMED, now=now, subject_kind="request" if step.request_id else "restriction",
+           subject_id=step.request_id or step.restriction_id, step=step.what, processor=step.processor, how=proof)  # fmt: skip
 
 
 def _who(step: Propagation) -> Processor:
@@ -133,9 +133,17 @@ def _who(step: Propagation) -> Processor:
     return found if Capability.PROPAGATE in found.capabilities else Manual(step.processor)
 
 
-def _person(request: Request) -> Person | None:
-    found = request.student_id or request.visitor_id
-    return Person("student" if request.student_id else "visitor", found, request.id) if found else None
+def _person(session: Session, step: Propagation) -> Person | None:
+    """Whom it is about; None once they are erased."""
+    source: Request | Restriction | None
+    if step.request_id is not None:
+        source = session.get_one(Request, step.request_id)
+    else:
+        source = session.get(Restriction, step.restriction_id)
+    found = (source.student_id or source.visitor_id) if source else None
+    if source is None or found is None:
+        return None
+    return Person("student" if source.student_id else "visitor", found, step.request_id)
 
 
 def _fields(session: Session, person: Person, processor: Processor) -> dict[str, str]:

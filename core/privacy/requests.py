@@ -10,15 +10,16 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from core import keys
 from core.db import identify
 from core.errors import BadInput, NotFound
 from core.models.base import uuid7
+from core.models.consent import Guardian
 from core.models.platform import Student, Visitor
-from core.models.requests import CHANNELS, LONGEST_TEXT, REQUEST_KINDS, REQUESTERS, Request, RequestText
+from core.models.requests import CHANNELS, GUARDIAN_KINDS, LONGEST_TEXT, REQUEST_KINDS, REQUESTERS, Request, RequestText
 from core.policy import in_force
 from core.policy.clock import add_months
 from core.policy.machine import KIND_WORDS, number
@@ -26,6 +27,7 @@ from core.privacy import exports, letters
 from core.privacy.accounts import reopen_account
 from core.privacy.acting import (
     MISSING,
+    Case,
     Receipt,
     begin,
     change,
@@ -161,7 +163,7 @@ def take_request(session: Session, *, request_id: uuid.UUID, version: int, by: S
 def link_subject(
     session: Session, *, request_id: uuid.UUID, version: int, email: str, by: Staff, now: datetime
 ) -> Receipt:
-    """Say who an unknown subject is, by the e-mail of a student or visitor.
+    """Say who an unknown subject is, by the e-mail of a student, a visitor, or a parent or guardian.
 
     Raises BadInput when nobody has that address, when the subject is known already, or when this person has an open
     request of this kind (the sentence names it).
@@ -171,12 +173,12 @@ def link_subject(
         return case.done
     demand_open(case)
     request = case.request
-    if request.student_id or request.visitor_id:
+    if request.student_id or request.visitor_id or request.guardian_id:
         raise BadInput("This request has its person; file another one for somebody else.")
     digest = keys.person_hashes()(clean(email, what="The e-mail"), "")[0]
     found = session.execute(text("select * from privacy.person_of(:hash)"), {"hash": digest}).first()
     if found is None:
-        raise BadInput("No student or visitor has this e-mail address.")
+        return _link_guardian(session, case, email, now)
     person = {"student_id": found.student_id, "visitor_id": found.visitor_id}
     _demand_first(session, request, **person)
     session.execute(update(RequestText).where(RequestText.request_id == request.id).values(**person))
@@ -405,7 +407,10 @@ def answer_request(
     _known("outcome", outcome, ANSWERS)
     request = case.request
     demand_move(session, case, "answered", now)
-    known = request.student_id is not None or request.visitor_id is not None
+    guardian = request.guardian_id is not None
+    known = request.student_id is not None or request.visitor_id is not None or guardian
+    if guardian and request.kind in ("correct", "delete"):
+        raise BadInput("Correct or erase what is held about this guardian; that is the answer.")
     if request.kind == "delete" and known:
         raise BadInput("A deletion is not answered by hand: close the account, refuse it, or record its withdrawal.")
     if request.state != "verified" and known and request.kind != "opt_out":
@@ -474,8 +479,36 @@ def _filed_sentence(row: object, kind: str, by: Staff) -> str:
     return f"{label} is received. A privacy officer takes it from here; you need to do nothing more."
 
 
+def _link_guardian(session: Session, case: Case, email: str, now: datetime) -> Receipt:
+    """The same for a parent or guardian who asks for themselves. One who stands in several records is one person with several rows:
+    the newest is meant, and the others are found with the same address."""
+    request, typed = case.request, clean(email, what="The e-mail").lower()
+    theirs = select(Guardian.id).where(func.lower(Guardian.email) == typed).order_by(Guardian.id.desc())
+    found = session.scalar(theirs.limit(1)) if typed else None
+    if found is None:
+        raise BadInput("No student, visitor or guardian has this e-mail address.")
+    if request.kind not in GUARDIAN_KINDS:
+        raise BadInput(
+            f"A parent or guardian has nothing here that a request for {KIND_WORDS[request.kind]} could change."
+        )
+    same = select(Request.number).where(
+        Request.kind == request.kind,
+        Request.closed_at.is_(None),
+        Request.id != request.id,
+        Request.guardian_id == found,
+    )
+    if (first := session.scalar(same)) is not None:
+        raise BadInput(
+            f"This person has an open request for {KIND_WORDS[request.kind]} already: {number(first)}.", first=first
+        )
+    receipt = change(session, case, now=now, guardian_id=found,
+                     sentence="It is a parent or guardian, who asks for themselves. Check their identity next.")  # fmt: skip
+    append(session, Action.SUBJECT_LINKED, now=now, subject_kind="request", subject_id=request.id, person="guardian")
+    return receipt
+
+
 def _demand_known(request: Request) -> None:
-    if request.student_id is None and request.visitor_id is None:
+    if request.student_id is None and request.visitor_id is None and request.guardian_id is None:
         raise BadInput("Find out who this is first; then their identity can be checked.")
 
 

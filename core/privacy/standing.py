@@ -19,7 +19,7 @@ from core.errors import BadInput
 from core.models.base import uuid7
 from core.models.labels import Processor
 from core.models.requests import Propagation
-from core.models.standing import END_REASONS, RESTRICTION_BASES, Restriction
+from core.models.standing import ASKED, END_REASONS, RESTRICTION_BASES, Restriction
 from core.models.ways import fates
 from core.privacy.audit import Action, append
 from core.privacy.rules import in_words
@@ -41,8 +41,8 @@ def restrict(
     """Restrict a person's data from now on, and return the row that says so; that of an earlier one, when it stands already.
 
     ``basis`` is one of RESTRICTION_BASES; each stands for itself, and a person is restricted while any of them does. ``by`` is a
-    privacy officer, or None for a job of the worker. With ``request_id`` it is planned for every processor that holds some of the
-    person's data. Raises BadInput for another basis, Refused (from the database) for another role or one's own record.
+    privacy officer, or None for a job of the worker. It is planned for every processor that holds some of the person's data (for the
+    basis "asked": with its ``request_id``). Raises BadInput for another basis, Refused (from the database) for another role or one's own record.
     """
     person = _person(student_id, visitor_id)
     if basis not in RESTRICTION_BASES:
@@ -66,10 +66,9 @@ def restrict(
         found: uuid.UUID | None = session.scalar(standing.where(Restriction.until.is_(None)))
         assert found is not None
         return found
-    if request_id is not None:
-        plan_restriction(session, request_id, "student" if student_id else "visitor", "restrict", now)
+    _pass_on(session, "student" if student_id else "visitor", "restrict", basis, made, request_id, now)
     append(session, Action.RESTRICTED, now=now, subject_kind="student" if student_id else "visitor",
-           subject_id=student_id or visitor_id, basis=basis)  # fmt: skip
+           subject_id=student_id or visitor_id, asked=basis in ASKED)  # fmt: skip
     return made
 
 
@@ -99,23 +98,49 @@ def lift_restriction(
                                              Restriction.until.is_(None))  # fmt: skip
     if request_id is not None:
         mine = mine.where(Restriction.request_id == request_id)
-    ended = mine.values(until=now, ended_by=by.id if by else None, end_reason=reason).returning(Restriction.request_id)
+    ended = mine.values(until=now, ended_by=by.id if by else None, end_reason=reason).returning(
+        Restriction.id, Restriction.request_id
+    )
     with in_words():
         rows = session.execute(ended).all()
     if not rows:
         return False
-    if rows[0].request_id is not None:
-        plan_restriction(session, rows[0].request_id, "student" if student_id else "visitor", "restriction ended", now)
+    _pass_on(
+        session, "student" if student_id else "visitor", "restriction ended", basis, rows[0].id, rows[0].request_id, now
+    )
     append(session, Action.RESTRICTION_LIFTED, now=now, subject_kind="student" if student_id else "visitor",
-           subject_id=student_id or visitor_id, basis=basis, reason=reason)  # fmt: skip
+           subject_id=student_id or visitor_id, asked=basis in ASKED, reason=reason)  # fmt: skip
     return True
 
 
-def plan_restriction(session: Session, request_id: uuid.UUID, person: str, what: str, now: datetime) -> None:
-    """Write down that every processor that holds some of a "student"'s or "visitor"'s data has to follow (GDPR 19)."""
-    rows = [{"id": uuid7(), "request_id": request_id, "what": what, "processor": str(each), "planned_at": now}
-            for each in receivers(person)]  # fmt: skip
+def plan_restriction(
+    session: Session, person: str, what: str, now: datetime, *, request_id: uuid.UUID | None = None,
+    restriction_id: uuid.UUID | None = None,
+) -> None:  # fmt: skip
+    """Write down that every processor that holds some of a "student"'s or "visitor"'s data has to follow (GDPR 19): what a
+    request asked for, or a restriction that a rule set."""
+    rows = [{"id": uuid7(), "request_id": request_id, "restriction_id": restriction_id, "what": what, "processor": str(each),
+             "planned_at": now} for each in receivers(person)]  # fmt: skip
     session.execute(_plain(Propagation, insert).values(rows).on_conflict_do_nothing())
+
+
+def _pass_on(
+    session: Session, person: str, what: str, basis: str, restriction_id: uuid.UUID, request_id: uuid.UUID | None, now: datetime
+) -> None:  # fmt: skip
+    """Plan what has to follow. Of a rule's restriction that ends before it left, nothing leaves at all."""
+    if basis in ASKED:
+        if request_id is not None:
+            plan_restriction(session, person, what, now, request_id=request_id)
+        return
+    if what == "restriction ended":
+        mine = _plain(Propagation, update).where(Propagation.restriction_id == restriction_id)
+        session.execute(mine.where(Propagation.state == "planned").values(state="canceled"))
+        begun = select(Propagation.id).where(
+            Propagation.restriction_id == restriction_id, Propagation.state != "canceled"
+        )
+        if session.scalar(begun.limit(1)) is None:
+            return
+    plan_restriction(session, person, what, now, restriction_id=restriction_id)
 
 
 def receivers(person: str) -> tuple[Processor, ...]:

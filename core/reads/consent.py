@@ -8,7 +8,8 @@ from datetime import date, datetime
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from core.models.consent import Consent, ConsentRound, ConsentStep, Guardian
+from core.models.artifacts import Artifact
+from core.models.consent import Consent, ConsentRound, ConsentStep, Guardian, held_of_guardian
 from core.policy import in_force
 from core.policy.age import AgeStanding, case_days, of_age_at, standing
 
@@ -112,6 +113,7 @@ class ConsentCase:
     entered_by: str | None
     mine: bool
     has_evidence: bool
+    evidence_gone_at: datetime | None
     verified_at: datetime | None
     verified_by: str | None
     restricted: tuple[str, ...]
@@ -174,6 +176,7 @@ def consent_case(session: Session, student_id: uuid.UUID, *, now: datetime) -> C
     names = _names(session, {case.entered_by, case.verified_by, *(step.done_by for step in steps)})
     guardian = session.get(Guardian, case.guardian_id, populate_existing=True) if case.guardian_id else None
     rules, me = in_force(session, now), session.scalar(text("select staff.my_id()"))
+    gone_at = _evidence_gone(session, case, now)
     bases = (
         "select basis from privacy.restriction where student_id = :id and until is null and basis <> 'asked' order by 1"
     )
@@ -195,7 +198,8 @@ def consent_case(session: Session, student_id: uuid.UUID, *, now: datetime) -> C
         entered_at=case.entered_at,
         entered_by=names.get(case.entered_by),
         mine=case.entered_by is not None and case.entered_by == me,
-        has_evidence=case.evidence_id is not None,
+        has_evidence=case.evidence_id is not None and gone_at is None,
+        evidence_gone_at=gone_at,
         verified_at=case.verified_at,
         verified_by=names.get(case.verified_by),
         restricted=tuple(session.scalars(text(bases), {"id": student_id})),
@@ -203,6 +207,18 @@ def consent_case(session: Session, student_id: uuid.UUID, *, now: datetime) -> C
         changed_by_me=case.changed_by is not None and case.changed_by == me,
         history=tuple(_happened(step, names) for step in steps),
     )
+
+
+def _evidence_gone(session: Session, case: Consent, now: datetime) -> datetime | None:
+    """Since when the evidence that a case still names is not kept any more, undecided for too long; None: it is, or there is none."""
+    if case.evidence_id is None:
+        return None
+    kept = select(Artifact.destroyed_at, Artifact.expires_at).where(Artifact.id == case.evidence_id)
+    row = session.execute(kept).first()
+    if row is None:
+        return case.entered_at
+    expired: datetime | None = row.expires_at if row.expires_at <= now else None
+    return row.destroyed_at or expired
 
 
 def guardian_copy(session: Session, student_id: uuid.UUID) -> tuple[tuple[str, str], ...]:
@@ -215,19 +231,12 @@ def guardian_copy(session: Session, student_id: uuid.UUID) -> tuple[tuple[str, s
         ("purpose", "to know that a parent or guardian agrees (clause 9)"),
         ("kept until", "the student is 18, has another guardian, or is erased"),
     ]
-    for row, columns in ((guardian, Guardian.__table__.columns), (case, Consent.__table__.columns)):
-        theirs = {each.name: each.info["privacy"].export for each in columns if each.info["privacy"].export}
-        if row is case:  # what the guardian did; the age and the declarations are the student's
-            theirs = {name: word for name, word in theirs.items() if name in OF_GUARDIAN}
-        told += [(word, _plain(getattr(row, name))) for name, word in theirs.items()]
+    told += [(word, _plain(value)) for word, value in held_of_guardian(guardian, case).items()]
     return tuple(told)
 
 
 def _plain(value: object) -> str:
     return f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else "" if value is None else str(value)
-
-
-OF_GUARDIAN = ("state", "requested_at", "reminded_at", "method", "entered_at", "verified_at")
 
 
 def consent_rounds(session: Session, *, most: int = 5) -> tuple[Round, ...]:

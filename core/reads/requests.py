@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
+from core.models.consent import Guardian
 from core.models.erasure import ManualStep
 from core.models.erasures import PersonErasure
 from core.models.platform import Student, Visitor
@@ -334,15 +335,18 @@ def request_page(session: Session, request_id: uuid.UUID, *, now: datetime) -> R
     person = _person(session, r)
     asked = {"student": r.student_id, "visitor": r.visitor_id}
     work = session.execute(text("select * from privacy.subject_at_work(:student, :visitor)"), asked).first()
+    mine = r.guardian_id is not None and bool(
+        session.scalar(text("select privacy.is_my_guardian(:id)"), {"id": r.guardian_id})
+    )
     return RequestPage(
         row=_row(found, around, now),
         clock=clock,
         parameters=around.rules[r.policy_version],
-        person_id=r.student_id or r.visitor_id,
+        person_id=r.student_id or r.visitor_id or r.guardian_id,
         email=person.email if person else None,
         account_status=person.account_status if isinstance(person, Student) else None,
         subject_is_staff=bool(work and work.staff),
-        own_record=bool(work and work.own),
+        own_record=bool(work and work.own) or mine,
         single_officer=around.alone,
         closed_by_student=bool(session.scalar(text("select privacy.closed_by_student(:id)"), {"id": r.id})),
         channel=r.channel,
@@ -436,9 +440,10 @@ def wording_versions(session: Session, kind: str) -> list[LetterTemplate]:
 
 
 def _with_person() -> Select[Request, str]:
-    name = func.coalesce(Student.name, Visitor.name).label("who")
+    open_guardian = (Guardian.id == Request.guardian_id) & Request.closed_at.is_(None)
+    name = func.coalesce(Student.name, Visitor.name, Guardian.name).label("who")
     joined = select(Request, name).outerjoin(Student, Student.id == Request.student_id)
-    return joined.outerjoin(Visitor, Visitor.id == Request.visitor_id)
+    return joined.outerjoin(Visitor, Visitor.id == Request.visitor_id).outerjoin(Guardian, open_guardian)
 
 
 def _view(session: Session, view: str, now: datetime) -> list[ColumnElement[bool]]:
@@ -598,7 +603,7 @@ def _row(found: Row[Request, str], around: _Around, now: datetime) -> QueueRow:
         state=r.state,
         state_words=STATE_WORDS[r.state],
         who=found.who,
-        person="student" if r.student_id else "visitor" if r.visitor_id else None,
+        person="student" if r.student_id else "visitor" if r.visitor_id else "guardian" if r.guardian_id else None,
         received_at=r.received_at,
         what_is_due=what,
         deadline=deadline,
@@ -632,7 +637,8 @@ def _next(r: Request, around: _Around) -> NextAction:
         Situation(
             kind=r.kind,
             state=r.state,
-            known=r.student_id is not None or r.visitor_id is not None,
+            known=r.student_id is not None or r.visitor_id is not None or r.guardian_id is not None,
+            is_guardian=r.guardian_id is not None,
             is_student=r.student_id is not None,
             paused=r.paused_at is not None,
             me=around.me,
@@ -651,7 +657,9 @@ def _next(r: Request, around: _Around) -> NextAction:
     )
 
 
-def _person(session: Session, r: Request) -> Student | Visitor | None:
+def _person(session: Session, r: Request) -> Student | Visitor | Guardian | None:
+    if r.guardian_id is not None:
+        return session.get(Guardian, r.guardian_id) if r.closed_at is None else None
     if r.student_id is not None:
         return session.get(Student, r.student_id)
     return session.get(Visitor, r.visitor_id) if r.visitor_id is not None else None

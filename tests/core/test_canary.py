@@ -1,5 +1,6 @@
 """Canaries: planted in every store, erased by the real engine, looked for by strangers; counted nowhere; a trace turns red."""
 
+import json
 import uuid
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
+from typer.testing import CliRunner
 
-from core import canary, canary_reader, canary_rows, db, jobs, privacy_actions, worker
+from core import canary, canary_reader, canary_rows, cli, db, jobs, privacy_actions, worker
+from core.errors import AdminError
 from core.models.canaries import DOMAIN, values
 from core.models.ways import PERSONS, ways_to
 from core.policy import in_force
@@ -275,3 +278,21 @@ def test_nothing_is_ever_mailed_to_a_canary(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(mail, "Line", Line)
     live(*WAY)
     assert not [address for address in sent if DOMAIN in address]
+
+
+def test_the_commands_plant_tell_and_ring() -> None:
+    run = CliRunner()
+    assert "There is no canary yet" in run.invoke(cli.app, ["canary", "status"]).output
+    assert "Planted, in" in run.invoke(cli.app, ["canary", "plant"]).output
+    assert "is there already" in run.invoke(cli.app, ["canary", "plant"]).output
+    [told] = json.loads(run.invoke(cli.app, ["canary", "status", "--json"]).stdout)
+    assert (told["stage"], told["places"]) == ("lives", ["this database"])
+    with db.transaction("worker") as session:
+        gone = "update privacy.canary set closed_at = planted_at, gone_at = planted_at"
+        session.execute(text(gone))
+        left = "insert into privacy.canary_look (id, canary_id, place, stage, at, seen, found) select gen_random_uuid(), id, 'Cloudinary', 'erased', planted_at, 'found', '{\"image\": 1}' from privacy.canary"
+        session.execute(text(left))
+    done = run.invoke(cli.app, ["canary", "status"])
+    assert done.exit_code == 1 and "found in Cloudinary" in done.output
+    assert isinstance(done.exception, AdminError) and "1 of 1 canaries" in done.exception.sentence
+    assert values(first()).email not in done.output

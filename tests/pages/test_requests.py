@@ -17,6 +17,7 @@ from core.processors import registry
 from core.processors.protocol import Became, Outcome
 from core.settings import ROOT
 from tests.cast import email_of, id_of
+from tests.core.privacy import house_of_consent as consent
 from tests.core.privacy import house_of_erasures as erasures
 from tests.core.privacy import house_of_requests as desk
 from tests.pages.test_matrix import opened
@@ -667,3 +668,28 @@ def test_the_desk_has_a_word_for_whatever_comes_next() -> None:
         node.value for node in source.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEXT"
     ]
     assert every_next_code() - {"wait for the grace period"} <= set(ast.literal_eval(words))
+
+
+def test_a_guardian_is_found_corrected_and_erased_on_the_same_page() -> None:
+    consent.verified()
+    filed = file("correct", email="greta@guardians.example", name="Greta")
+    desk.act("link_subject", "omar", email="greta@guardians.example", now=now(), **desk.on(filed))
+    desk.act("record_identity", "omar", method="known in person", confirmed=True, now=now(), **desk.on(filed))
+    page = request("omar", filed)
+    assert not page.exception
+    assert "Place a hold" not in str(page.get("menu_button"))
+    page = press(press(page, "reveal"), "do_correct guardian")
+    assert "Greta Guardian" in [each.value for each in page.text]
+    next(box for box in page.text_input if box.label.startswith("Name of the parent")).set_value("Greta *Gardner*")
+    next(box for box in page.text_input if box.label.startswith("E-mail of the parent")).set_value("greta@new.example")
+    page = press(page, "correct guardian_go")
+    assert desk.row(filed.request_id)["outcome"] == "corrected", words(page)
+    erased = file("delete", email="greta@new.example", name="Greta")
+    desk.act("link_subject", "omar", email="greta@new.example", now=now(), **desk.on(erased))
+    desk.act("record_identity", "omar", method="known in person", confirmed=True, now=now(), **desk.on(erased))
+    assert "a second person erases" in words(request("omar", erased))
+    page = press(request("olga", erased), "do_erase guardian")
+    page = confirmed(page, erased.number)
+    assert not page.exception
+    assert desk.row(erased.request_id)["outcome"] == "erased", words(page)
+    assert not opened("omar", "requests").exception

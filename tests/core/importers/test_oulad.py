@@ -251,6 +251,23 @@ def test_twice_in_a_row_changes_nothing(worker: Session, tiny: Path, shift_to: d
     assert content(worker) == before
 
 
+def test_a_corrected_value_and_what_stands_about_a_person_survive_the_same_import_again(
+    worker: Session, tiny: Path
+) -> None:
+    import_oulad(worker, tiny, now=NOW)
+    [(student, experience), *_] = rows(worker, "select id, experience_level from platform.student order by id")
+    other = "beginner" if experience != "beginner" else "advanced"
+    mended = "update platform.student set name = 'Corrected Name', experience_level = :level where id = :id"
+    worker.execute(text(mended), {"id": student, "level": other})
+    stands = "insert into privacy.restriction (id, student_id, email_hash, basis, since) select gen_random_uuid(), id, email_hash, 'asked', :now from platform.student where id = :id"
+    worker.execute(text(stands), {"id": student, "now": NOW})
+    import_oulad(worker, tiny, now=NOW)
+    assert rows(worker, "select name, experience_level from platform.student where id = :id", id=student) == [
+        ("Corrected Name", other)
+    ]
+    assert rows(worker, "select until from privacy.restriction where student_id = :id", id=student) == [(None,)]
+
+
 def test_moved_to_today_the_last_presentation_runs(worker: Session, tiny: Path) -> None:
     report = import_oulad(worker, tiny, now=NOW, shift_to=TODAY)
     (starts_on, ends_on), *_ = rows(

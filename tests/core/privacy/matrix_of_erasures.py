@@ -60,6 +60,7 @@ MAIL = (
     "dropped after the text",
 )
 REMOTE = {"Cloudinary": HTTP, "payment gateway": HTTP, "MongoDB Atlas": WIRE}
+HAPPENS = ("executed, then dropped", "cut in the middle", "200 that is no JSON")
 BY_HAND = ("SMTP", "Vercel")
 PARTS = {"begin": 1, "erasure ledger": 1, "SMTP": 3, "Vercel": 3, "last letter": 2, "this database": 2, "residue scan": 1,
          "certificate of erasure": 2, "end": 1}  # fmt: skip
@@ -101,12 +102,18 @@ DECKS = {place: deck(place) for place in (*REMOTE, "mail", "us")}
 
 
 def hand(number: int, each: int) -> list[Card]:
-    """The cards of the person with this number: so many of each place; the next person goes on where this one ends."""
-    return [
+    """The cards of the person with this number: so many of each place; the next person goes on where this one ends.
+
+    What lets a call happen is played last: after it there is nothing to call for.
+    """
+    cards = [
         DECKS[place][(number * each + at) % len(DECKS[place])]
         for place in DECKS
-        for at in range(each if place != "mail" else 1)
+        for at in range(each if place in REMOTE else 1)
     ]
+    return sorted(
+        cards, key=lambda card: (card.kind not in ("reading", "aggregate"), card.fault.partition(": ")[2] in HAPPENS)
+    )
 
 
 @dataclass
@@ -118,18 +125,22 @@ class Game:
     hands: dict[str, deque[Card]] = field(default_factory=dict)
     played: Counter[Card] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
-    now: str = ""  # whose part it is, or whose letter
+    marks: dict[uuid.UUID, str] = field(default_factory=dict)
+    group: tuple[str, ...] = ()  # whose parts are done in one transaction
+    now: str = ""  # whose part it is, when it is nobody else's, or whose letter
     place: str = ""  # which third party is called
     mailed: list[str] = field(
         default_factory=list
     )  # whose letters were handed over, and what became of them is not written down
-    armed: dict[str, tuple[Card, int]] = field(default_factory=dict)
+    armed: dict[tuple[str, str], tuple[Card, int]] = field(
+        default_factory=dict
+    )  # by whose they are, and at which place
     struck: set[tuple[str, Card]] = field(default_factory=set)
     parts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def card(self, mark: str, place: str) -> Card | None:
-        """The card of somebody that is next at a place, unless another one waits for its death."""
-        if mark in self.armed or mark not in self.hands:
+        """The card of somebody that is next at a place, unless another one there waits for its death."""
+        if (mark, place) in self.armed or mark not in self.hands:
             return None
         return next((each for each in self.hands[mark] if each.place == place), None)
 
@@ -143,7 +154,7 @@ class Game:
         self.hands[mark].remove(card)
         self.played[card] += 1
         if card.death != BEFORE:
-            self.armed[mark] = (card, 1 if card.death.startswith("next part") else 0)
+            self.armed[mark, card.place] = (card, 1 if card.death.startswith("next part") else 0)
 
     def http(self, place: str, method: str) -> str:
         """What the wire does to a request, or "": whose it is, is known because one is at hand at a time."""
@@ -160,43 +171,41 @@ class Game:
             self.struck.add((self.now, card))
             self._die(card)
 
-    def after_call(self) -> None:
+    def after_call(self, place: str) -> None:
         """Die after a call that met its fault."""
-        card, _ = self.armed.get(self.now, (None, 0))
+        card, _ = self.armed.get((self.now, place), (None, 0))
         if card and card.death == AFTER:
-            del self.armed[self.now]
+            del self.armed[self.now, place]
             self._die(card)
 
     def before_commit(self, session: Session) -> None:
-        if self.now and session.info.get("erasure"):
+        if session.info.get("erasure"):
             self._arm_ours(session)
-            self._at_commit(session, COMMITS[::2])
+            self._at_commit_of(self.group, session, COMMITS[::2])
         elif self.mailed:
-            self._at_commit_of_letters(session, COMMITS[::2], self.mailed)
+            self._at_commit_of(self.mailed, session, COMMITS[::2])
 
     def after_commit(self, session: Session) -> None:
-        if self.now and session.info.pop("erasure", None):
-            self._at_commit(session, COMMITS[1::2])
-            if self.now in self.armed:
-                card, parts = self.armed[self.now]
-                self.armed[self.now] = (card, max(parts - 1, 0))
+        if session.info.pop("erasure", None):
+            self._at_commit_of(self.group, session, COMMITS[1::2])
+            for key in [each for each in self.armed if each[0] in self.group]:
+                card, parts = self.armed[key]
+                self.armed[key] = (card, max(parts - 1, 0))
         elif self.mailed:
             marks, self.mailed = self.mailed, []
-            self._at_commit_of_letters(session, COMMITS[1::2], marks)
+            self._at_commit_of(marks, session, COMMITS[1::2])
 
-    def _at_commit_of_letters(self, session: Session, deaths: tuple[str, ...], marks: list[str]) -> None:
-        """A batch of letters is written down at once: the first card in it that kills, does; the others wait for what follows."""
-        for mark in marks:
-            self.now = mark
-            if mark in self.armed:
-                self._at_commit(session, deaths)
-        self.now = ""
+    def _at_commit_of(self, marks: Sequence[str], session: Session, deaths: tuple[str, ...]) -> None:
+        """What is written down of several at once: the first card among theirs that kills, does; the others wait for what follows."""
+        for key in [each for each in self.armed if each[0] in marks]:
+            if self._at_commit(key, session, deaths):
+                return
 
-    def _at_commit(self, session: Session, deaths: tuple[str, ...]) -> None:
-        card, parts = self.armed.get(self.now, (None, 0))
-        if card is None or parts or (death := card.death.removeprefix("next part: ")) not in deaths:
-            return
-        del self.armed[self.now]
+    def _at_commit(self, key: tuple[str, str], session: Session, deaths: tuple[str, ...]) -> bool:
+        card, parts = self.armed[key]
+        if parts or (death := card.death.removeprefix("next part: ")) not in deaths:
+            return False
+        del self.armed[key]
         if death.startswith("killed"):
             self._die(card)
         self.deaths[card.death] += 1
@@ -205,6 +214,7 @@ class Game:
         pid = session.scalar(text("select pg_backend_pid()"))
         with psycopg.connect(self.cluster.conninfo(self.database), autocommit=True) as admin:
             admin.execute("select pg_terminate_backend(%s)", [pid])
+        return True
 
     def _die(self, card: Card) -> None:
         self.deaths[card.death] += 1
@@ -212,28 +222,23 @@ class Game:
 
     def _arm_ours(self, session: Session) -> None:
         """A card without a wire is played when its place has come to that part."""
-        for place in session.scalars(text(CHANGED), {"mark": self.now + "%"}):
-            self.parts[self.now, place] += 1
-            card = next(
-                (
-                    each
-                    for each in self.hands.get(self.now, ())
-                    if each.place == place and each.part <= self.parts[self.now, place]
-                ),
-                None,
-            )
-            if card and self.now not in self.armed:
-                self.play(self.now, card)
+        for request, place in session.execute(text(CHANGED)).all():
+            mark = self.marks.get(request, "")
+            self.parts[mark, place] += 1
+            mine = (each for each in self.hands.get(mark, ()) if not each.fault and each.place == place)
+            card = next((each for each in mine if each.part <= self.parts[mark, place]), None)
+            if card and (mark, place) not in self.armed:
+                self.play(mark, card)
 
 
 CHANGED = """
-    with mine as (select r.id, r.state, r.xmin, e.id as erasure from privacy.request r left join privacy.erasure e on e.request_id = r.id
-                  where r.id = (select cast(current_setting('test.request') as uuid))),
-        this as (select mod(pg_current_xact_id()::text::numeric, 4294967296)::text as now)
-    select s.place from privacy.erasure_step s, mine, this
-    where s.erasure_id = mine.erasure and s.xmin::text = this.now and mine.state = 'erasing' and mine.xmin::text <> this.now
-    union all select case state when 'erasing' then 'begin' when 'erased' then 'end' end from mine, this
-    where xmin::text = now and state in ('erasing', 'erased') and cast(:mark as text) <> ''"""
+    with this as (select mod(pg_current_xact_id()::text::numeric, 4294967296)::text as now),
+        mine as (select r.id, r.state, r.xmin, e.id as erasure from privacy.request r left join privacy.erasure e on e.request_id = r.id
+                 where r.id = any(cast(string_to_array(current_setting('test.requests'), ' ') as uuid[])))
+    select mine.id, s.place from privacy.erasure_step s join mine on mine.erasure = s.erasure_id, this
+    where s.xmin::text = this.now and mine.state = 'erasing' and mine.xmin::text <> this.now
+    union all select id, case state when 'erasing' then 'begin' else 'end' end from mine, this
+    where xmin::text = now and state in ('erasing', 'erased')"""
 
 
 @dataclass(frozen=True)
@@ -299,7 +304,7 @@ class Watched:
                 self.up()
         if refused:
             game.play(game.now, refused)
-        game.after_call()
+        game.after_call(self.name)
 
 
 class Platform(MongoServer):
@@ -380,6 +385,7 @@ class World:
         for number, (person, email, request) in enumerate(found):
             mark = email.partition("@")[0]
             self.people[mark], self.requests[request] = person, mark
+            self.game.marks[request] = mark
             self.platform.db["users"].insert_one(user(mark) | {"email": email})
             self.platform.db["payments"].insert_one(
                 {"_id": oid(f"{mark} payment"), "student": oid(mark), "billing": {"email": email}}
@@ -519,7 +525,7 @@ def _watched_send(
         game.now = letter.address.partition("@")[0]
         game.before_call(game.card(game.now, "mail"))
         delivery = send(line, letter)
-        game.after_call()
+        game.after_call("mail")
         game.mailed.append(game.now)
         return delivery
 
@@ -527,27 +533,27 @@ def _watched_send(
 
 
 def _marking(world: World, run: Together) -> Together:
-    """The eraser, in the game, with one person at a time: whose part it is, is known to every wire."""
+    """The eraser, in the game: whose parts they are is known; what leaves for a wire is one person's."""
 
     def seen(session: Session, keys: Sequence[str], now: datetime) -> Any:
-        [key] = keys
         session.info["erasure"] = True
-        world.game.now = world.requests.get(uuid.UUID(key), "")
-        session.execute(text("select set_config('test.request', :key, true)"), {"key": key})
+        game = world.game
+        game.group = tuple(game.marks.get(uuid.UUID(key), "") for key in keys)
+        game.now = game.group[0] if len(keys) == 1 else ""
+        session.execute(text("select set_config('test.requests', :keys, true)"), {"keys": " ".join(keys)})
         return run(session, keys, now)
 
     return seen
 
 
-def play(world: World, run: Together = eraser) -> list[tuple[str, list[str]]]:
-    """Two workers take turns until nobody is left to erase; who was called erased and was not.
+def play(world: World, run: Together = eraser, *, at_once: int = 100) -> list[tuple[str, list[str]]]:
+    """Two workers take turns until nobody is left to erase; who was called erased and was not. ``at_once``: in one transaction.
 
     A worker that was killed is followed by the other one at once; when nothing is due, the clock goes on to what is next.
     """
     game, now, false = world.game, DUE, []
-    jobs = tuple(
-        replace(job, together=_marking(world, run), at_once=1) if job.kind == "erasures" else job for job in ERASURES
-    )
+    mine = {"together": _marking(world, run), "at_once": at_once}
+    jobs = tuple(replace(job, **mine) if job.kind == "erasures" else job for job in ERASURES)
     event.listen(Session, "before_commit", game.before_commit)
     event.listen(Session, "after_commit", game.after_commit)
     try:

@@ -8,9 +8,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from core import db, jobs
-from core.errors import BadInput, NotFresh
+from core.errors import BadInput, NotFound, NotFresh
 from core.models.requests import Outbox
-from core.privacy import consent_watch
+from core.privacy import consent_watch, retention, standing
+from core.worker import Worker
 from tests import cast
 from tests.cast import NOW, email_of, id_of
 from tests.core.privacy import house_of_consent as c
@@ -231,3 +232,71 @@ def test_another_guardian_replaces_the_first() -> None:
     c.on("request_consent", now=c.later(days=1), guardian_name="Gustav", guardian_email="gustav@guardians.example")
     work()
     assert requests.rows("select name from privacy.guardian where student_id = :id", id=id_of("cleo")) == [("Gustav",)]
+
+
+def test_whoever_was_written_to_while_an_order_waits_gets_no_second_letter(owner: Connection) -> None:
+    as_replica(owner)
+    undeclared(owner, "ben")
+    c.requested()
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.consent set asked_at = :at, answer_by = :until where student_id = :id"),
+                        {"id": id_of("ben"), "at": NOW, "until": NOW + timedelta(days=30)})  # fmt: skip
+    week = NOW + timedelta(days=8)
+    assert requests.act("remind_silent", "omar", now=week, confirmation="2") == 2
+    with db.transaction("worker") as session:  # a letter of another order, an hour after this one was given
+        session.execute(text("update privacy.consent set reminded_at = :at, version = version + 1, changed_at = :at, changed_what = 'x'"
+                             " where student_id = :id"), {"at": week + timedelta(hours=1), "id": id_of("cleo")})  # fmt: skip
+    work(week + timedelta(hours=2))
+    assert "consent reminder" not in [kind for kind, _ in c.letters()], (
+        "nobody gets two within a week, whoever wrote the first"
+    )
+    assert c.letters("ben") == [("age reminder", email_of("ben"))]
+    assert owner.scalar(text("select written from privacy.consent_round where done_at is not null")) == 1
+
+
+def test_evidence_that_nobody_decided_about_is_gone_after_thirty_days_and_says_so() -> None:
+    c.given(evidence=c.picture())
+    assert c.seen("olga").has_evidence
+    late = NOW + timedelta(days=30)
+    seen = c.seen("olga", now=late)
+    assert (seen.has_evidence, seen.evidence_gone_at) == (False, late), "also while the worker is off"
+    with db.transaction("worker") as session:
+        retention.go_on(session, rule="exports and evidence", now=late)
+    later = late + timedelta(days=3)
+    seen = c.seen("olga", now=later)
+    assert (seen.has_evidence, seen.evidence_gone_at, seen.state) == (False, late, "given")
+    with pytest.raises(NotFound, match="kept for 30 days"):
+        requests.act("open_evidence", requests.staff("olga", now=later), now=later, student_id=id_of("cleo"))
+    c.on("refuse_consent", requests.staff("olga", now=later), now=later, reason="the evidence cannot be read")
+    assert c.case().evidence_id is None
+
+
+def test_what_a_rule_restricts_is_passed_on_and_ends_elsewhere_too(owner: Connection) -> None:
+    before = cast.snapshot(owner, "ben")
+    owner.rollback()
+    c.minor()
+    told = "select processor, what, state from privacy.propagation where restriction_id is not null order by planned_at, processor"
+    planned = [(str(each), "restrict", "planned") for each in standing.receivers("student")]
+    assert requests.rows(told) == planned and len(planned) > 2
+    c.on("declare_age", adult=True, how="told by the student")
+    assert requests.rows(told) == [(name, what, "canceled") for name, what, _ in planned], (
+        "nothing has left, so nothing leaves"
+    )
+    c.minor(now=NOW + timedelta(minutes=1))
+    passing = tuple(job for job in jobs.JOBS if job.kind == "propagations")
+    Worker(lambda: NOW + timedelta(minutes=2), passing, name="w").catch_up()
+    asked = requests.rows("select student_id, request_id, what from privacy.manual_step where state = 'open'")
+    assert asked and {each[0] for each in asked} == {id_of("cleo")} and {each[1] for each in asked} == {None}
+    c.on("declare_age", adult=True, how="told by the student", now=NOW + timedelta(minutes=3))
+    ended = requests.rows(told.replace("where", "where what = 'restriction ended' and"))
+    assert ended == [(name, "restriction ended", "planned") for name, *_ in planned]
+    assert cast.snapshot(owner, "ben") == before
+
+
+def test_no_line_of_the_audit_says_who_is_a_minor() -> None:
+    c.minor()
+    c.on("declare_age", adult=True, how="told by the student")
+    found = requests.rows("select action, details from privacy.audit_event where action like '%restrict%' order by seq")
+    assert [each[0] for each in found] == ["person restricted", "restriction lifted"]
+    assert all("consent" not in str(each[1]) and "age" not in str(each[1]) for each in found)
+    assert all('"asked": false' in str(each[1]) or '"asked":false' in str(each[1]) for each in found)

@@ -19,7 +19,7 @@ from tests.core.privacy.matrix_of_erasures import DECKS, Kept, World, hand, play
 from tests.doubles.platform import user
 
 FULL = os.environ.get("RESOCODE_TEST_FULL") == "1"
-BATCHES, AT_ONCE, CARDS = (20, 50, 1) if FULL else (1, 9, 3)
+BATCHES, AT_ONCE, CARDS = (20, 50, 1) if FULL else (1, 11, 3)
 
 
 @pytest.fixture
@@ -51,10 +51,9 @@ def test_nobody_is_called_erased_who_is_still_somewhere(world: World, batch: int
     assert world.post.silent == [], "a letter that left twice says so"
     dealt = Counter(card for number in range(AT_ONCE) for card in hand(batch * AT_ONCE + number, CARDS))
     played = world.game.played
-    assert played == dealt if FULL else played.total() >= 100, "what was not played proves nothing"
-    died = world.game.deaths
-    print(died, sum((Counter({card.death: many}) for card, many in played.items()), Counter()))
-    assert not world.game.armed
+    assert played == dealt if FULL else played.total() >= 60, f"what was not played proves nothing: {dealt - played}"
+    died = sum((Counter({card.death: many}) for card, many in played.items()), Counter())
+    assert world.game.deaths == died and not world.game.armed, "each card that was played has killed"
     print(f"{AT_ONCE} people, {played.total()} cards, {len(world.game.deaths)} ways to die, turns: {world.turns}")
 
 
@@ -66,6 +65,6 @@ def test_a_thousand_people_play_every_card() -> None:
 
 def test_the_same_harness_catches_a_naive_eraser(world: World) -> None:
     world.add(4, "crowd n", cards=2)
-    false = play(world, naive)
+    false = play(world, naive, at_once=1)
     assert false, "it says of somebody that they are erased, and they are not"
     assert {place for _, left in false for place in left} & {"Cloudinary", "payment gateway", "MongoDB Atlas"}

@@ -140,7 +140,7 @@ def test_somebody_unknown_is_filed_found_out_and_linked_once() -> None:
     assert ("contact", "Cleo?\nother@example.org") in rows("select what, body from privacy.request_text")
     for verb, more in (("ask_identity", {}), ("record_identity", {"method": "known in person", "confirmed": True})):
         refused(BadInput, "who this is", verb, **on(filed), **more)
-    refused(BadInput, "No student or visitor", "link_subject", email="nobody@example.org", **on(filed))
+    refused(BadInput, "No student, visitor or guardian", "link_subject", email="nobody@example.org", **on(filed))
     refused(Refused, "Privacy officers", "link_subject", "paula", email=email_of("cleo"), **on(filed))
     act("link_subject", "omar", email="CLEO@students.example ", **on(filed))
     assert row(filed.request_id)["student_id"] == id_of("cleo")
@@ -198,6 +198,7 @@ EVERY_VERB: dict[str, dict[str, Any]] = {
     "withdraw_request": {"reason": "by the person"},
     "answer_request": {"outcome": "sent by hand", "evidence": "x"},
     "answer_export": {},
+    "answer_guardian": {},
     "close_account": {},
     "approve_deletion": {"fingerprint": "x", "confirmation": "x", "reason": "plan is right"},
     "ask_early": {"words": "now"},

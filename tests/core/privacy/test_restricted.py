@@ -17,6 +17,7 @@ from tests.cast import NOW, ROLES, STUDENTS, email_of, id_of
 from tests.classroom import Classroom
 from tests.core.privacy.house_of_requests import act, file, on
 from tests.core.privacy.test_standing import lift, restrict
+from tests.core.reads.test_enrollments import a_crowd
 from tests.core.test_matrix import STUDENT_ROWS, student_of, visible
 
 pytestmark = pytest.mark.usefixtures("house")
@@ -49,6 +50,31 @@ def test_the_rows_of_a_restricted_visitor_are_closed_and_nobody_follows_them_up(
             assert refused and "row-level security" in str(error)
         else:
             assert not refused
+
+
+MANY = """insert into privacy.restriction (id, student_id, since, basis)
+    select gen_random_uuid(), id, now(), 'consent missing' from platform.student where strpos(email, '@crowd.example') > 0 limit 60"""
+
+
+def test_beyond_fifty_restrictions_every_row_is_asked_and_the_same_people_are_hidden() -> None:
+    """The policies know the restricted as a list while they are few (migration 0053)."""
+    with db.transaction("worker") as session:
+        a_crowd(session, 60)
+    restrict("asha", basis="consent missing", by=None)
+    restrict("viktor", basis="asked", by=None)
+    known, seen = {id_of(name) for name in STUDENTS} | {id_of("vera"), id_of("viktor")}, []
+    for crowd in ("select 1", MANY):
+        with db.transaction("worker") as session:
+            session.connection().exec_driver_sql(crowd)
+        with db.transaction(staff_id=id_of("paula")) as session:
+            few = session.scalar(text("select privacy.few_restricted_students()"))
+            assert few == ([id_of("asha")] if crowd == "select 1" else None)
+        seen.append(
+            [known & set(visible(table, "paula")) for table in ("platform.student", "platform.visitor")]
+            + [len(visible("platform.enrollment", "paula"))]
+        )
+    assert seen[0][:2] == seen[1][:2] == [{id_of("ben"), id_of("cleo")}, {id_of("vera")}]
+    assert (seen[0][2], seen[1][2]) == (62, 2), "and those of the crowd, too"
 
 
 def test_lists_and_counts_of_lists_leave_them_out_without_a_hole() -> None:

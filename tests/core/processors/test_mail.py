@@ -178,6 +178,8 @@ def other_port() -> int:
         (("220 hi", "250 ok", "250 ok", "250 ok", "354 go", "552 5.2.2 full", "250 reset", "221"), ("refused", "552", False)),
         (("220 hi", "250 ok", "250 ok", "250 ok", None), ("later", "no connection", True)),
         (("220 hi", "250 ok", "250 ok", "250 ok", "354 go", None), ("unclear", "no answer", True)),
+        (("220 hi", "250 ok", "250 ok", "250 ok", "354 go", "what?", "221"), ("unclear", "no answer", True)),
+        (("220 hi", "250 ok", "250 ok", "25", "221"), ("later", "no connection", True)),
         (("220 hi", "250 ok", "250 ok", "250 ok", "354 go", "250 queued", None), ("taken", "250", False)),
         (("220 hi", MANY_AT_ONCE, "550 sender", "503 what", "503 what", "221"), ("later", "550", True)),
         (("220 hi", MANY_AT_ONCE, "250 ok", "550 5.1.1 no", "503 nobody", "250 reset", "221"), ("refused", "550", False)),

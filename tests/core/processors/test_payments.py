@@ -123,6 +123,13 @@ def test_a_customer_who_went_between_the_listing_and_the_deletion_is_gone(rig: S
     assert ask(rig, "verify", CLEO).absent is False, "404 is believed when it is read back, not before"
 
 
+def test_an_answer_that_does_not_say_deleted_says_nothing(rig: StripeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = (200, {"content-type": "application/json"}, b'{"id": "cus_1", "object": "customer"}')
+    monkeypatch.setattr(rig.wire, "pretend", lambda _method, _path, _body: told)
+    rig.breaks("200 and still there")
+    assert ask(rig, "erase", CLEO).became is Became.UNCLEAR
+
+
 def test_a_correction_that_was_not_taken_is_not_done(rig: StripeRig) -> None:
     rig.breaks("200 and still there")
     told = ask(rig, "propagate", CLEO.person, Change("correct", {"name": "Cleo New"}, "propagation 1"))
