@@ -2,7 +2,7 @@
 
     RESOCODE_HOME=… python -m bench.load                       the database of a demo home, as it is; thirty tabs, one minute
     python -m bench.load --tabs 30 --seconds 300 --think 1     a soak: everybody waits a second between clicks
-    python -m bench.load --dashboards 2                        tabs spread over two dashboards on one database
+    python -m bench.load --dashboards 2 --workers 2            tabs spread over two dashboards, and two workers, on one database
 
 Each tab signs in through the form as a demo account of some role, opens the pages of its menu one after another, and on each of them
 uses what stands there: segments, pills, select boxes, the search, the next page, a rerun. Told are runs in a second, p50 and p95 by
@@ -68,12 +68,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--think", type=float, default=0.0, help="seconds between two clicks of a tab")
     parser.add_argument("--dashboards", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="resocode-load-"))
     try:
         db.prepare()
         with ExitStack() as stack:
             served = [stack.enter_context(dashboard(folder / f"dashboard-{n}")) for n in range(given.dashboards)]
+            for _ in range(given.workers):
+                stack.enter_context(_worker())
             asyncio.run(_clicked(served, given.tabs, given.seconds, given.think))
     finally:
         db.release()
@@ -232,6 +235,19 @@ def dashboard(probe: Path, *words: str) -> Iterator[Served]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+@contextmanager
+def _worker() -> Iterator[None]:
+    """A worker on the present home, as anybody starts it anywhere. Raises SystemExit when it did not live until the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "core", "worker"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    yield
+    if process.poll() is not None:
+        raise SystemExit(f"A worker ended with {process.returncode}.")
+    process.terminate()
+    process.wait(60)
 
 
 def free_port() -> int:

@@ -212,6 +212,7 @@ def changes(state: AnalyticsState, family: str, milestone: str | None) -> None:
                 "Before": [_figure(c.other) for c in found.values()], "Change": [_verdict(c) for c in found.values()]})  # fmt: skip
 
 
+@guards.part(STAFF)
 def comparison(state: AnalyticsState, family: str, milestone: str | None) -> None:
     """Draw two programs side by side, with a verdict that knows the margin."""
     time = "year" if state.yearly_only else "quarter"

@@ -115,16 +115,14 @@ def filter_row() -> AccountFilter:
             "Search by part of a name or e-mail", key="staff_q", placeholder="Part of a name or e-mail",
             icon=":material/search:", width=260, label_visibility="collapsed", type="search",
         )  # fmt: skip
-        role = st.selectbox(
-            "Role", [ALL_ROLES, *ROLES], key="role", bind="query-params", width=170, label_visibility="collapsed",
-            format_func=lambda role: guards.ROLE_NAMES.get(role, role),
-        )  # fmt: skip
+        roles = {ALL_ROLES: ALL_ROLES, **{role: guards.ROLE_NAMES[role] for role in ROLES}}
+        role = filters.choice("Role", roles, key="role", first=ALL_ROLES, width=170)
         state = st.selectbox(
             "State", [ALL_STATES, *queries.ACCOUNT_STATES], key="state", bind="query-params", width=180,
             label_visibility="collapsed",
         )  # fmt: skip
     return AccountFilter(
-        search or "", None if role in (None, ALL_ROLES) else role, None if state in (None, ALL_STATES) else state
+        search or "", None if role == ALL_ROLES else role, None if state in (None, ALL_STATES) else state
     )
 
 

@@ -213,8 +213,18 @@ def filter_rows() -> VisitorFilter:
 # --- the list ----------------------------------------------------------------------------------------------------------
 
 
-def listing(wanted: VisitorFilter, moment: datetime) -> tuple[VisitorRow, ...]:
-    """Draw the list: title with its number, order, contacts; then one page. Return its rows."""
+@guards.part(STAFF)
+def people(moment: datetime) -> None:
+    """Draw the list with its filters; touching them leaves the figures above as they are."""
+    wanted = filter_rows()
+    try:
+        listing(wanted, moment)
+    except BadInput as error:
+        st.warning(error.sentence)
+
+
+def listing(wanted: VisitorFilter, moment: datetime) -> None:
+    """Draw the list: title with its number, order, contacts, file; then one page."""
     with states.loading(height=400):
         total = read(STAFF, queries.visitor_total, wanted, now=moment)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -227,12 +237,13 @@ def listing(wanted: VisitorFilter, moment: datetime) -> tuple[VisitorRow, ...]:
             key="reveal_visitors",
             help="Shows the whole addresses of this page. Each person is recorded in the audit.",
         )
+        beside = st.container(width="content")
     if 0 < len(wanted.search.strip()) < SHORTEST_SEARCH:
         st.caption(f"Type at least {SHORTEST_SEARCH} characters to search.")
     standing.left_out(read(STAFF, queries.left_out).visitors, "visitor")
     if not total.count:
         nothing(wanted)
-        return ()
+        return
     sort = ORDERS[order]
     cursors = paging.cursors_of((wanted, sort))
     found = read(STAFF, queries.visitor_page, wanted, now=moment, sort=sort, after=cursors[-1])
@@ -242,7 +253,8 @@ def listing(wanted: VisitorFilter, moment: datetime) -> tuple[VisitorRow, ...]:
     paging.footer(
         len(found.rows), found.next, cursors, total, hint="select a row to follow a visitor up; opening is logged"
     )
-    return found.rows
+    with beside:
+        export.offer("visitors", HEADER, map(export_row, found.rows))
 
 
 def nothing(wanted: VisitorFilter) -> None:
@@ -291,6 +303,7 @@ def table(
     if chosen["selection"]["rows"]:
         st.session_state["visitors_opened"] = times_opened + 1  # another key: closing leaves no row selected
         st.query_params["id"] = str(rows[chosen["selection"]["rows"][0]].id)
+        st.rerun()  # the drawer belongs to the page, not to the list
 
 
 def next_contact(on: date | None, moment: datetime) -> str:
@@ -643,19 +656,10 @@ def step_words(step: FollowUpStep) -> Iterator[str]:
 
 def page(moment: datetime) -> None:
     """Draw the page."""
-    top = st.container(horizontal=True, vertical_alignment="bottom")
-    with top, st.container():
-        st.title("Visitors", anchor=False)
-        st.caption(f"All who left their details · as of {moment:%H:%M} UTC")
+    st.title("Visitors", anchor=False)
+    st.caption(f"All who left their details · as of {moment:%H:%M} UTC")
     figures(moment)
-    wanted = filter_rows()
-    try:
-        shown = listing(wanted, moment)
-    except BadInput as error:
-        st.warning(error.sentence)
-        return
-    with top:
-        export.offer("visitors", HEADER, map(export_row, shown))
+    people(moment)
     if "id" in st.query_params:
         one_visitor(wanted_id())
 

@@ -27,3 +27,21 @@ def segments(label: str, words: Mapping[str, str], *, key: str, first: str) -> s
     )  # fmt: skip
     st.query_params[key] = chosen or first
     return chosen or first
+
+
+def choice(label: str, words: Mapping[str, str], *, key: str, first: str, width: int) -> str:
+    """Draw a select box whose choice stands in the address by its code, and return the code. ``first`` leaves nothing out and does
+    not stand there. Words are understood, too, as Streamlit's own way writes them.
+    """
+    if key not in st.session_state:
+        asked = st.query_params.get(key, first)
+        asked = {word: code for code, word in words.items()}.get(asked, asked)
+        st.session_state[key] = asked if asked in words else first
+    chosen = st.selectbox(
+        label, list(words), format_func=words.__getitem__, key=key, width=width, label_visibility="collapsed"
+    )
+    if chosen == first:
+        st.query_params.pop(key, None)
+    else:
+        st.query_params[key] = chosen
+    return chosen

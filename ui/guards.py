@@ -48,12 +48,13 @@ def one_run() -> Iterator[None]:
         _asked.reset(before)
 
 
-def signed_in() -> Staff | None:
-    """Return who is signed in, asking the database; None (and an emptied tab) when nobody is, or not any more."""
+def signed_in(*, quietly: bool = False) -> Staff | None:
+    """Return who is signed in, asking the database; None (and an emptied tab) when nobody is, or not any more. ``quietly`` is no
+    sign of life."""
     asked = _asked.get()
     if asked and (known := asked.get(st.session_state.get("token"))):
         return known
-    staff = _of_tab() or _of_cookie()
+    staff = _of_tab(quietly) or _of_cookie()
     if staff is None and "token" in st.session_state:
         forget("Your session has ended. Sign in again to go on where you were.")
     if staff is not None and asked is not None:
@@ -82,8 +83,9 @@ def require(*roles: str, what: str) -> Staff:
     return staff
 
 
-def part(staff: Staff) -> Callable[[Callable[Asked, object]], Callable[Asked, None]]:
-    """Make a function of a page a part that runs alone when somebody touches what is inside it.
+def part(staff: Staff, *, every: str | None = None) -> Callable[[Callable[Asked, object]], Callable[Asked, None]]:
+    """Make a function of a page a part that runs alone when somebody touches what is inside it, and by itself ``every`` so often
+    (``"3s"``), which is no sign of life.
 
     Such a run begins in the middle of a page that was drawn before: neither the shell nor the page's first statement runs. So a
     part asks again who is there, and whether the dashboard is open; when that is not to the letter whoever the page was drawn for
@@ -91,7 +93,7 @@ def part(staff: Staff) -> Callable[[Callable[Asked, object]], Callable[Asked, No
     """
 
     def made(draw: Callable[Asked, object]) -> Callable[Asked, None]:
-        @st.fragment
+        @st.fragment(run_every=every)
         @wraps(draw)
         def drawn(*shown: Asked.args, **named: Asked.kwargs) -> None:
             try:
@@ -99,7 +101,7 @@ def part(staff: Staff) -> Callable[[Callable[Asked, object]], Callable[Asked, No
                     draw(*shown, **named)
                     return
                 with one_run(), cached.one_transaction():
-                    if closed.is_closed() or not _is_still(staff):
+                    if closed.is_closed() or not _is_still(staff, quietly=every is not None):
                         st.rerun()
                     draw(*shown, **named)
             except Exception as error:  # noqa: BLE001 - the last line before a person's screen; Streamlit would show its own
@@ -110,9 +112,9 @@ def part(staff: Staff) -> Callable[[Callable[Asked, object]], Callable[Asked, No
     return made
 
 
-def _is_still(staff: Staff) -> bool:
+def _is_still(staff: Staff, *, quietly: bool) -> bool:
     """Whether the tab is still signed in as ``staff`` was: the same session, in the same role, in nobody else's browser."""
-    found = signed_in()
+    found = signed_in(quietly=quietly)
     return found is not None and (found.id, found.session_id, found.role, found.must_set_up_codes) == (
         staff.id, staff.session_id, staff.role, staff.must_set_up_codes,
     )  # fmt: skip
@@ -140,12 +142,12 @@ def handshake_cookie() -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _of_tab() -> Staff | None:
+def _of_tab(quietly: bool) -> Staff | None:
     token = st.session_state.get("token")
     if not isinstance(token, str):
         return None
     with db.transaction() as session:
-        staff = privacy_actions.live_session(session, secret=token, now=now())
+        staff = privacy_actions.live_session(session, secret=token, now=now(), quietly=quietly)
         if staff and not _same_browser(staff):
             privacy_actions.refuse_session(session, by=staff, now=now())
             return None

@@ -8,7 +8,7 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.privacy_actions import Staff
 from core.queries import CampaignRow
-from ui import confirm, desk, export
+from ui import confirm, desk, export, guards
 from ui.cached import read
 from ui.tables import day, literal
 
@@ -51,7 +51,7 @@ def one(staff: Staff, campaign_id: uuid.UUID, moment: datetime) -> None:
     if found is None:
         return
     live = found.state in ("gathering", "running")
-    st.fragment(_card, run_every="3s" if live else None)(staff, campaign_id, moment)
+    guards.part(staff, every="3s" if live else None)(_card)(staff, campaign_id, moment)
     _dialogs(found)
 
 

@@ -15,6 +15,7 @@ from ui import cached, closed, codes, confirm, guards, search, signin, states, t
 from ui.cached import read
 
 EVERYONE = tuple(guards.ROLE_NAMES)
+SHOWN = 15  # entries before "View more": search and account stand below them, and are seen at 900 px of height
 SECTIONS: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {
     "": [
         ("overview", "Today", "calendar_today", EVERYONE),
@@ -119,7 +120,7 @@ def main() -> None:
         return
     inside = staff is not None and not staff.must_set_up_codes
     page = st.navigation(
-        pages(staff.role if staff else None), position="sidebar" if inside else "hidden", expanded=True
+        pages(staff.role if staff else None), position="sidebar" if inside else "hidden", expanded=SHOWN
     )
     if staff and inside:
         show(page, staff)

@@ -80,10 +80,15 @@ def redeem_ticket(session: Session, *, ticket: str, now: datetime) -> str | None
     return cookie if done else None
 
 
-def live_session(session: Session, *, secret: str, now: datetime) -> Staff | None:
-    """Return who holds this token or cookie, and count it as a sign of life. Return None when the session is over."""
+def live_session(session: Session, *, secret: str, now: datetime, quietly: bool = False) -> Staff | None:
+    """Return who holds this token or cookie, and count it as a sign of life, unless ``quietly``: for what moves by itself. Return
+    None when the session is over."""
     asked = {"secret": digest(secret), "now": now}
-    row = session.execute(text("select * from staff.touch_session(:secret, :now)"), asked).first()
+    look, touch = (
+        "select * from staff.look_at_session(:secret, :now)",
+        "select * from staff.touch_session(:secret, :now)",
+    )
+    row = session.execute(text(look if quietly else touch), asked).first()
     if row is None:
         return None
     return Staff(row.session_id, row.staff_id, row.name, row.email, row.role, row.demo, row.cookie_hash,

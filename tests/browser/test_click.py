@@ -8,6 +8,7 @@ import asyncio
 import shutil
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
@@ -15,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from bench.probe import ask, connections
 from bench.tab import Tab
-from tests.browser.conftest import Dashboard, open_folder, serving, sign_in
+from tests.browser.conftest import PEOPLE, Dashboard, open_folder, serving, sign_in
 
 pytestmark = pytest.mark.browser
 Answer = TypeVar("Answer")
@@ -53,7 +54,8 @@ def in_tab(served: Dashboard, name: str, act: Callable[[Tab], Awaitable[Answer]]
         finally:
             await tab.close()
 
-    return asyncio.run(done())
+    with ThreadPoolExecutor(1) as elsewhere:  # Playwright keeps an event loop in this thread
+        return elsewhere.submit(lambda: asyncio.run(done())).result()
 
 
 def test_nagle_is_off(served: Dashboard) -> None:
@@ -124,3 +126,34 @@ def test_plotly_comes_with_the_first_chart(page: Page, served: Dashboard) -> Non
     page.get_by_role("link", name="Analytics").click()
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
     assert [url for url in asked if "plotly" in url.lower()]
+
+
+@pytest.mark.parametrize("name", ["omar", "ada"])
+def test_the_search_is_seen_without_scrolling_however_long_the_menu_is(
+    page: Page, served: Dashboard, name: str
+) -> None:
+    sign_in(page, served, name)
+    expect(page.get_by_label("Search", exact=True)).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name=PEOPLE[name])).to_be_in_viewport(ratio=1)
+
+
+def test_touching_the_list_draws_the_list_alone_and_nothing_after_a_sign_out_elsewhere(served: Dashboard) -> None:
+    async def touch(tab: Tab) -> None:
+        await tab.go("enrollments")
+        whole = await tab.rerun()
+        before = ask(served.probe)
+        part = await tab.choose("Status", "active")
+        after = ask(served.probe)
+        assert part.messages < whole.messages / 2
+        assert after["statements"] - before["statements"] < MOST_STATEMENTS["paula", "enrollments"]
+        assert "dataframe" in tab.kinds() or "arrow_data_frame" in tab.kinds()
+        assert "plotly_chart" in tab.kinds(), "the figures above stay"
+        other = Tab(served.url, cookie=tab.cookie)
+        await other.open()
+        await other.press("Sign out")
+        await other.close()
+        await tab.choose("Status", "active", "ended")
+        assert "Sign in to Resocode Admin" in tab.texts()
+        assert not {"dataframe", "arrow_data_frame", "plotly_chart"} & set(tab.kinds())
+
+    in_tab(served, "paula", touch)

@@ -331,6 +331,19 @@ def test_an_old_proof_is_renewed_in_the_set_up() -> None:
     assert row("select totp_since from staff.staff_member where name = 'Paula'").totp_since
 
 
+@pytest.mark.parametrize("asked", ["auditor", "Auditor"])
+def test_a_role_in_the_address_is_taken_by_its_code_or_its_name(asked: str) -> None:
+    page = shell("ada", "staff", role=asked)
+    assert page.selectbox(key="role").value == "auditor"
+    (shown,) = (frame.value for frame in page.dataframe if "Role" in frame.value)
+    assert set(shown["Role"]) == {"Auditor"}
+    page.selectbox(key="role").select("mentor").run()
+    assert page.query_params["role"] in ("mentor", ["mentor"])
+    page.selectbox(key="role").select("All roles").run()
+    assert "role" not in page.query_params
+    assert not page.exception
+
+
 def test_an_admin_changes_the_end_of_an_account(owner: Connection) -> None:
     app = shell("ada", "staff_member", id=str(id_of("aiko")))
     assert "Ends after" in words(app), "an auditor's account always has an end"

@@ -116,8 +116,8 @@ class Rerun(BaseException):
     """The whole page runs."""
 
 
-@pytest.fixture
-def drawn(tab, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(params=[None, "3s"], ids=["touched", "moving"])
+def drawn(request: pytest.FixtureRequest, tab, monkeypatch: pytest.MonkeyPatch):
     """A part of a page that was drawn for Paula, and a way to touch it: what it drew."""
     _, connect = tab
     made, staff = sign_in("paula")
@@ -128,9 +128,9 @@ def drawn(tab, monkeypatch: pytest.MonkeyPatch):
     def rerun() -> None:
         raise Rerun
 
-    monkeypatch.setattr(st, "fragment", lambda draw: draw)  # it draws nothing outside of a run
+    monkeypatch.setattr(st, "fragment", lambda **_often: lambda draw: draw)  # it draws nothing outside of a run
     monkeypatch.setattr(st, "rerun", rerun)
-    part = guards.part(staff)(shown.append)
+    part = guards.part(staff, every=request.param)(shown.append)
 
     def touch() -> list[str]:
         shown.clear()
@@ -183,7 +183,7 @@ def test_what_fails_in_a_part_is_told_as_on_a_page(tab, monkeypatch: pytest.Monk
     connect("first")
     guards.remember(made.token)
     told: list[Exception] = []
-    monkeypatch.setattr(st, "fragment", lambda draw: draw)
+    monkeypatch.setattr(st, "fragment", lambda **_often: lambda draw: draw)
     monkeypatch.setattr(states, "failed", told.append)
 
     @guards.part(staff)
@@ -192,3 +192,21 @@ def test_what_fails_in_a_part_is_told_as_on_a_page(tab, monkeypatch: pytest.Monk
 
     broken()
     assert [type(error) for error in told] == [ZeroDivisionError]
+
+
+def test_what_moves_by_itself_is_no_sign_of_life(tab, owner: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, connect = tab
+    made, staff = sign_in("paula")
+    connect("first")
+    guards.remember(made.token)
+    monkeypatch.setattr(st, "fragment", lambda **_often: lambda draw: draw)
+    shown: list[str] = []
+    owner.execute(text("update staff.session set seen_at = now() - interval '14 minutes'"))
+    owner.commit()
+    before = owner.scalar(text("select max(seen_at) from staff.session"))
+    guards.part(staff, every="3s")(shown.append)("it moves")
+    assert owner.scalar(text("select max(seen_at) from staff.session")) == before
+    guards.part(staff)(shown.append)("it was touched")
+    owner.commit()
+    assert owner.scalar(text("select max(seen_at) from staff.session")) > before  # type: ignore[operator]
+    assert shown == ["it moves", "it was touched"]
