@@ -1,4 +1,4 @@
-"""Roll-ups: enrollments and visitors counted by day and month, so that no figure reads every row (migration 0052 says how).
+"""Roll-ups: enrollments and visitors counted by day and month, so that no figure reads every row (migration 0045 says how).
 
 What waits to be counted again is a row in the database, written by whatever changed something; a worker that was off finds it.
 """

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from migrations import rights
 
 revision = "0048"
-down_revision = "0046"
+down_revision = "0047"
 branch_labels = None
 depends_on = None
 

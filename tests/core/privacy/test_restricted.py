@@ -57,7 +57,7 @@ MANY = """insert into privacy.restriction (id, student_id, since, basis)
 
 
 def test_beyond_fifty_restrictions_every_row_is_asked_and_the_same_people_are_hidden() -> None:
-    """The policies know the restricted as a list while they are few (migration 0053)."""
+    """The policies know the restricted as a list while they are few (migration 0046)."""
     with db.transaction("worker") as session:
         a_crowd(session, 60)
     restrict("asha", basis="consent missing", by=None)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from migrations import rights
 
-revision = "0050"
+revision = "0043"
 down_revision = "0042"
 branch_labels = None
 depends_on = None

@@ -8,7 +8,7 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0043"
+revision = "0049"
 down_revision = "0048"
 branch_labels = None
 depends_on = None

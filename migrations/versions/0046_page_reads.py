@@ -9,8 +9,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0053"
-down_revision = "0052"
+revision = "0046"
+down_revision = "0045"
 branch_labels = None
 depends_on = None
 

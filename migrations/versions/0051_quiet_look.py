@@ -6,8 +6,8 @@ keeps a session. Mechanism: ``staff.look_at_session`` answers as ``staff.touch_s
 
 from migrations import rights
 
-revision = "0054"
-down_revision = "0044"
+revision = "0051"
+down_revision = "0050"
 branch_labels = None
 depends_on = None
 

@@ -9,8 +9,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0044"
-down_revision = "0043"
+revision = "0050"
+down_revision = "0049"
 branch_labels = None
 depends_on = None
 

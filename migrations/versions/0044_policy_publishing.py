@@ -10,8 +10,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0051"
-down_revision = "0050"
+revision = "0044"
+down_revision = "0043"
 branch_labels = None
 depends_on = None
 

@@ -12,8 +12,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0052"
-down_revision = "0051"
+revision = "0045"
+down_revision = "0044"
 branch_labels = None
 depends_on = None
 

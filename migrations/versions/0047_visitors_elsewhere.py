@@ -10,8 +10,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0046"
-down_revision = "0053"
+revision = "0047"
+down_revision = "0046"
 branch_labels = None
 depends_on = None
 
