@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from core import cells
@@ -58,11 +58,14 @@ class GuardianFile:
 def held(session: Session, guardian_id: uuid.UUID) -> tuple[dict[str, object], ...]:
     """Return, as the worker, what is held about a guardian: a row for each record that has their address. Empty once they are gone."""
     one = session.get(Guardian, guardian_id, populate_existing=True)
-    if one is None:
-        return ()
-    same = select(Guardian).where(Guardian.email.ilike(one.email.replace("%", r"\%").replace("_", r"\_")))
-    found = session.scalars(same.order_by(Guardian.id)).all()
+    found = same_address(session, one) if one is not None else ()
     return tuple(held_of_guardian(each, session.get(Consent, each.student_id)) for each in found)
+
+
+def same_address(session: Session, guardian: Guardian) -> tuple[Guardian, ...]:
+    """Return every row of a guardian: who has two children here stands in two records, and is one person."""
+    same = select(Guardian).where(func.lower(Guardian.email) == guardian.email.lower()).order_by(Guardian.id)
+    return tuple(session.scalars(same, execution_options={"populate_existing": True}))
 
 
 def chunks(file: GuardianFile) -> Iterator[bytes]:
@@ -129,14 +132,17 @@ def answer_guardian(
 def _correct(
     session: Session, case: Case, guardian: Guardian, name: str, email: str, words: str, by: Staff, now: datetime
 ) -> None:
-    name, email = consent.demand_guardian(session, guardian.student_id, name, email, by=by)
-    if (name, email) == (guardian.name, guardian.email):
+    mine = same_address(session, guardian)
+    for each in mine:
+        name, email = consent.demand_guardian(session, each.student_id, name, email, by=by)
+    if all((each.name, each.email) == (name, email) for each in mine):
         raise BadInput("That is what is kept already. Write the value that is right.")
-    mended = update(Guardian).where(Guardian.id == guardian.id).values(name=name, email=email)
+    mended = update(Guardian).where(Guardian.id.in_([each.id for each in mine])).values(name=name, email=email)
     session.execute(mended.execution_options(synchronize_session=False))
     session.refresh(guardian)
     letters.queue(session, case, "answer", now=now, words=words, reason="corrected")
-    append(session, Action.GUARDIAN_CORRECTED, now=now, subject_kind="student", subject_id=guardian.student_id)
+    for each in mine:
+        append(session, Action.GUARDIAN_CORRECTED, now=now, subject_kind="student", subject_id=each.student_id)
 
 
 def _erase(session: Session, case: Case, guardian: Guardian, confirmation: str, by: Staff, now: datetime) -> None:
@@ -146,10 +152,13 @@ def _erase(session: Session, case: Case, guardian: Guardian, confirmation: str, 
     involved = {case.request.filed_by, case.request.owner_id, case.request.identity_by}
     if by.id in involved and not ask(session, "privacy.single_officer()"):
         raise Refused("You filed this request, own it or checked the identity. Another privacy officer erases.")
-    record = session.get(Consent, guardian.student_id, with_for_update=True, populate_existing=True)
-    if record is not None and record.guardian_id == guardian.id:
-        consent.let_go(session, record, guardian, by=by, now=now, request_id=case.request.id)
-    else:
+    ended = 0
+    for each in same_address(session, guardian):
+        record = session.get(Consent, each.student_id, with_for_update=True, populate_existing=True)
+        if record is not None and record.guardian_id == each.id:
+            consent.let_go(session, record, each, by=by, now=now, request_id=case.request.id)
+            ended += 1
+    if not ended:
         letters.queue(session, case, "answer", now=now, reason="erased")
 
 

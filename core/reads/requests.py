@@ -507,7 +507,7 @@ def _around(session: Session, found: Sequence[Request], now: datetime) -> _Aroun
         rules={v: pinned(session, v, now) for v in {r.policy_version for r in found}},
         ticks=ticks,
         names=_names(session, people),
-        involved=_involved(session, deciding),
+        involved=_involved(session, [r for r in found if r in deciding or (r.guardian_id and r.kind == "delete")]),
         approved=_approved(session, deciding),
         seen=_seen(session, deciding, me),
         own=_own(session, found),
