@@ -116,9 +116,8 @@ def test_no_read_of_a_page_scans_a_table_that_grows(plans: list[str], owner: Con
     owner.commit()
     few = {name.split(".")[-1] for name in partial}
     scanned = {}
-    for job in (
-        job for job in JOBS if "search" not in job.name
-    ):  # the planner chooses by how common a text is: find_enrollments
+    # A search leaves the choice to the planner, by how common a text is (find_enrollments); who is nobody works for no page.
+    for job in (job for job in JOBS if job.who and "search" not in job.name):
         plans.clear()
         with db.transaction(staff_id=getattr(known, job.who)) as session:
             job.read(session, known)
