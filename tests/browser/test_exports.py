@@ -36,7 +36,7 @@ def open_of_kind(page: Page, dashboard: Dashboard, number: str) -> str:
     sign_in(page, dashboard, "omar", "/requests?kind=access")
     for place in range(12):
         page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55 + 36 * place})
-        page.get_by_role("button", name="More").wait_for()
+        page.get_by_test_id("stMain").get_by_role("button", name="More").wait_for()
         if page.get_by_role("heading", name=number).count():
             return page.url
         page.get_by_test_id("stMain").get_by_role("button", name="Requests").click()

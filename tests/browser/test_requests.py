@@ -35,7 +35,7 @@ def open_request(page: Page, dashboard: Dashboard, number: str, name: str) -> st
     page.get_by_test_id("stDataFrame").wait_for()
     for place in range(40):
         page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55 + 36 * place})
-        page.get_by_role("button", name="More").wait_for()
+        page.get_by_test_id("stMain").get_by_role("button", name="More").wait_for()
         if page.get_by_role("heading", name=number).count():
             return page.url
         page.get_by_test_id("stMain").get_by_role("button", name="Requests").click()
