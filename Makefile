@@ -25,7 +25,7 @@ unit: ## the tests that need no browser
 browser-tests: ## the tests in a real browser
 	@bin/env --dev && browser=$$(bin/browser) && RESOCODE_BROWSER=$$browser exec $(PY) -m pytest -q -n 2 -m browser
 
-test-full: ## attacks on releases, games of requests, crashes of erasures and 100,000 notices at full size (some minutes)
+test-full: ## attacks on releases, games of requests, crashes of erasures and 100,000 notices at full size (more than an hour)
 	@bin/env --dev && RESOCODE_ATTACKS=full $(PY) -m pytest -q tests/anon && \
 	  RESOCODE_TEST_FULL=1 exec $(PY) -m pytest -q -n 2 tests/core/privacy/test_request_stateful.py tests/core/privacy/test_erasure_crashes.py \
 	  tests/core/privacy/test_erasure.py tests/core/privacy/test_restore.py tests/core/privacy/test_erasure_everywhere.py \
