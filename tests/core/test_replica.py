@@ -23,6 +23,7 @@ from tests.conftest import PASSWORD, open_folder
 
 pytestmark = [pytest.mark.usefixtures("house"), pytest.mark.xdist_group("replica")]
 PAULA = id_of("paula")
+SLOT = "replica"
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Replica:
 
     def start(self) -> None:
         command = [self.program, "-D", self.data, "-c", "port=5433", "-c", f"unix_socket_directories={self.data}",
-                   "-c", "listen_addresses=", "-c", "hot_standby=on"]  # fmt: skip
+                   "-c", "listen_addresses=", "-c", "hot_standby=on", "-c", "logging_collector=off"]  # fmt: skip
         log = (self.data / "log").open("a")
         self.server = subprocess.Popen(command, user=self.uid, stdout=log, stderr=log)
         wait_for(lambda: self.asks("select pg_is_in_recovery()"))
@@ -64,13 +65,18 @@ class Replica:
             return None
 
     def caught_up(self) -> None:
+        """As far as the primary is now: all tests' databases are made and dropped there, and the replica follows them all."""
         with psycopg.connect(self.primary.conninfo(), autocommit=True) as admin:
             row = admin.execute("select pg_current_wal_insert_lsn()::text").fetchone()
         assert row
-        wait_for(lambda: self.asks(f"select pg_last_wal_replay_lsn() >= '{row[0]}'"))
+        try:
+            wait_for(lambda: self.asks(f"select pg_last_wal_replay_lsn() >= '{row[0]}'"))
+        except AssertionError as error:
+            error.add_note("\n".join((self.data / "log").read_text().splitlines()[-20:]))
+            raise
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -82,6 +88,7 @@ def copied(cluster: embedded.Cluster) -> Replica:
     owner = cluster.data_directory.stat()
     folder.mkdir(mode=0o700)
     os.chown(folder, owner.st_uid, owner.st_gid)
+    # A slot keeps what the replica has not read yet: other tests' checkpoints would take it away while it is killed.
     postmaster = int((cluster.data_directory / "postmaster.pid").read_text().split()[0])
     program = Path(f"/proc/{postmaster}/exe").resolve()
     command = [
@@ -91,6 +98,9 @@ def copied(cluster: embedded.Cluster) -> Replica:
         "-R",
         "-X",
         "stream",
+        "-C",
+        "-S",
+        SLOT,
         "-c",
         "fast",
         "-d",
@@ -106,6 +116,8 @@ def following(cluster: embedded.Cluster, templates: dict[str, str]) -> Iterator[
     made.start()
     yield made
     made.kill()
+    with psycopg.connect(cluster.conninfo(), autocommit=True) as admin:
+        admin.execute("select pg_drop_replication_slot(%s)", [SLOT])
 
 
 @pytest.fixture
@@ -187,6 +199,10 @@ def test_it_is_killed_and_comes_back(pair: Replica) -> None:
     told = replica.following()
     assert told
     assert told.trouble == "The replica does not answer."
+    with psycopg.connect(pair.primary.conninfo(), autocommit=True) as admin:
+        for _ in range(2):  # what the others do meanwhile
+            admin.execute("select pg_switch_wal()")
+            admin.execute("checkpoint")
     pair.start()
     pair.caught_up()
     assert asked() == "replica"
