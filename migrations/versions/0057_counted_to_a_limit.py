@@ -11,7 +11,7 @@ from alembic import op
 from migrations import rights
 
 revision = "0057"
-down_revision = "0052"
+down_revision = "0053"
 branch_labels = None
 depends_on = None
 
