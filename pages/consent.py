@@ -9,6 +9,7 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.errors import AdminError
 from core.queries import CONSENT_VIEWS, ConsentCounts, ConsentRow
+from core.settings import ROOT
 from ui import confirm, consenting, desk, export, guards, states
 from ui.actions import act
 from ui.cached import read
@@ -189,6 +190,10 @@ def find() -> None:
         st.session_state[f"consent_person_{found.id}"] = found
 
 
+NOTICES = ROOT / "pages" / "notices.py"
+WAYS = {"mail": "By mail, each of them", "platform": "On the platform, after signing in (you record where it stands)"}
+
+
 def many(moment: datetime) -> None:
     """Draw the letters to many: whom they would reach, and the last orders."""
     ask = read(STAFF, queries.people_to_write_to, ("not asked",), now=moment)
@@ -205,8 +210,16 @@ def many(moment: datetime) -> None:
         for order in read(STAFF, queries.consent_rounds):
             what = "Asked for the age" if order.kind == "ask ages" else "Reminded"
             by = f", to be answered by {day(consenting.last_day(order.answer_by))}" if order.answer_by else ""
-            progress = "" if order.done_at else f", {order.written:,} written so far"
-            st.caption(literal(f"{what}: {order.people:,} on {day(order.begun_at)} by {order.begun_by}{by}{progress}"))
+            said = f"{what}: {order.people:,} on {day(order.begun_at)} by {order.begun_by}{by}"
+            if order.campaign_id is None:
+                progress = "" if order.done_at else f", {order.written:,} written so far"
+                st.caption(literal(said + progress))
+                continue
+            reached = f", {order.written:,} were told" if order.done_at else ", on its way"
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                st.caption(literal(said + reached), width="stretch")
+                if st.button("Whom it reached", key=f"notice_{order.campaign_id}", type="tertiary"):
+                    st.switch_page(NOTICES, query_params={"id": str(order.campaign_id)})
     dialogs(moment)
 
 
@@ -222,15 +235,17 @@ def dialogs(moment: datetime) -> None:
 
     def until() -> dict[str, Any]:
         first, last = (moment.date() + timedelta(days=days) for days in privacy_actions.ANSWER_DAYS)
-        return {"answer_by": st.date_input("To be answered by", moment.date() + timedelta(days=30), min_value=first, max_value=last,
-                                           format="YYYY-MM-DD", width=200)}  # fmt: skip
+        answer_by = st.date_input("To be answered by", moment.date() + timedelta(days=30), min_value=first, max_value=last,
+                                  format="YYYY-MM-DD", width=200)  # fmt: skip
+        channel = st.radio("How they are asked", list(WAYS), format_func=WAYS.__getitem__, key="ask_channel")
+        return {"answer_by": answer_by, "channel": channel}
 
     confirm.danger_dialog(
         ASK, title=f"Ask {ask:,} for their age", verb=privacy_actions.ask_ages, arguments={"confirmation": str(ask)}, fields=until,
-        consequence="Each of them gets the letter “18 or over?”. **Whoever has not answered by the day is restricted** from then on, until"
-        " they answer.",
-        word=str(ask), reasons=None, button="Order the letters", keep="Do not ask", nothing="Nobody was asked.",
-        done="Ordered. The worker writes the letters.", icon="outgoing_mail",
+        consequence="Each of them is asked “18 or over?”. **Whoever was told and has not answered by the day is restricted** from then on,"
+        " until they answer. Whoever cannot be reached a week before it is not restricted, and can be asked again.",
+        word=str(ask), reasons=None, button="Ask them", keep="Do not ask", nothing="Nobody was asked.",
+        done="Begun. Notices says whom it reached.", icon="outgoing_mail",
     )  # fmt: skip
     confirm.danger_dialog(
         REMIND, title=f"Remind {remind:,}", verb=privacy_actions.remind_silent, arguments={"confirmation": str(remind)},

@@ -159,8 +159,9 @@ class ConsentStep(Base):
 
 
 class ConsentRound(Base):
-    """One order to write to many: "ask ages" (everybody who has not declared, with a deadline) or "remind" (everybody who is
-    silent). The worker writes the letters; what is left to write follows from the records. Nobody is named here."""
+    """One order to write to many: "remind" (everybody who is silent). The worker writes the letters; what is left to write follows from
+    the records. Nobody is named here. "ask ages", with a deadline, is how it was asked "18 or over?" before that was a notice to
+    many (core.privacy.ages_asked)."""
 
     __tablename__ = "consent_round"
     __table_args__ = (

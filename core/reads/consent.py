@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.models.artifacts import Artifact
+from core.models.campaigns import QUESTION, Campaign
 from core.models.consent import Consent, ConsentRound, ConsentStep, Guardian, held_of_guardian
 from core.policy import in_force
 from core.policy.age import AgeStanding, case_days, of_age_at, standing
@@ -126,7 +127,8 @@ class ConsentCase:
 
 @dataclass(frozen=True)
 class Round:
-    """An order to write to many: how far it is."""
+    """An order to write to many: how far it is. ``campaign_id``: it is a notice, and Notices says whom it reached; ``written`` is then
+    how many were told, once it is over."""
 
     kind: str
     people: int
@@ -135,6 +137,7 @@ class Round:
     begun_by: str
     answer_by: datetime | None
     done_at: datetime | None
+    campaign_id: uuid.UUID | None = None
 
 
 def consent_page(session: Session, view: str, *, now: datetime, after: Cursor | None = None) -> ConsentPage:
@@ -246,14 +249,22 @@ def _plain(value: object) -> str:
 
 def consent_rounds(session: Session, *, most: int = 5) -> tuple[Round, ...]:
     """Return the last orders to write to many, newest first."""
-    rows = session.scalars(select(ConsentRound).order_by(ConsentRound.begun_at.desc()).limit(most)).all()
-    names = _names(session, {row.begun_by for row in rows})
-    return tuple(
+    orders = session.scalars(select(ConsentRound).order_by(ConsentRound.begun_at.desc()).limit(most)).all()
+    asked = select(Campaign).where(Campaign.kind == QUESTION).order_by(Campaign.begun_at.desc()).limit(most)
+    questions = session.scalars(asked).all()
+    names = _names(session, {*(row.begun_by for row in orders), *(row.begun_by for row in questions)})
+    rows = [
         Round(
             row.kind, row.people, row.written, row.begun_at, names.get(row.begun_by) or "–", row.answer_by, row.done_at
         )
-        for row in rows
-    )
+        for row in orders
+    ]
+    rows += [
+        Round("ask ages", row.recipients, (row.counts or {}).get("sent", 0), row.begun_at, names.get(row.begun_by) or "–",
+              datetime.fromisoformat(row.audience_values["answer_by"]), row.finished_at, row.id)
+        for row in questions
+    ]  # fmt: skip
+    return tuple(sorted(rows, key=lambda row: row.begun_at, reverse=True)[:most])
 
 
 def _happened(step: ConsentStep, names: dict[uuid.UUID | None, str]) -> Happened:
