@@ -42,19 +42,19 @@ def figures(counts: ConsentCounts) -> None:
     verify = counts.of("verify")
     with st.grid(4, min_column_width=190):
         st.metric(
-            "To verify", verify, f"{counts.mine_to_verify} for you to verify", delta_arrow="off",
+            "To verify", str(verify), f"{counts.mine_to_verify} for you to verify", delta_arrow="off",
             delta_color="violet" if counts.mine_to_verify else "off", border=True, height="stretch",
             help="Entered by one officer; another one verifies or refuses it. Live.",
         )  # fmt: skip
-        st.metric("Minors without consent", counts.of("verify", "missing", "silent", "requested"), border=True, height="stretch",
+        st.metric("Minors without consent", str(counts.of("verify", "missing", "silent", "requested")), border=True, height="stretch",
                   help="Students below 18 whose guardian's consent is not verified; all of them are restricted. Live.")  # fmt: skip
-        st.metric("Silent guardians", counts.of("silent"), border=True, height="stretch",
+        st.metric("Silent guardians", str(counts.of("silent")), border=True, height="stretch",
                   help="Asked, or reminded, more than 7 days ago and no answer. Live.")  # fmt: skip
-        st.metric("Age not declared", counts.of("not asked", "asked", "not answered"), f"{counts.of('not answered'):,} after the deadline",
-                  delta_arrow="off", delta_color="off", border=True, height="stretch", format="localized",
-                  help="Students without a yes to “18 or over?” or a birth date. Restricted only after the deadline of the letter. Live.")  # fmt: skip
+        st.metric("Age not declared", str(counts.of("not asked", "asked", "not answered")), f"{counts.of('not answered')} after the deadline",
+                  delta_arrow="off", delta_color="off", border=True, height="stretch",
+                  help="Students without a yes to “18 or over?” or a birth date. Restricted only after the deadline of the letter. Live, counted up to 1,000.")  # fmt: skip
     if below := counts.of("below"):
-        st.error(f"{below:,} student{'s are' if below > 1 else ' is'} below the minimum age. The worker closes and erases these accounts;"
+        st.error(f"{below} student{'s are' if below.count > 1 else ' is'} below the minimum age. The worker closes and erases these accounts;"
                  " if a date is wrong, record the right one at once.", icon=":material/warning:")  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def chosen_view(counts: ConsentCounts) -> str:
         "not asked": "Not asked",
         "verified": "Verified",
     }
-    labels = {view: f"{words[view]} {counts.of(*needs):,}" for view, needs in CONSENT_VIEWS.items()}
+    labels = {view: f"{words[view]} {counts.of(*needs)}" for view, needs in CONSENT_VIEWS.items()}
     asked = st.query_params.get("view", "")
     view = st.segmented_control("Which cases", list(labels), format_func=labels.__getitem__, required=True, key="view",
                                 default=asked if asked in labels else "to do", label_visibility="collapsed")  # fmt: skip
@@ -196,10 +196,10 @@ def many(moment: datetime) -> None:
     with st.container(border=True, height="stretch"):
         st.subheader("Letters to many", anchor=False, help="The worker writes them; nobody gets two within a week.")
         with st.container(horizontal=True):
-            if st.button(f"Remind {remind:,}", key="remind", icon=":material/notifications:", disabled=not remind,
+            if st.button(f"Remind {remind}", key="remind", icon=":material/notifications:", disabled=not remind,
                          help="Guardians and students who have not answered for a week. Once a day at most."):  # fmt: skip
                 confirm.open_danger(REMIND)
-            if st.button(f"Ask {ask:,} for their age", key="ask_ages", icon=":material/cake:", disabled=not ask,
+            if st.button(f"Ask {ask} for their age", key="ask_ages", icon=":material/cake:", disabled=not ask,
                          help="Students who have not declared their age and were never asked."):  # fmt: skip
                 confirm.open_danger(ASK)
         for order in read(STAFF, queries.consent_rounds):
@@ -207,11 +207,18 @@ def many(moment: datetime) -> None:
             by = f", to be answered by {day(consenting.last_day(order.answer_by))}" if order.answer_by else ""
             progress = "" if order.done_at else f", {order.written:,} written so far"
             st.caption(literal(f"{what}: {order.people:,} on {day(order.begun_at)} by {order.begun_by}{by}{progress}"))
-    dialogs(ask, remind, moment)
+    dialogs(moment)
 
 
-def dialogs(ask: int, remind: int, moment: datetime) -> None:
-    """Draw the dialog that is open."""
+def everybody(moment: datetime, needs: tuple[str, ...]) -> int:
+    """How many people a letter would reach, counted to the end: it has to be typed."""
+    return read(STAFF, queries.people_to_write_to, needs, now=moment, cap=None).count
+
+
+def dialogs(moment: datetime) -> None:
+    """Draw the dialog that is open; only then everybody is counted."""
+    ask = everybody(moment, ("not asked",)) if confirm.is_open(ASK) else 0
+    remind = everybody(moment, privacy_actions.TO_REMIND) if confirm.is_open(REMIND) else 0
 
     def until() -> dict[str, Any]:
         first, last = (moment.date() + timedelta(days=days) for days in privacy_actions.ANSWER_DAYS)
