@@ -368,3 +368,30 @@ def test_a_dry_run_counts_exactly_what_a_run_takes_around_holds() -> None:
         done = {key: counts for key, _, counts in work()}
         assert told[MAIL] == done[MAIL]["rows"] == 1
         assert told[VISITORS] == done[VISITORS]["visitors"] == 1
+
+
+def test_what_the_pages_hold_bounds_the_rows_from_above() -> None:
+    """Whether it is more than usual is first asked of the files: they may tell of more rows than there are, never of fewer."""
+    mail(100 * DAY)
+    fill = text("insert into platform.email_log (sent_at, id, student_id, kind, address, outcome, source)"
+                " select :at, gen_random_uuid(), :ben, '', '', 'sent', '' from generate_series(1, 5000)")  # fmt: skip
+    with db.transaction("worker") as session:
+        session.execute(fill, {"at": NOW - 100 * DAY, "ben": id_of("ben")})
+        bound = retention_mail._at_most(session, NOW - 90 * DAY)
+        session.execute(text("delete from platform.email_log where kind = ''"))
+    assert 5001 <= bound < 20_000
+
+
+def test_a_mail_that_two_holds_keep_is_kept_once_and_as_it_is_at_the_drop(owner: Connection) -> None:
+    """Copied before the month is locked, changed meanwhile by a bounce: what stays is what was there last."""
+    kept, gone = mail(130 * DAY, to="cleo"), mail(130 * DAY)
+    for _ in range(2):
+        act("place_hold", "oskar", student_id=id_of("cleo"), table="platform.email_log", basis="court proceedings", reference="C 1/26",
+            review_on=(NOW + 60 * DAY).date(), form_key=uuid.uuid4())  # fmt: skip
+    with db.transaction("worker") as session:
+        first = retention_mail._copy_held(session, NOW - 90 * DAY)
+        session.execute(text("update platform.email_log set outcome = 'bounced' where id = :id"), {"id": kept[0]})
+        counts = retention.go_on(session, rule=MAIL, now=NOW)
+    assert (first, counts.get("moved aside", 0), counts["months"]) == (1, 0, 1)
+    assert rows("select id, outcome from platform.held_mail") == [(kept[0], "bounced")]
+    assert rows("select count(*) from platform.email_log where id = any(:ids)", ids=[*kept, *gone]) == [(0,)]
