@@ -135,7 +135,8 @@ def keep(session: Session, held: Sequence[Lease], *, until: datetime) -> list[Le
 
     Raises LeaseLost when another worker has one of them by now: then nothing of the part may stay.
     """
-    if _change(session, held, lease_until=until, attempts=1) != len(held):
+    asked = {"ids": [each.id for each in held], "fences": [each.fence for each in held], "until": until}
+    if held and _rows(session.execute(text(KEEP), asked)) != len(held):
         raise _lost(held)
     return [replace(lease, attempt=1, until=until) for lease in held]
 
@@ -207,6 +208,10 @@ def _pause(attempt: int) -> timedelta:
     return whole * (500 + secrets.randbelow(501)) / 1000
 
 
+KEEP = """
+    update staff.job j set lease_until = :until, attempts = 1 from unnest(cast(:ids as uuid[]), cast(:fences as bigint[])) as n(id, fence)
+    where j.id = n.id and j.fence = n.fence and j.state = 'running'
+"""
 FINISH = """
     update staff.job j set state = 'done', result = cast(n.result as jsonb), finished_at = :now, error = null, lease_owner = null,
         lease_until = null

@@ -3,10 +3,11 @@
 import secrets
 import time
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import DateTime, MetaData, Text
+from sqlalchemy import ARRAY, ColumnElement, DateTime, MetaData, Text, any_, bindparam
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
@@ -36,6 +37,12 @@ def uuid7() -> uuid.UUID:
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     value = value & ~(0xF << 76) | (0x7 << 76)
     return uuid.UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
+
+
+def among(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of many values: they go as one array, so that the statement is the same for all."""
+    told: ColumnElement[bool] = column == any_(bindparam(None, list(values), ARRAY(column.type), unique=True))
+    return told
 
 
 Id = Annotated[uuid.UUID, mapped_column(primary_key=True, default=uuid7, info=technical())]

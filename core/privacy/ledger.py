@@ -27,6 +27,7 @@ from core.settings import settings
 DOMAIN = "resocode-ledger-1"
 BEGINS, ERASED, CANCELED = "begins", "erased", "canceled"
 _NAME = "erasures.{machine}.jsonl"
+_KEY = re.compile(rb'"key":"([^"]+)"')
 _cache: dict[Path, tuple[tuple[int, int], "tuple[list[Entry], str]"]] = {}
 
 
@@ -150,7 +151,8 @@ def _add(*entries: Entry) -> None:
     """Add those that no file has yet; every file is read once for all of them."""
     told = [_told(entry) for entry in entries]
     known = [file.read_bytes() for file in _files()] if told else []
-    new = [each for each in told if not any(_holds(raw, each["key"]) for raw in known)]
+    named = {key.decode() for raw in known for key in _KEY.findall(raw)}
+    new = [each for each in told if each["key"] not in named or not any(_holds(raw, each["key"]) for raw in known)]
     if new:
         file = folder() / _NAME.format(machine=_machine())
         append_only.extend_together(file, [partial(_line, each) for each in new])

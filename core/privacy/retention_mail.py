@@ -18,7 +18,7 @@ from core.models.platform import EmailLog
 from core.policy import Parameters
 from core.policy.keeping import day_begins, mail_before
 
-PART = 50_000
+PART = 100_000
 PAGE, LEAST_ROW = 8192, 72  # bytes: no row of the log is smaller, even with every text empty
 WHOSE = ("student_id", "visitor_id")
 UNUSUAL_ROWS, UNUSUAL_SHARE = 1000, 0.75
