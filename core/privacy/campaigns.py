@@ -34,9 +34,9 @@ FED = 2000
 LOW = 1000
 FOLLOWED = timedelta(days=30)
 MORE = "more"
-LATE, CANCELED, SHOWN = "deadline passed", "canceled", "shown on the platform"
+LATE, CANCELED, SHOWN, CLOSED = "deadline passed", "canceled", "shown on the platform", "account closed"
 
-# Who is told: the condition on a student ``s`` of open account, in which :values may be used. Names nobody.
+# Who is told: the condition on a student ``s``, in which :values may be used; of open account, but for kinds that say otherwise. Names nobody.
 AUDIENCES: dict[str, tuple[str, str]] = {
     "open accounts": ("everybody with an open account", "true"),
     "students of cohorts": (
@@ -186,6 +186,7 @@ def go_on(session: Session, *, campaign_id: uuid.UUID, now: datetime) -> dict[st
     elif campaign.channel == "platform" and campaign.shown_at is not None:
         shown = {"id": campaign.id, "at": campaign.shown_at, "code": SHOWN}
         session.execute(text(SHOW), shown)
+        _give_up(session, campaign, CLOSED)  # whoever cannot sign in does not see it
     elif campaign.channel == "mail":
         fed = session.execute(text(FEED), {"id": campaign.id, "kind": campaign.kind, "now": now, "part": FED}).all()
         if fed:
@@ -248,7 +249,7 @@ def _begun(
 
 def _gather(session: Session, campaign: Campaign) -> dict[str, int]:
     asked = {"campaign": campaign.id, "after": campaign.gathered_to or uuid.UUID(int=0), "part": GATHERED,
-             "values": json.dumps(campaign.audience_values), "until": campaign.begun_at}  # fmt: skip
+             "values": json.dumps(campaign.audience_values), "until": campaign.begun_at, "closed": NOTICES[campaign.kind].closed}  # fmt: skip
     found = session.execute(text(GATHER.format(rule=AUDIENCES[campaign.audience][1])), asked).one()
     campaign.recipients += found.new
     if found.seen < GATHERED:
@@ -345,7 +346,7 @@ DUE = """
 GATHER = """
     with part as materialized (
         select s.id from platform.student s
-        where s.id > :after and s.account_status = 'open' and s.registered_at <= :until and {rule}
+        where s.id > :after and (s.account_status = 'open' or :closed) and s.registered_at <= :until and {rule}
             and s.id <> all ((select privacy.living_canaries())::uuid[])
         order by s.id limit :part),
     written as (
@@ -372,6 +373,7 @@ GIVE_UP = """
 """
 SHOW = """
     update privacy.campaign_recipient r set state = 'sent', code = :code, told_at = :at where r.campaign_id = :id and r.state = 'waiting'
+        and exists (select from platform.student s where s.id = r.student_id and s.account_status = 'open')
 """
 REDUCE = """
     delete from privacy.campaign_recipient r

@@ -152,7 +152,8 @@ def _written(session: Session, rows: Sequence[Row[Any]], now: datetime) -> list[
     """Write the mail of each row, or settle it without one: the reason for it may have gone since it was queued."""
     by_rule = [row.id for row in rows if row.priority != LETTERS]
     quiet = [kind for kind, notice in NOTICES.items() if not notice.important]
-    known = session.execute(text(FACTS), {"ids": by_rule, "quiet": quiet}).mappings()
+    closed = [kind for kind, notice in NOTICES.items() if notice.closed]
+    known = session.execute(text(FACTS), {"ids": by_rule, "quiet": quiet, "closed": closed}).mappings()
     facts: dict[uuid.UUID, Mapping[Any, Any]] = {each["id"]: each for each in known}
     said = _wordings(session, [row for row in rows if row.priority != LETTERS])
     letters, without = [], dict[str, list[uuid.UUID]]()
@@ -172,7 +173,7 @@ def _no_more(facts: Mapping[Any, Any] | None) -> str:
     """Why a mail is not to be written any more; empty: it is."""
     if facts is None or (facts["about_id"] and facts["program"] is None):
         return GONE
-    return CLOSED if facts["account_status"] == "closed" else DECLINED if facts["quiet"] else ""
+    return CLOSED if facts["out"] else DECLINED if facts["quiet"] else ""
 
 
 def _filled(letter_id: uuid.UUID, facts: Mapping[Any, Any], subject: str, body: str, now: datetime) -> mail.Letter:
@@ -395,9 +396,9 @@ CLAIM = """
     where o.id = any(:ids)
 """
 # What is known of mail that is written when it leaves: about an enrollment, a certificate, or for a campaign. "quiet": not
-# important, and they opted out or are restricted.
+# important, and they opted out or are restricted; "out": their account is closed, and it is not for closed ones.
 FACTS = """
-    select o.id, o.about_id, s.name, s.email, s.account_status, p.title as program, c.title as cohort, c.starts_on,
+    select o.id, o.about_id, s.account_status = 'closed' and not o.kind = any(:closed) as out, s.name, s.email, p.title as program, c.title as cohort, c.starts_on,
         o.kind = any(:quiet) and (privacy.has_opted_out(s.id) or privacy.is_restricted(s.id)) as quiet
     from privacy.outbox o join platform.student s on s.id = o.student_id
     left join platform.certificate k on k.id = o.about_id
