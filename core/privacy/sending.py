@@ -23,9 +23,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core import db
-from core.models.campaigns import Campaign, MailLane, MailPace
+from core.models.campaigns import QUESTION, Campaign, MailLane, MailPace
 from core.models.platform import EmailLog, Enrollment
 from core.models.requests import CAMPAIGN, LETTERS, Outbox
+from core.privacy import ages_asked
 from core.privacy.audit import Action, append
 from core.privacy.letters import fill, wording
 from core.privacy.mail_kinds import NOTICES
@@ -269,6 +270,7 @@ class _Settled:
     log: list[dict[str, Any]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
     confirmed: list[uuid.UUID] = field(default_factory=list)
+    asked: list[uuid.UUID] = field(default_factory=list)
     lines: list[tuple[Action, dict[str, Any]]] = field(default_factory=list)
     over: list[Outbox] = field(default_factory=list)  # letters of campaigns go when it is known what became of them
 
@@ -281,6 +283,8 @@ class _Settled:
             self._over(row, "sent", "sent", "", address, at)
             if row.kind == "enrollment confirmation" and row.about_id:
                 self.confirmed.append(row.about_id)
+            elif row.kind == QUESTION and row.campaign_id is not None:
+                self.asked.append(row.id)
             return
         row.error = answer.code
         if answer.server and answer.outcome != "unclear":
@@ -323,6 +327,8 @@ class _Settled:
             open_ones = update(Enrollment).where(Enrollment.id.in_(self.confirmed), Enrollment.confirmed_at.is_(None))
             session.execute(open_ones.values(confirmed_at=self.now).execution_options(synchronize_session=False))
         _tell_campaigns(session, self.told)
+        if self.asked:
+            ages_asked.note_asked(session, recipients=self.asked, now=self.now)
         return self.lines
 
 
