@@ -41,10 +41,10 @@ def issue_together(
     known = {each.erasure_id: each for each in session.scalars(mine)}
     if new := [each for each in erasure_ids if each not in known]:
         numbers = text("select nextval('privacy.certificate_number') from generate_series(1, :many)")
-        facts = _facts(session, new)
+        facts, sign = _facts(session, new), signing.signer()
         for erasure_id, numbered in zip(new, session.scalars(numbers, {"many": len(new)}), strict=True):
             told = canonical(_document(session, facts, erasure_id, f"E-{numbered}", now))
-            public_key, signature = signing.sign(DOMAIN + told)
+            public_key, signature = sign(DOMAIN + told)
             known[erasure_id] = ErasureCertificate(
                 id=uuid7(), number=numbered, erasure_id=erasure_id, issued_at=now, document=told.decode(),
                 sha256=hashlib.sha256(told).hexdigest(), public_key=public_key, signature=signature,

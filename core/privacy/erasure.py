@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session, defer
 
 from core.errors import BadInput, NotFound, Refused
-from core.models.base import among, uuid7
+from core.models.base import among, insert_many, uuid7
 from core.models.erasures import SETTLED, ErasureStep, PersonErasure
 from core.models.platform import Student, Visitor
 from core.models.requests import Request
@@ -50,7 +50,13 @@ LOOK_AGAIN = timedelta(minutes=15)
 AFTER_ERROR = timedelta(minutes=5)
 LONGEST_IDLE = "60s"  # longer than any call to a processor may take
 MORE, ALONE = "more", "alone"
-_ALONE = {MORE: 1, ALONE: 1}
+_ALONE, _PART = {MORE: 1, ALONE: 1}, {"parts": 1}
+JOINED = {
+    "ledger": "letter",
+    "letter": "database",
+    "database": "residue",
+    "residue": "certificate",
+}  # no commit needed between
 _NEW: dict[str, Any] = {"state": "to do", "attempts": 0, "waits_about": "", "error": "", "reference": "", "counts": {}}
 
 
@@ -89,7 +95,7 @@ def go_on_together(
 
 
 def _proceed(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.UUID, dict[str, int]]:
-    """Take one step of each erasure that has begun: all steps of a kind together."""
+    """Take the next step of each erasure that has begun, and what may join it: all steps of a kind together."""
     session, now = batch.session, batch.now
     if not cases:
         return {}
@@ -104,26 +110,54 @@ def _proceed(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.
             found.waits_for, found.waits_about, found.waits_since = None, "", None
     people = _lock_people(session, mine)
     runs, woken = _runs(batch, cases, mine, _holds(session, mine, people)), _woken(session, mine)
-    came: dict[uuid.UUID, dict[str, int]] = {}
-    taken: dict[str, list[tuple[Run, ErasureStep]]] = {}
     for run in runs:
         release(run)
-        step = _next(run, woken)
-        if step and not single and alone(run, step):
-            came[run.case.request.id] = _ALONE
-        elif step:
-            taken.setdefault(step.what, []).append((run, step))
-        elif not _settled(run):
+    came, taken = _sort(runs, woken, single=single)
+    while taken:
+        for what, each in taken.items():
+            proving.take(each) if what in proving.STEPS else take(each)
+        batch.write()
+        taken = _joining(taken, woken)
+    for run in runs:
+        if came.get(run.case.request.id) != _ALONE and not _settled(run):
             _looks_again(run)
-    for what, each in taken.items():
-        proving.take(each) if what in proving.STEPS else take(each)
-        for run, _ in each:
-            _looks_again(run)
-            came[run.case.request.id] = {"parts": 1, **({MORE: 1} if run.found.next_at <= now else {})}
+        if came.get(run.case.request.id) == _PART and run.found.next_at <= now:
+            came[run.case.request.id] = _PART | {MORE: 1}
     ended = [run for run in runs if _settled(run)]
     came |= {run.case.request.id: {"erased": 1} for run in ended}
     _end(batch, ended)
     return came
+
+
+def _sort(
+    runs: Sequence[Run], woken: set[uuid.UUID], *, single: bool
+) -> tuple[dict[uuid.UUID, dict[str, int]], dict[str, list[tuple[Run, ErasureStep]]]]:
+    """The next step of each by its kind, and what is said of it; whoever has to go alone is not among them."""
+    came: dict[uuid.UUID, dict[str, int]] = {}
+    taken: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    for run in runs:
+        step = _next(run, woken)
+        if step and not single and alone(run, step):
+            came[run.case.request.id] = _ALONE
+        elif step:
+            came[run.case.request.id] = _PART
+            taken.setdefault(step.what, []).append((run, step))
+    return came, taken
+
+
+def _joining(
+    taken: Mapping[str, Sequence[tuple[Run, ErasureStep]]], woken: set[uuid.UUID]
+) -> dict[str, list[tuple[Run, ErasureStep]]]:
+    """The steps that are taken in the transaction of the one before them, which is settled and needs no commit between.
+
+    After a failure each goes by itself: then it is clear which one it is.
+    """
+    joining: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    for run, step in (pair for each in taken.values() for pair in each if pair[1].state in SETTLED):
+        then = _next(run, woken)
+        if then and JOINED.get(step.what) == then.what and step.attempts == then.attempts == 0:
+            joining.setdefault(then.what, []).append((run, then))
+    return joining
 
 
 def _runs(
@@ -323,7 +357,7 @@ def _plan_steps(
             key = f"{request.id}:completion:erasure" if what == "letter" else f"{found.id} {place}"
             rows.append(_NEW | {"id": uuid7(), "erasure_id": found.id, "phase": PHASES[what], "what": what, "place": place,
                                 "key": key, "next_at": now})  # fmt: skip
-    session.execute(insert(ErasureStep), rows)
+    insert_many(session, ErasureStep, rows)
 
 
 def _lock_people(session: Session, founds: Sequence[PersonErasure]) -> list[Person]:

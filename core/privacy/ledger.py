@@ -14,7 +14,7 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -154,14 +154,14 @@ def _add(*entries: Entry) -> None:
     named = {key.decode() for raw in known for key in _KEY.findall(raw)}
     new = [each for each in told if each["key"] not in named or not any(_holds(raw, each["key"]) for raw in known)]
     if new:
-        file = folder() / _NAME.format(machine=_machine())
-        append_only.extend_together(file, [partial(_line, each) for each in new])
+        file, sign = folder() / _NAME.format(machine=_machine()), signing.signer()
+        append_only.extend_together(file, [partial(_line, each, sign) for each in new])
 
 
-def _line(told: dict[str, Any], last: str | None) -> str:
+def _line(told: dict[str, Any], sign: Callable[[bytes], tuple[str, str]], last: str | None) -> str:
     before = append_only.parsed(last)["number"] if last else 0
     line = told | {"number": before + 1, "previous": _digest(last)}
-    public_key, signature = signing.sign(statement(line))
+    public_key, signature = sign(statement(line))
     return _canonical(line | {"public_key": public_key, "signature": signature}).decode()
 
 

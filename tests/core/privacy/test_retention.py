@@ -227,6 +227,26 @@ def test_the_database_refuses_a_month_that_is_not_past_its_period() -> None:
     assert len(left()) == 2
 
 
+def test_nobody_writes_into_a_month_between_its_count_and_its_drop() -> None:
+    """Elsewhere writing goes on; and all months that are due go together, counted exactly."""
+    mail(200 * DAY, 200 * DAY, 130 * DAY, 95 * DAY)
+    late = text("update platform.email_log set outcome = 'bounced' where sent_at < :before")
+    with db.transaction("worker") as session:
+        closed = session.execute(text("select month, mails from platform.close_months(:now, 24)"), {"now": NOW}).all()
+        young = mail(5 * DAY)
+        with pytest.raises(DBAPIError, match="lock timeout"), db.transaction("worker") as other:
+            other.execute(text("set local lock_timeout = '50ms'"))
+            other.execute(late, {"before": NOW - 120 * DAY})
+    with_mails = {row.month: row.mails for row in closed if row.mails}
+    assert with_mails == {(NOW - 200 * DAY).date().replace(day=1): 2, (NOW - 130 * DAY).date().replace(day=1): 1}
+    with db.transaction("worker") as session:
+        counts = retention.go_on(session, rule=MAIL, now=NOW)
+    assert counts == {"rows": 3, "months": len(closed), "more": 1}
+    with pytest.raises(DBAPIError, match="permission denied"), db.transaction(staff_id=id_of("ada")) as session:
+        session.execute(text("select platform.close_months(:now, 24)"), {"now": NOW})
+    assert len(left()) == 2 and set(young) < left(), "the edge is the next part's"
+
+
 def test_the_edge_goes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention_mail, "PART", 3)
     at = datetime(2026, 8, 1, 5, tzinfo=UTC)
