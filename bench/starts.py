@@ -2,9 +2,13 @@
 
     python -m bench.starts          in a home that is thrown away: the first start with its records, three later ones, eleven sign-ins
 
-A start is over when /healthz says 200. A sign-in stands beside bcrypt alone on the same password, by turns.
+A start is over when /healthz says 200 and the page is served. Beside it: when a tab has drawn the sign-in form, and when somebody who
+signs in at once has Today, which waits for what is still being imported. A sign-in stands beside bcrypt alone on the same password,
+by turns.
 """
 
+import asyncio
+import json
 import os
 import shutil
 import socket
@@ -15,15 +19,30 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import bcrypt
 
 from bench.__main__ import _around
+from bench.tab import Tab
 from core.settings import ROOT
 
 ROUNDS, LATER = 11, 3
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds from the command to: health and page answer, the sign-in form is drawn, Today is drawn."""
+
+    answers: float
+    form: float
+    today: float
+
+    def __str__(self) -> str:
+        return f"{self.answers:.1f} s; sign-in drawn {self.form:.1f}, signed in and Today drawn {self.today:.1f}"
 
 
 def main() -> None:
@@ -32,9 +51,8 @@ def main() -> None:
     folder.chmod(0o755)
     home = folder / "home"
     try:
-        print(f"first start with records: {started(home):.1f} s (load {os.getloadavg()[0]:.0f})")
-        later = [started(home) for _ in range(LATER)]
-        print(f"start, database there: {statistics.median(later):.1f} s (load {os.getloadavg()[0]:.0f})")
+        print(f"first start with records: {started(home)} (load {os.getloadavg()[0]:.0f})")
+        print(f"start, database there: {_median(started(home) for _ in range(LATER))} (load {os.getloadavg()[0]:.0f})")
         os.environ.update(_around(home))
         ours, alone = sign_ins()
         print(f"sign-in: {ours:.0f} ms, bcrypt alone {alone:.0f} ms, beside it {ours - alone:.0f} ms (load {os.getloadavg()[0]:.0f})")  # fmt: skip
@@ -42,29 +60,48 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def started(home: Path) -> float:
-    """Start the dashboard, wait until it answers, stop it and its database; return the seconds until it answered."""
+def _median(starts: Iterable[Start]) -> Start:
+    return Start(*map(statistics.median, zip(*map(astuple, starts), strict=True)))
+
+
+def started(home: Path) -> Start:
+    """Start the dashboard, wait until it answers, sign in, stop it and its database."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    begin = time.perf_counter()
+    url, begin = f"http://127.0.0.1:{port}", time.perf_counter()
     command = [sys.executable, "-m", "core", "serve", "--demo", "--seed", "auto", "--port", str(port)]
     server = subprocess.Popen(command, cwd=ROOT, env=_around(home), stdout=subprocess.DEVNULL)
     try:
-        while not _answers(port):
+        while not (_answers(f"{url}/healthz") and _answers(url)):
             if server.poll() is not None:
                 raise SystemExit("The dashboard did not start.")
             time.sleep(0.02)
-        return time.perf_counter() - begin
+        answers = time.perf_counter() - begin
+        form, today = asyncio.run(_drawn(url, json.loads((home / "demo.json").read_text()), begin))
+        return Start(answers, form, today)
     finally:
         server.terminate()
         server.wait(60)
         time.sleep(2)  # the guardian stops the database when the last client is gone
 
 
-def _answers(port: int) -> bool:
+async def _drawn(url: str, password: str, begin: float) -> tuple[float, float]:
+    tab = Tab(url)
+    await tab.open()
+    form = time.perf_counter() - begin
+    await tab.close()
+    tab = Tab(url)
+    ran = await tab.sign_in("paula@demo.example", password)
+    if ran.trouble:
+        raise SystemExit(ran.trouble)
+    await tab.close()
+    return form, time.perf_counter() - begin
+
+
+def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False

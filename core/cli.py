@@ -3,6 +3,8 @@
 Every command migrates an empty database and none of them seeds, but ``serve --seed auto`` and ``seed``.
 """
 
+import gc
+import importlib
 import json
 import logging
 import os
@@ -13,7 +15,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -129,7 +131,9 @@ def serve(
     known = settings()
     host, port = host or known.host, port or known.port
     os.environ["RESOCODE_HOST"], os.environ["RESOCODE_PORT"] = host, str(port)  # the worker beside looks at our answers
+    os.environ["RESOCODE_HOME"] = str(known.home)  # a relative one was meant from here
     _check_port(host, port)
+    _import_dashboard()  # while the database starts
     with worker() as session:
         first_start = seed == "auto" and not session.scalar(select(func.count(Program.id)))
         if first_start:
@@ -157,8 +161,9 @@ def serve(
             privacy_actions.sign_audit(session, now=_now())
     _announce(host, port, sign_ins)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again once it has closed
-    with companion.beside() if with_worker else nullcontext():
-        _run_server(host, port)
+    opened = threading.Event()
+    with companion.beside(after=opened) if with_worker else nullcontext():
+        _run_server(host, port, opened)
 
 
 @app.command("worker")
@@ -939,9 +944,9 @@ def importing() -> Iterator[Session]:
 @contextmanager
 def worker() -> Iterator[Session]:
     """A prepared database and one transaction as the worker role; version one of the policy is there."""
-    db.prepare()
-    with db.transaction("worker") as session:
-        privacy_actions.publish_first_version(session, now=_now())
+    if db.prepare_once():
+        with db.transaction("worker") as session:
+            privacy_actions.publish_first_version(session, now=_now())
     with db.transaction("worker") as session:
         yield session
 
@@ -1073,21 +1078,43 @@ def _report(outcomes: list[Outcome]) -> int:
     return sum(each.became == "failed" for each in outcomes)
 
 
-def _run_server(host: str, port: int) -> None:
-    """Serve in this process. uvicorn binds by host and port, so that Nagle's delay is off (research: 40 ms a click)."""
-    import uvicorn
-
+def _import_dashboard() -> None:
+    """Import Streamlit and what the dashboard is made of; nothing of it is garbage, so the collector need not look at it."""
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    uvicorn.run(
-        "dashboard:app",
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=2,
-        server_header=False,
+    gc.disable()
+    importlib.import_module("dashboard")
+    gc.freeze()
+    gc.enable()
+
+
+def _run_server(host: str, port: int, opened: threading.Event) -> None:
+    """Serve in this process; ``opened`` is set when the first page can be asked for.
+
+    uvicorn binds by host and port, so that Nagle's delay is off (research: 40 ms a click).
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            opened.set()
+
+    server = Server(
+        uvicorn.Config(
+            "dashboard:app",
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+            server_header=False,
+        )
     )
+    with suppress(KeyboardInterrupt):  # raised again by uvicorn once it has closed
+        server.run()
+    if not server.started:
+        sys.exit(3)
 
 
 def _retention_line(alarm: queries.RetentionAlarm) -> str:

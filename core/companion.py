@@ -25,9 +25,9 @@ log = logging.getLogger("resocode")
 
 
 @contextmanager
-def beside(command: tuple[str, ...] = COMMAND) -> Iterator["Companion"]:
-    """Keep a worker running until the end of the block."""
-    made = Companion(command)
+def beside(command: tuple[str, ...] = COMMAND, *, after: threading.Event | None = None) -> Iterator["Companion"]:
+    """Keep a worker running until the end of the block, from when ``after`` is set: not while the dashboard starts."""
+    made = Companion(command, after)
     keeper = threading.Thread(target=made.keep, name="worker's keeper", daemon=True)
     keeper.start()
     try:
@@ -40,8 +40,8 @@ def beside(command: tuple[str, ...] = COMMAND) -> Iterator["Companion"]:
 class Companion:
     """One child process at a time, started again with growing pauses while it does not stay up for a minute."""
 
-    def __init__(self, command: tuple[str, ...]) -> None:
-        self._command = command
+    def __init__(self, command: tuple[str, ...], after: threading.Event | None = None) -> None:
+        self._command, self._after = command, after
         self._stopping = threading.Event()
         self._changing = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
@@ -49,6 +49,8 @@ class Companion:
     def keep(self) -> None:
         """Start the child, and another one whenever it ends, until :meth:`stop`."""
         pause = 1.0
+        if self._after is not None:
+            self._after.wait()
         while (process := self._start()) is not None:
             begun = time.monotonic()
             status = process.wait()
@@ -61,6 +63,8 @@ class Companion:
     def stop(self) -> None:
         """End the child: it may finish the job at hand, for ten seconds."""
         self._stopping.set()
+        if self._after is not None:
+            self._after.set()
         with self._changing:
             process = self.process
         if process is None or process.poll() is not None:

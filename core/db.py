@@ -35,6 +35,7 @@ IDLE = 0.25  # seconds after which a connection is asked whether it lives before
 _lock = threading.Lock()
 _engines_lock = threading.Lock()
 _engines: dict[tuple[str, URL], Engine] = {}
+_prepared: set[tuple[str, str | None]] = set()
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,20 @@ def prepare(*, migrate_if_behind: bool = False) -> Migrations:
     if not state.up_to_date:
         raise DatabaseError("The database is older than this program. Run `python -m core migrate`.", state=state)
     return state
+
+
+def prepare_once() -> bool:
+    """Do what :func:`prepare` does, unless this process has done it: a start comes here several times within a second.
+
+    Returns whether this was the first time for this database.
+    """
+    known = settings()
+    asked = (str(known.home), known.database_url)
+    if asked in _prepared:
+        return False
+    prepare()
+    _prepared.add(asked)
+    return True
 
 
 def migrate() -> None:
@@ -270,6 +285,7 @@ def known_migrations() -> frozenset[str]:
 def release_pools() -> None:
     """Close every pool and stay with the embedded cluster, for whoever exchanges the database under them."""
     with _engines_lock:
+        _prepared.clear()
         while _engines:
             _engines.popitem()[1].dispose()
 
@@ -277,6 +293,7 @@ def release_pools() -> None:
 def release() -> None:
     """Close every pool and let go of the embedded cluster; the last one to do so stops it."""
     with _lock:
+        _prepared.clear()
         while _engines:
             _engines.popitem()[1].dispose()
         if _client.cache_info().currsize:

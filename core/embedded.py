@@ -32,8 +32,10 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -152,6 +154,22 @@ class Client:
         self.close()
 
 
+def attach_ahead(home: Path) -> None:
+    """Begin to attach in a thread: the server starts while the caller imports. Its next :func:`attach` takes what came of it."""
+    begun = _ahead[home.resolve()] = Future()
+
+    def run() -> None:
+        try:
+            begun.set_result(_attach(home.resolve(), None, {}))
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever takes it
+            begun.set_exception(error)
+
+    threading.Thread(target=run, name="start of the database", daemon=True).start()
+
+
+_ahead: dict[Path, Future[Client]] = {}
+
+
 def attach(home: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None) -> Client:
     """Return a hold on the cluster of ``home``, which is made and started if need be.
 
@@ -159,13 +177,19 @@ def attach(home: Path, *, binaries: Path | None = None, settings: Mapping[str, s
     last lines of the server's log when it does not start, or when the data belongs to another major version or user.
     """
     home = home.resolve()  # one folder by two names must not become two clusters
+    if binaries is None and settings is None and (begun := _ahead.pop(home, None)):
+        return begun.result()
+    return _attach(home, binaries, settings or {})
+
+
+def _attach(home: Path, binaries: Path | None, settings: Mapping[str, str]) -> Client:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _exclusive(home / "start.lock"):
             hold = _open_private(home / "clients.lock")
             try:
                 fcntl.flock(hold, fcntl.LOCK_SH)  # waits while a guardian is stopping the server
-                return Client(_started(home, binaries, settings or {}), hold)
+                return Client(_started(home, binaries, settings), hold)
             except BaseException:
                 os.close(hold)
                 raise

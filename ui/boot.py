@@ -3,6 +3,7 @@
 import gc
 import importlib
 import logging
+import threading
 
 from streamlit import config
 
@@ -10,6 +11,7 @@ from core import db, replica
 from core.errors import SettingsError
 from core.settings import settings
 
+log = logging.getLogger("resocode")
 REQUIRED = {
     "server.enableXsrfProtection": True,
     "server.enableCORS": True,
@@ -24,26 +26,44 @@ REQUIRED = {
 
 
 def open_house() -> None:
-    """Check everything and warm up. Raises AdminError with a sentence for whoever starts the dashboard."""
+    """Check everything, and begin to warm up. Raises AdminError with a sentence for whoever starts the dashboard."""
+    global _warming
     _set_up_logs()
     check_config()
-    db.prepare()
+    db.prepare_once()
     db.check_role()
     replica.check()
-    _warm_up()
-    # What was imported until here lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
+    _warming = threading.Thread(target=_warm_up, name="warming up", daemon=True)
+    _warming.start()
+
+
+def wait_until_warm() -> None:
+    """Wait, before the first page behind the sign-in, until everything that pages need is imported."""
+    if _warming is not None:
+        _warming.join()
+
+
+_warming: threading.Thread | None = None
 
 
 def _warm_up() -> None:
     """Import what the first session would import in the middle of a click, and let plotly build its validators once.
 
-    Streamlit imports plotly itself, with its own package; what a browser loads of it (2 MB) comes with the first chart.
+    Nobody waits for a second of pandas in order to see the sign-in: the house is open meanwhile. Streamlit imports plotly itself,
+    with its own package; what a browser loads of it (2 MB) comes with the first chart.
     """
-    for name in ("streamlit.dataframe_util", "ui.signin", "ui.codes", "ui.search", "ui.confirm"):
-        importlib.import_module(name)
-    importlib.import_module("ui.charts").draw_something()
+    gc.disable()
+    try:
+        for name in ("ui.signin", "ui.codes", "ui.search", "ui.confirm", "streamlit.dataframe_util"):
+            importlib.import_module(name)
+        importlib.import_module("ui.charts").draw_something()
+        # What was imported until here lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+    except Exception:
+        log.exception("warming up failed: pages import what they need themselves")
+    finally:
+        gc.enable()
 
 
 def _set_up_logs() -> None:

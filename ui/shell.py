@@ -11,7 +11,7 @@ import streamlit as st
 from core import queries
 from core.privacy_actions import Staff
 from core.settings import ROOT
-from ui import cached, closed, codes, confirm, guards, search, signin, states, theme
+from ui import boot, cached, closed, codes, confirm, guards, search, signin, states, theme
 from ui.cached import read
 
 EVERYONE = tuple(guards.ROLE_NAMES)
@@ -118,6 +118,8 @@ def main() -> None:
         st.navigation(pages(None), position="hidden")
         states.failed(error)
         return
+    if staff:
+        boot.wait_until_warm()
     inside = staff is not None and not staff.must_set_up_codes
     page = st.navigation(
         pages(staff.role if staff else None), position="sidebar" if inside else "hidden", expanded=SHOWN

@@ -8,8 +8,6 @@ signs, 123 bits). Mechanism: pyzipper writes to something that cannot be wound b
 
 from collections.abc import Iterable, Iterator
 
-import pyzipper  # type: ignore[import-untyped]
-
 from core.privacy.export_build import Buffer
 
 INNER = "export.zip"
@@ -18,6 +16,8 @@ INNER = "export.zip"
 def sealed(content: Iterable[bytes], *, password: str) -> Iterator[bytes]:
     """Return the ZIP bit by bit; ``content`` is drawn once."""
     buffer = Buffer()
+    import pyzipper  # type: ignore[import-untyped]  # a tenth of a second with its ciphers, which no start needs
+
     with pyzipper.AESZipFile(buffer, "w", compression=pyzipper.ZIP_STORED, encryption=pyzipper.WZ_AES) as archive:
         archive.setpassword(password.encode())
         archive.setencryption(pyzipper.WZ_AES, nbits=256)

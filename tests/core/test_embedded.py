@@ -164,6 +164,21 @@ def test_the_server_lives_until_the_last_client_is_gone(home: Path) -> None:
     assert not second.cluster.socket_directory.exists()
 
 
+def test_a_start_ahead_is_taken_by_the_next_who_attaches_and_by_nobody_else(home: Path) -> None:
+    embedded.attach_ahead(home)
+    with embedded.attach(home) as taken, embedded.attach(home) as other:
+        assert len(guardians(home)) == 1 and ask(taken, "select 1") == ask(other, "select 1") == 1
+        assert taken is not other
+    wait_for(lambda: not servers(home))
+
+
+def test_a_start_ahead_that_fails_is_told_to_whoever_attaches(folder: Path) -> None:
+    (folder / "a file").write_text("")
+    embedded.attach_ahead(folder / "a file")
+    with pytest.raises(DatabaseError, match="RESOCODE_HOME"):
+        embedded.attach(folder / "a file")
+
+
 def test_a_running_server_is_found_by_other_names_and_with_other_wishes(
     home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,28 @@ def test_a_server_that_is_behind_is_refused_and_migrated_on_demand(database: str
     assert db.prepare().up_to_date
 
 
+def test_a_start_looks_once_and_refuses_what_is_behind(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also again after it let go of the database: another one may be behind the same address."""
+    db.release()
+    newest = db.migrations().newest
+    said = text("update platform.alembic_version set version_num = :version")
+    with db.engine("owner").begin() as connection:
+        connection.execute(said, {"version": "0002"})
+    for _ in range(2):  # a refusal is not remembered as an answer
+        with pytest.raises(DatabaseError, match="python -m core migrate"):
+            db.prepare_once()
+    with db.engine("owner").begin() as connection:
+        connection.execute(said, {"version": newest})
+    asked: list[str] = []
+    real = db.prepare
+    monkeypatch.setattr(db, "prepare", lambda: asked.append("looked") or real())
+    assert (db.prepare_once(), db.prepare_once(), len(asked)) == (True, False, 1)
+    db.release_pools()
+    assert db.prepare_once() and len(asked) == 2
+    db.release()
+    assert db.prepare_once() and len(asked) == 3
+
+
 def test_the_dashboard_refuses_a_role_that_row_security_does_not_bind(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -420,6 +420,17 @@ def wait_for(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
+def test_a_companion_starts_when_the_dashboard_is_open_and_not_before() -> None:
+    opened = threading.Event()
+    with companion.beside(("sleep", "60"), after=opened) as made:
+        assert not opened.wait(0.1) and made.process is None
+        opened.set()
+        wait_for(lambda: made.process is not None)
+    with companion.beside(("sleep", "60"), after=threading.Event()) as never:
+        pass  # a dashboard that did not open takes it along
+    assert never.process is None
+
+
 def test_a_companion_is_started_again_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     command = (sys.executable, "-c", "import sys; sys.stdin.read()")
     with companion.beside(command) as made:

@@ -1,11 +1,20 @@
 """A start with an unsafe setting is refused."""
 
+import gc
+import subprocess
+import sys
+import threading
+
 import pytest
 from streamlit import config
+from streamlit.testing.v1 import AppTest
 
 from core.errors import SettingsError
-from core.settings import settings
+from core.settings import ROOT, settings
+from tests.conftest import sign_in
 from ui import boot
+
+SHELL = ROOT / "ui" / "shell.py"
 
 UNSAFE = {
     "server.enableXsrfProtection": False,
@@ -56,14 +65,55 @@ def test_demo_mode_and_a_server_exclude_each_other(monkeypatch: pytest.MonkeyPat
         settings()
 
 
-def test_what_a_click_would_import_is_there_before_the_first_session() -> None:
+def in_a_process_of_its_own(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_what_a_click_would_import_is_there_before_the_first_page() -> None:
     """plotly fails on a pandas that another thread is still importing: seen at the second click of a fresh process."""
-    import subprocess
-    import sys
+    in_a_process_of_its_own(
+        "import gc, sys; from ui import boot; boot._warm_up()\n"
+        "assert {'pandas', 'ui.charts', 'ui.search'} <= set(sys.modules)\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 100_000"
+    )
+    in_a_process_of_its_own(
+        "import sys, ui.charts; names = list(sys.modules); assert names.index('pandas') < names.index('plotly.graph_objects')"
+    )
 
-    from core.settings import ROOT
 
-    check = "import sys; from ui import boot; boot._warm_up(); assert {'pandas', 'ui.charts'} <= set(sys.modules)"
-    first = "import sys, ui.charts; names = list(sys.modules); assert names.index('pandas') < names.index('plotly.graph_objects')"
-    for code in (check, first):
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+def test_the_sign_in_needs_nothing_that_is_still_warming_up() -> None:
+    in_a_process_of_its_own("import sys, dashboard, ui.shell; assert 'pandas' not in sys.modules")
+
+
+def test_a_warm_up_that_fails_leaves_a_collector_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot.importlib, "import_module", lambda name: 1 / 0)
+    boot._warm_up()
+    assert gc.isenabled()
+
+
+def test_the_first_page_waits_for_the_warm_up_and_the_sign_in_does_not(
+    house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(boot, "wait_until_warm", lambda: waited.append("waited"))
+    assert not AppTest.from_file(str(SHELL), default_timeout=20).run().exception
+    assert not waited
+    app = AppTest.from_file(str(SHELL), default_timeout=20)
+    app.session_state["token"] = sign_in("paula")[0].token
+    assert not app.run().exception
+    assert waited
+
+
+def test_who_waits_goes_on_when_the_warm_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    boot.wait_until_warm()  # nothing was begun: tests, and whoever imports the shell alone
+    go = threading.Event()
+    warming = threading.Thread(target=go.wait)
+    warming.start()
+    monkeypatch.setattr(boot, "_warming", warming)
+    waiting = threading.Thread(target=boot.wait_until_warm)
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    go.set()
+    waiting.join(10)
+    assert not waiting.is_alive()
