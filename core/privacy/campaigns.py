@@ -257,7 +257,7 @@ def _begun(
 
 def _gather(session: Session, campaign: Campaign) -> dict[str, int]:
     asked = {"campaign": campaign.id, "after": campaign.gathered_to or uuid.UUID(int=0), "part": GATHERED,
-             "values": json.dumps(campaign.audience_values), "until": campaign.begun_at, "closed": NOTICES[campaign.kind].closed}  # fmt: skip
+             "values": json.dumps(campaign.audience_values), "until": campaign.begun_at, "closed": campaign.kind != QUESTION and NOTICES[campaign.kind].closed}  # fmt: skip
     found = session.execute(text(GATHER.format(rule=AUDIENCES[campaign.audience][1])), asked).one()
     campaign.recipients += found.new
     if found.seen < GATHERED:
