@@ -120,9 +120,10 @@ def _world() -> World:
         half = "select enrolled_at::text as value, id from platform.enrollment order by enrolled_at desc, id desc offset (select count(*) / 2 from platform.enrollment) limit 1"  # fmt: skip
         middle = session.execute(text(half)).one()
         first = {
-            role: session.scalar(text(of_role + " limit 1"), {"role": role}) for role in ("program_staff", "admin")
+            role: session.scalar(text(of_role + " limit 1"), {"role": role})
+            for role in ("program_staff", "admin", "privacy_officer")
         }
-    return World(now, first["program_staff"], teacher, first["admin"], Cursor(middle.value, middle.id), student, tuple(cohorts))  # fmt: skip
+    return World(now, first["program_staff"], teacher, first["admin"], first["privacy_officer"], Cursor(middle.value, middle.id), student, tuple(cohorts))  # fmt: skip
 
 
 def _by_turns(one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core import queries
+from core.policy import in_force
 from core.queries import Cursor, EnrollmentFilter, Question, VisitorFilter
 from core.rollups import refresh_rollup
 
@@ -27,6 +28,7 @@ class World:
     program_staff: uuid.UUID
     teacher: uuid.UUID
     admin: uuid.UUID
+    officer: uuid.UUID
     middle: Cursor
     student: uuid.UUID
     cohorts: tuple[uuid.UUID, ...]
@@ -146,6 +148,22 @@ RELEASED = """select r.period, c.k1, c.k2, c.value, c.se from anon.release r joi
     where r.family = '{}' and c.marginal = '{}' order by r.first_day, c.k1, c.k2"""
 
 
+PROMISES = """select (select count(*) from privacy.consent c join platform.student s on s.id = c.student_id
+        where c.state in ('missing', 'requested', 'given', 'refused', 'withdrawn') and s.account_status = 'open'),
+    (select count(*) from privacy.consent c join platform.student s on s.id = c.student_id
+        where c.birth_date is null and c.adult is null and s.account_status = 'open'),
+    (select count(*) from platform.email_log where sent_at < cast(:now as timestamptz) - interval '91 days'), (select min(sent_at) from platform.email_log),
+    (select count(*) from platform.student where closed_at is not null)"""
+NEEDS = """select c.state, c.asked_at is null, count(*) from privacy.consent c join platform.student s on s.id = c.student_id
+    where c.adult is not true and s.account_status = 'open' group by 1, 2"""
+CASES = """select c.student_id, c.number, c.state, coalesce(c.changed_at, c.declared_at) from privacy.consent c join platform.student s on s.id = c.student_id
+    where {where} and s.account_status = 'open' order by 4, 1 limit 51"""
+
+
+def _promises(session: Session, world: World) -> object:
+    return queries.promise_counts(session, now=world.now, parameters=in_force(session, world.now))
+
+
 def _two_programs(session: Session, _world: World) -> object:
     """The first two published programs, or nothing where there are none."""
     one, other, *_ = [*queries.analytics_state(session).programs, None, None]
@@ -193,6 +211,12 @@ JOBS = (
     Job("Enrollments", "funnel of a year", "program_staff", lambda s, w: queries.funnel(s, first_day=w.year_ago), FUNNEL, ("select count(*) from platform.visitor where asked_at >= :year_ago",)),
     Job("Enrollments", "refresh of a month", "", lambda s, w: refresh_rollup(s, f"enrolled {w.month}"), REFRESH),
     Job("Today", "program staff", "program_staff", lambda s, w: queries.program_day(s, now=w.now), "select status, count(*) from platform.enrollment group by 1"),
+    Job("Today", "counts of promises", "officer", _promises, PROMISES),
+    Job("Today", "needs of consent", "officer", lambda s, w: queries.consent_counts(s, now=w.now), NEEDS),
+    Job("Consent", "to do", "officer", lambda s, w: queries.consent_page(s, "to do", now=w.now), CASES.format(where="c.state in ('given', 'missing', 'refused', 'withdrawn')")),
+    Job("Consent", "not asked", "officer", lambda s, w: queries.consent_page(s, "not asked", now=w.now),
+        CASES.format(where="c.adult is null and c.birth_date is null and c.state = 'not needed' and c.asked_at is null")),
+    Job("Consent", "verified", "officer", lambda s, w: queries.consent_page(s, "verified", now=w.now), CASES.format(where="c.state = 'verified'")),
     Job("Visitors", "first page", "program_staff", lambda s, w: queries.visitor_page(s, VisitorFilter(), now=w.now), VISITOR.format(where="")),
     Job("Visitors", "converted", "program_staff", lambda s, w: queries.visitor_page(s, VisitorFilter(converted=True), now=w.now), VISITOR.format(where="where " + CONVERTED)),
     Job("Visitors", "search, 3 characters", "program_staff", lambda s, w: queries.visitor_page(s, VisitorFilter(search="ann"), now=w.now),

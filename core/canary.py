@@ -33,6 +33,7 @@ LIVES = timedelta(days=7)
 AGAIN, AFTER_FOUND = timedelta(days=7), timedelta(days=1)
 WATCHED = timedelta(days=91)
 NOT_CONNECTED = "a canary: this place is not connected, so that nothing was ever there"
+NOBODY_TO_WRITE_TO = "a canary: nobody is there to write to"  # also in core.privacy.letters.PUT
 
 
 def canaries_due(session: Session, now: datetime) -> Sequence[str]:
@@ -113,7 +114,9 @@ def _see_to(session: Session, canary: Canary, now: datetime) -> dict[str, int]:
         if canary.request_id is not None:
             done += canary_rows.plant_in_request(session, canary, canary.request_id, now=now)
     waiting = update(Outbox).where(Outbox.student_id == canary.student_id, Outbox.state == "waiting")
-    letters = session.execute(waiting.values(state="canceled", address=None).returning(Outbox.id)).all()
+    letters = session.execute(
+        waiting.values(state="canceled", address=None, error=NOBODY_TO_WRITE_TO).returning(Outbox.id)
+    ).all()
     steps = _exempt(session, canary, now) + _pass_on_nothing(session, canary)
     closed = select(Request.closed_at).where(Request.id == canary.request_id, Request.state == "erased")
     canary.gone_at = session.scalar(closed)

@@ -31,7 +31,21 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import backup as backups
-from core import canary, companion, db, demo, drill, keys, leases, privacy_actions, queries, replica, roles, rollups
+from core import (
+    canary,
+    companion,
+    db,
+    demo,
+    demo_cases,
+    drill,
+    keys,
+    leases,
+    privacy_actions,
+    queries,
+    replica,
+    roles,
+    rollups,
+)
 from core.anon.method import draft
 from core.errors import AdminError, BadInput, Refused, SettingsError
 from core.importers.oulad import import_oulad
@@ -121,7 +135,8 @@ def serve(
     _check_port(host, port)
     _import_dashboard()  # while the database starts
     with worker() as session:
-        if seed == "auto" and not session.scalar(select(func.count(Program.id))):
+        first_start = seed == "auto" and not session.scalar(select(func.count(Program.id)))
+        if first_start:
             out.print("First start: writing synthetic records …")
             _seed(session)
             refresh_statuses(session, _now())
@@ -139,6 +154,8 @@ def serve(
             "[bold red]The database is behind the erasure ledger: the dashboard stays closed.[/bold red] Run: python -m core restore-check"
         )
     sign_ins = _demo_sign_ins(sound) if known.demo or demo_mode else []
+    if first_start and sign_ins and sound and not behind:
+        demo_cases.begin_cases(now=_now())
     if sound and not behind:
         with worker() as session:
             privacy_actions.sign_audit(session, now=_now())

@@ -188,7 +188,7 @@ def _keep_and_destroy(mine: _Drill, now: datetime) -> None:
     Image.new("RGB", (64, 48), "white").save(drawn, "PNG")
     with db.transaction("worker") as session:
         made = harmless(drawn.getvalue())
-        kept = artifacts.keep(session, kind="evidence", owner_id=mine.id, student_id=mine.id, name="evidence", media_type=made.media_type,
+        kept = artifacts.keep(session, kind="evidence", student_id=mine.id, name="evidence", media_type=made.media_type,
                               chunks=[made.content], expires_at=now + timedelta(days=1), now=now)  # fmt: skip
         _demand(b"".join(artifacts.read(session, kept, now=now)) == made.content, "evidence is not what was kept")
         artifacts.destroy(session, kept, why="not needed any more", now=now)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from core import backup, canary, privacy_actions, rollups
 from core.anon.method import NotConfigured
 from core.importers.statuses import refresh_statuses, statuses_are_due
+from core.leases import REVIVED_AFTER
 from core.privacy import (
     access_reviews,
     alerts,
@@ -50,6 +51,7 @@ from core.settings import settings
 MORE, ALONE = "more", "alone"
 NOW = timedelta(0)
 DAY = timedelta(days=1)
+SOON = timedelta(hours=1)  # a dead letter about people who wait to be told
 MONTHS_AHEAD = 3
 BY_MONTH = ("email_log", "usage_event")
 
@@ -57,7 +59,8 @@ BY_MONTH = ("email_log", "usage_event")
 @dataclass(frozen=True)
 class Job:
     """One kind of work. The data are asked at most once per ``every``; a worker holds a key for ``lease`` at a time and
-    renews it while it lives, for ``longest`` at most; a key that is done is not taken up again within ``again``.
+    renews it while it lives, for ``longest`` at most; a key that is done is not taken up again within ``again``,
+    one that is a dead letter not within ``revived``.
 
     Counts with ``MORE`` ask for the next part, in a transaction of its own under the same lease. ``failed`` writes down that
     the work for a key failed, with a code: then the data say when it is due again, and not the job.
@@ -73,6 +76,7 @@ class Job:
     lease: timedelta = timedelta(minutes=1)
     longest: timedelta = timedelta(hours=1)
     again: timedelta = timedelta(minutes=1)
+    revived: timedelta = REVIVED_AFTER
     failed: Callable[[Session, str, str, datetime], None] | None = None
     together: Callable[[Session, Sequence[str], datetime], Mapping[str, Mapping[str, int]]] | None = None
     at_once: int = 1
@@ -379,12 +383,12 @@ JOBS: tuple[Job, ...] = (
     Job(
         "whom incidents concern", incidents.counts_due, _count_people, every=NOW, lease=timedelta(minutes=5), again=NOW
     ),
-    Job("mail by rule", mail_by_rule.mail_due, _queue_mail, every=timedelta(minutes=5)),
-    Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW),
+    Job("mail by rule", mail_by_rule.mail_due, _queue_mail, every=timedelta(minutes=5), revived=SOON),
+    Job("notices", campaigns.campaigns_due, _go_on_telling, every=NOW, again=NOW, revived=SOON),
     Job("notices over", campaigns.reductions_due, _reduce_notices, every=timedelta(hours=1), again=NOW),
-    Job("letters by mail", sending.lanes_due, _send, every=NOW, again=NOW),
+    Job("letters by mail", sending.lanes_due, _send, every=NOW, again=NOW, revived=SOON),
     Job("checks of promises", promises.checks_due, _check_promises, lease=timedelta(minutes=5), again=NOW),
-    Job("alerts", alerts.alerts_due, _tell, again=NOW),
+    Job("alerts", alerts.alerts_due, _tell, again=NOW, revived=SOON),
     Job("audit checkpoint", _unsigned_lines, _sign_audit, again=timedelta(minutes=4)),
     Job("audit check", _check_due, _check_audit, lease=timedelta(minutes=5), again=NOW),
 )

@@ -5,7 +5,7 @@ Principle: a job is held by a lease that ends by itself, and the fence that came
 of the effect. Mechanism: rows of ``staff.job``, claimed with ``FOR UPDATE SKIP LOCKED``; every claim raises the row's
 ``fence``; :func:`finish` changes the row only while fence and claim are the same, and raises :class:`LeaseLost` otherwise,
 which rolls the effect back. A failed job waits longer each time and is a dead letter after ``ATTEMPTS``: visible, and tried
-again once a day while the data still ask for it.
+again once a day while the data still ask for it; sooner where a day would be too long, as for letters (core.jobs).
 
 A key names what the job is about in the words of the data ("2026-11-23", a month, an opaque id), never a person.
 """
@@ -28,7 +28,7 @@ from core.models.staff import WorkerHeartbeat, WorkerJob
 ATTEMPTS = 5
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=1)
-REVIVED_AFTER = timedelta(days=1)
+REVIVED_AFTER = timedelta(days=1)  # a kind of work may say sooner
 AT_ONCE = 1000
 ALIVE, MOST_SHARES = timedelta(minutes=1), 16  # a worker that beat within it has a share of what waits
 LOST = "worker lost"
@@ -53,14 +53,23 @@ class Lease:
     until: datetime
 
 
-def want(session: Session, kind: str, keys: Sequence[str], *, again: timedelta, now: datetime) -> int:
+def want(
+    session: Session,
+    kind: str,
+    keys: Sequence[str],
+    *,
+    again: timedelta,
+    now: datetime,
+    revived: timedelta = REVIVED_AFTER,
+) -> int:
     """Write a waiting job for each key unless there is one; return how many are new or wanted once more.
 
-    A job that is done is wanted again when its data ask for it, not sooner than ``again`` after its end.
+    A job that is done is wanted again when its data ask for it, not sooner than ``again`` after its end, and one that
+    is a dead letter ``revived`` after that, with one attempt.
     """
     rows = [{"id": uuid7(), "kind": kind, "key": key, "next_at": now, "created_at": now} for key in sorted(set(keys))]
     done = (WorkerJob.state.in_(("done", "over"))) & (WorkerJob.finished_at <= now - again)
-    dead = (WorkerJob.state == "failed") & (WorkerJob.finished_at <= now - REVIVED_AFTER)
+    dead = (WorkerJob.state == "failed") & (WorkerJob.finished_at <= now - revived)
     attempts = case((WorkerJob.state == "failed", ATTEMPTS - 1), else_=0)
     wanted = 0
     for first in range(0, len(rows), AT_ONCE):

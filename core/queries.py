@@ -31,7 +31,7 @@ Timeline      student_record
 Figures       group_figures
 Promises      policy_text, policy_board, worst_promise, promise_history, attestations, attestation_owners, promise_alerts,
               sample_draws, sampled_requests, canaries
-Analytics     released_figures, unavailable_filters, cohort_figures, compare_programs, latest_changes, analytics_state, next_closing
+Analytics     released_figures, unavailable_filters, cohort_figures, compare_programs, latest_changes, analytics_state, next_closing, published_mark
 
 A read takes a ``Session`` that says who asks (core.db.transaction), never commits, and returns frozen rows. To add one:
 a function in ``core/reads/<topic>.py``, its line here, and a row in the matrix of ``tests/core/test_matrix.py``.
@@ -78,6 +78,7 @@ from core.reads.analytics import (
     compare_programs,
     latest_changes,
     next_closing,
+    published_mark,
     released_figures,
     unavailable_filters,
 )
@@ -618,6 +619,7 @@ __all__ = [
     "promise_counts",
     "promise_history",
     "proof_counts",
+    "published_mark",
     "released_figures",
     "request_page",
     "request_queue",

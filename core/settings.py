@@ -19,7 +19,8 @@ TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
 NAMES = (
     "RESOCODE_HOME", "RESOCODE_LEDGER", "DATABASE_URL", "OWNER_DATABASE_URL", "WORKER_DATABASE_URL", "READ_DATABASE_URL", "RESOCODE_DEMO",
-    "RESOCODE_HTTPS", "RESOCODE_HOST", "RESOCODE_PORT", "RESOCODE_PLATFORM_URL", "RESOCODE_SMTP_URL", "RESOCODE_MAIL_FROM",
+    "RESOCODE_HTTPS", "RESOCODE_HOST", "RESOCODE_PORT", "RESOCODE_PLATFORM_URL", "RESOCODE_SMTP_URL", "RESOCODE_SMTP_URL_FILE",
+    "RESOCODE_MAIL_FROM",
     "RESOCODE_BACKUPS", "RESOCODE_BACKUP_RECIPIENT", "RESOCODE_BACKUP_IDENTITY",
     "RESOCODE_CLOUDINARY_URL", "RESOCODE_CLOUDINARY_URL_FILE", "RESOCODE_CLOUDINARY_FOLDERS", "RESOCODE_CLOUDINARY_DELIVERY",
     "RESOCODE_CLOUDINARY_DERIVED",
@@ -78,16 +79,16 @@ class Settings:
 
     home: Path
     ledger: Path
-    database_url: str | None
-    owner_url: str | None
-    worker_url: str | None
-    read_url: str | None
+    database_url: str | None = field(repr=False)
+    owner_url: str | None = field(repr=False)
+    worker_url: str | None = field(repr=False)
+    read_url: str | None = field(repr=False)
     demo: bool
     https: bool
     host: str
     port: int
     platform_url: str | None
-    smtp_url: str | None
+    smtp_url: str | None = field(repr=False)
     mail_from: str | None
     cloudinary: "Cloudinary | None"
     stripe: "Stripe | None"
@@ -99,7 +100,7 @@ class Settings:
     mongodb_database: str | None
     mongodb_mapping: Path | None
     alert_mail: tuple[str, ...]
-    alert_webhook: str | None
+    alert_webhook: str | None = field(repr=False)
 
     @property
     def embedded(self) -> bool:
@@ -198,10 +199,11 @@ def _platform_url(given: Mapping[str, str], name: str) -> str | None:
 
 
 def _mail_server(given: Mapping[str, str], name: str) -> str | None:
-    value = given.get(name)
+    """The address of the mail server, with its password, from the variable or from the file that ``<name>_FILE`` names."""
+    value = secret(given, name)
     if value and not value.startswith(("smtp://", "smtps://")):
         raise SettingsError(f"{name} must begin with smtp:// (STARTTLS) or smtps://.", name=name)
-    return value or None
+    return value
 
 
 def _mongodb(given: Mapping[str, str], name: str) -> str | None:

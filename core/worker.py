@@ -164,7 +164,7 @@ class Worker:
         try:
             with db.transaction("worker") as session:
                 keys = job.due(session, now)
-                leases.want(session, job.kind, keys, again=job.again, now=now)
+                leases.want(session, job.kind, keys, again=job.again, now=now, revived=job.revived)
                 leases.settle(session, job.kind, keys, now=now)
         except Exception as error:  # noqa: BLE001 - one kind that cannot be asked must not stop the others
             with db.transaction("worker") as session:
@@ -296,6 +296,6 @@ def _would(row: WorkerJob | None, job: Job, now: datetime) -> str:
         return f"wait until {row.next_at:%H:%M:%S} UTC after {row.attempts} attempts"
     if row.state in ("done", "over") and row.finished_at is not None and row.finished_at > now - job.again:
         return "wait: done a moment ago"
-    if row.state == "failed" and row.finished_at is not None and row.finished_at > now - leases.REVIVED_AFTER:
+    if row.state == "failed" and row.finished_at is not None and row.finished_at > now - job.revived:
         return f"wait: a dead letter ({row.error})"
     return "run"

@@ -7,7 +7,7 @@ import streamlit as st
 from core import queries
 from core.queries import AnalyticsState, Answer, Comparison, Question, ReleasedFigure, Share
 from ui import charts, export, guards, release_charts, states
-from ui.cached import read
+from ui.cached import published
 from ui.clock import now
 from ui.tables import day, literal
 
@@ -96,7 +96,7 @@ def _select(label: str, options: list[str], key: str, width: int) -> str:
 def _time(family: str, milestone: str | None, *, yearly_only: bool) -> str:
     """Draw the kinds of period that a family is published by."""
     question = _question(family, milestone, None, ("program",))
-    closed = read(STAFF, queries.unavailable_filters, question, tuple(TIMES.values()))
+    closed = published(STAFF, queries.unavailable_filters, question, tuple(TIMES.values()))
     offered = [label for label, time in TIMES.items() if time not in closed]
     first = "Year" if yearly_only else "Quarter"
     chosen = st.segmented_control(
@@ -114,7 +114,7 @@ def _time(family: str, milestone: str | None, *, yearly_only: bool) -> str:
 def _unavailable(question: Question) -> None:
     """Draw what cannot be combined with the choice, gray, with the reason."""
     names = {"month": "Month", "experience": "Experience", "cohort": "Cohort", "age": "Age"}
-    reasons = read(STAFF, queries.unavailable_filters, question, tuple(names))
+    reasons = published(STAFF, queries.unavailable_filters, question, tuple(names))
     if not reasons:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -130,7 +130,7 @@ def _question(family: str, milestone: str | None, program: str | None, by: tuple
 
 def over_time(state: AnalyticsState, family: str, milestone: str | None, program: str | None, time: str) -> None:
     """Draw the figures of each period by program, and their table as a file."""
-    answer = read(STAFF, queries.released_figures, _question(family, milestone, program, ("program", time)))
+    answer = published(STAFF, queries.released_figures, _question(family, milestone, program, ("program", time)))
     periods = sorted({row.keys[1] for row in answer.rows})[-(12 if time == "month" else MOST_PERIODS) :]
     with st.container(border=True, height="stretch"):
         st.subheader(_heading(family, milestone, time), anchor=False, help=MEANING[family] + SOURCE)
@@ -173,7 +173,7 @@ def _shown(period: str) -> str:
 def by_experience(state: AnalyticsState, family: str, milestone: str | None) -> None:
     """Draw the newest year by experience: with programs for enrollments, alone for milestones."""
     dimensions = ("program", "experience", "year") if family == "enrollments" else ("experience", "year")
-    answer = read(STAFF, queries.released_figures, _question(family, milestone, None, dimensions))
+    answer = published(STAFF, queries.released_figures, _question(family, milestone, None, dimensions))
     year = max((row.keys[-1] for row in answer.rows), default="")
     with st.container(border=True, height="stretch"):
         st.subheader("By experience", anchor=False, help=MEANING[family] + " Experience as learners state it." + SOURCE)
@@ -197,7 +197,7 @@ def by_experience(state: AnalyticsState, family: str, milestone: str | None) -> 
 def changes(state: AnalyticsState, family: str, milestone: str | None) -> None:
     """Tell each program's newest period beside the one before."""
     time = "year" if state.yearly_only else "quarter"
-    found = read(STAFF, queries.latest_changes, family=family, milestone=milestone, time=time)
+    found = published(STAFF, queries.latest_changes, family=family, milestone=milestone, time=time)
     with st.container(border=True, height="stretch"):
         st.subheader(
             "Newest change",
@@ -230,7 +230,7 @@ def comparison(state: AnalyticsState, family: str, milestone: str | None) -> Non
             one = titles[_select("One program", list(titles), "one", 170)]
             rest = [title for title, code in titles.items() if code != one]
             other = titles[_select("The other program", rest, "other", 170)]
-        found = read(
+        found = published(
             STAFF, queries.compare_programs, family=family, one=one, other=other, milestone=milestone, time=time
         )[-6:]
         _table({time.capitalize(): [_shown(c.period) for c in found], literal(state.programs[one]): [_figure(c.one) for c in found],
@@ -239,13 +239,15 @@ def comparison(state: AnalyticsState, family: str, milestone: str | None) -> Non
 
 def _largest_first(state: AnalyticsState, family: str, milestone: str | None, time: str) -> list[str]:
     """Programs by their newest figure, those that are not shown last: what is offered first can be compared."""
-    newest = read(STAFF, queries.latest_changes, family=family, milestone=milestone, time=time)
+    newest = published(STAFF, queries.latest_changes, family=family, milestone=milestone, time=time)
     shown = {code: each.one.value for code, each in newest.items()}
     return sorted(state.programs, key=lambda code: (-(shown.get(code) or 0), state.programs[code]))
 
 
 def _table(columns: dict[str, list[str]]) -> None:
-    st.table(columns, border="horizontal", hide_index=True)
+    st.table(
+        release_charts.framed(tuple(columns), tuple(map(tuple, columns.values()))), border="horizontal", hide_index=True
+    )
 
 
 def _figure(figure: ReleasedFigure) -> str:
@@ -269,7 +271,7 @@ def _verdict(found: Comparison) -> str:
 
 def cohorts(state: AnalyticsState, program: str | None) -> None:
     """Draw the cohorts that have ended: learners, and how many reached half and all."""
-    found = read(STAFF, queries.cohort_figures, program=program)
+    found = published(STAFF, queries.cohort_figures, program=program)
     if not found:
         return
     with st.container(border=True):
@@ -322,7 +324,7 @@ def key_figures(state: AnalyticsState, family: str) -> None:
 
 def export_button(state: AnalyticsState, family: str, milestone: str | None, program: str | None, time: str) -> None:
     """Offer the table behind the chart as a file, margins included."""
-    answer = read(STAFF, queries.released_figures, _question(family, milestone, program, ("program", time)))
+    answer = published(STAFF, queries.released_figures, _question(family, milestone, program, ("program", time)))
     header = ("Program", time.capitalize(), "Estimate", "Margin (90%)", "Not shown because")
     rows = [(state.programs[row.keys[0]], row.keys[1], row.value, row.margin or None, row.why) for row in answer.rows]
     export.offer("analytics", header, rows, note="The figures of this choice with their margins")
@@ -331,7 +333,7 @@ def export_button(state: AnalyticsState, family: str, milestone: str | None, pro
 def page() -> None:
     """Draw the page."""
     with states.loading(height=500):
-        state = read(STAFF, queries.analytics_state)
+        state = published(STAFF, queries.analytics_state)
     title_row(state)
     if not state.releases:
         following = queries.next_closing(now().date())

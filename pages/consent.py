@@ -9,6 +9,7 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.errors import AdminError
 from core.queries import CONSENT_VIEWS, ConsentCounts, ConsentRow
+from core.settings import ROOT
 from ui import confirm, consenting, desk, export, guards, states
 from ui.actions import act
 from ui.cached import read
@@ -42,19 +43,19 @@ def figures(counts: ConsentCounts) -> None:
     verify = counts.of("verify")
     with st.grid(4, min_column_width=190):
         st.metric(
-            "To verify", verify, f"{counts.mine_to_verify} for you to verify", delta_arrow="off",
+            "To verify", str(verify), f"{counts.mine_to_verify} for you to verify", delta_arrow="off",
             delta_color="violet" if counts.mine_to_verify else "off", border=True, height="stretch",
             help="Entered by one officer; another one verifies or refuses it. Live.",
         )  # fmt: skip
-        st.metric("Minors without consent", counts.of("verify", "missing", "silent", "requested"), border=True, height="stretch",
+        st.metric("Minors without consent", str(counts.of("verify", "missing", "silent", "requested")), border=True, height="stretch",
                   help="Students below 18 whose guardian's consent is not verified; all of them are restricted. Live.")  # fmt: skip
-        st.metric("Silent guardians", counts.of("silent"), border=True, height="stretch",
+        st.metric("Silent guardians", str(counts.of("silent")), border=True, height="stretch",
                   help="Asked, or reminded, more than 7 days ago and no answer. Live.")  # fmt: skip
-        st.metric("Age not declared", counts.of("not asked", "asked", "not answered"), f"{counts.of('not answered'):,} after the deadline",
-                  delta_arrow="off", delta_color="off", border=True, height="stretch", format="localized",
-                  help="Students without a yes to “18 or over?” or a birth date. Restricted only after the deadline of the letter. Live.")  # fmt: skip
+        st.metric("Age not declared", str(counts.of("not asked", "asked", "not answered")), f"{counts.of('not answered')} after the deadline",
+                  delta_arrow="off", delta_color="off", border=True, height="stretch",
+                  help="Students without a yes to “18 or over?” or a birth date. Restricted only after the deadline of the letter. Live, counted up to 1,000.")  # fmt: skip
     if below := counts.of("below"):
-        st.error(f"{below:,} student{'s are' if below > 1 else ' is'} below the minimum age. The worker closes and erases these accounts;"
+        st.error(f"{below} student{'s are' if below.count > 1 else ' is'} below the minimum age. The worker closes and erases these accounts;"
                  " if a date is wrong, record the right one at once.", icon=":material/warning:")  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def chosen_view(counts: ConsentCounts) -> str:
         "not asked": "Not asked",
         "verified": "Verified",
     }
-    labels = {view: f"{words[view]} {counts.of(*needs):,}" for view, needs in CONSENT_VIEWS.items()}
+    labels = {view: f"{words[view]} {counts.of(*needs)}" for view, needs in CONSENT_VIEWS.items()}
     asked = st.query_params.get("view", "")
     view = st.segmented_control("Which cases", list(labels), format_func=labels.__getitem__, required=True, key="view",
                                 default=asked if asked in labels else "to do", label_visibility="collapsed")  # fmt: skip
@@ -189,6 +190,10 @@ def find() -> None:
         st.session_state[f"consent_person_{found.id}"] = found
 
 
+NOTICES = ROOT / "pages" / "notices.py"
+WAYS = {"mail": "By mail, each of them", "platform": "On the platform, after signing in (you record where it stands)"}
+
+
 def many(moment: datetime) -> None:
     """Draw the letters to many: whom they would reach, and the last orders."""
     ask = read(STAFF, queries.people_to_write_to, ("not asked",), now=moment)
@@ -196,34 +201,51 @@ def many(moment: datetime) -> None:
     with st.container(border=True, height="stretch"):
         st.subheader("Letters to many", anchor=False, help="The worker writes them; nobody gets two within a week.")
         with st.container(horizontal=True):
-            if st.button(f"Remind {remind:,}", key="remind", icon=":material/notifications:", disabled=not remind,
+            if st.button(f"Remind {remind}", key="remind", icon=":material/notifications:", disabled=not remind,
                          help="Guardians and students who have not answered for a week. Once a day at most."):  # fmt: skip
                 confirm.open_danger(REMIND)
-            if st.button(f"Ask {ask:,} for their age", key="ask_ages", icon=":material/cake:", disabled=not ask,
+            if st.button(f"Ask {ask} for their age", key="ask_ages", icon=":material/cake:", disabled=not ask,
                          help="Students who have not declared their age and were never asked."):  # fmt: skip
                 confirm.open_danger(ASK)
         for order in read(STAFF, queries.consent_rounds):
             what = "Asked for the age" if order.kind == "ask ages" else "Reminded"
             by = f", to be answered by {day(consenting.last_day(order.answer_by))}" if order.answer_by else ""
-            progress = "" if order.done_at else f", {order.written:,} written so far"
-            st.caption(literal(f"{what}: {order.people:,} on {day(order.begun_at)} by {order.begun_by}{by}{progress}"))
-    dialogs(ask, remind, moment)
+            said = f"{what}: {order.people:,} on {day(order.begun_at)} by {order.begun_by}{by}"
+            if order.campaign_id is None:
+                progress = "" if order.done_at else f", {order.written:,} written so far"
+                st.caption(literal(said + progress))
+                continue
+            reached = f", {order.written:,} were told" if order.done_at else ", on its way"
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                st.caption(literal(said + reached), width="stretch")
+                if st.button("Whom it reached", key=f"notice_{order.campaign_id}", type="tertiary"):
+                    st.switch_page(NOTICES, query_params={"id": str(order.campaign_id)})
+    dialogs(moment)
 
 
-def dialogs(ask: int, remind: int, moment: datetime) -> None:
-    """Draw the dialog that is open."""
+def everybody(moment: datetime, needs: tuple[str, ...]) -> int:
+    """How many people a letter would reach, counted to the end: it has to be typed."""
+    return read(STAFF, queries.people_to_write_to, needs, now=moment, cap=None).count
+
+
+def dialogs(moment: datetime) -> None:
+    """Draw the dialog that is open; only then everybody is counted."""
+    ask = everybody(moment, ("not asked",)) if confirm.is_open(ASK) else 0
+    remind = everybody(moment, privacy_actions.TO_REMIND) if confirm.is_open(REMIND) else 0
 
     def until() -> dict[str, Any]:
         first, last = (moment.date() + timedelta(days=days) for days in privacy_actions.ANSWER_DAYS)
-        return {"answer_by": st.date_input("To be answered by", moment.date() + timedelta(days=30), min_value=first, max_value=last,
-                                           format="YYYY-MM-DD", width=200)}  # fmt: skip
+        answer_by = st.date_input("To be answered by", moment.date() + timedelta(days=30), min_value=first, max_value=last,
+                                  format="YYYY-MM-DD", width=200)  # fmt: skip
+        channel = st.radio("How they are asked", list(WAYS), format_func=WAYS.__getitem__, key="ask_channel")
+        return {"answer_by": answer_by, "channel": channel}
 
     confirm.danger_dialog(
         ASK, title=f"Ask {ask:,} for their age", verb=privacy_actions.ask_ages, arguments={"confirmation": str(ask)}, fields=until,
-        consequence="Each of them gets the letter “18 or over?”. **Whoever has not answered by the day is restricted** from then on, until"
-        " they answer.",
-        word=str(ask), reasons=None, button="Order the letters", keep="Do not ask", nothing="Nobody was asked.",
-        done="Ordered. The worker writes the letters.", icon="outgoing_mail",
+        consequence="Each of them is asked “18 or over?”. **Whoever was told and has not answered by the day is restricted** from then on,"
+        " until they answer. Whoever cannot be reached a week before it is not restricted, and can be asked again.",
+        word=str(ask), reasons=None, button="Ask them", keep="Do not ask", nothing="Nobody was asked.",
+        done="Begun. Notices says whom it reached.", icon="outgoing_mail",
     )  # fmt: skip
     confirm.danger_dialog(
         REMIND, title=f"Remind {remind:,}", verb=privacy_actions.remind_silent, arguments={"confirmation": str(remind)},

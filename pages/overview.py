@@ -342,7 +342,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
         items.append(
             (
                 ":red[:material/delete:]",
-                f"{many(counts.closed_past_grace, 'closed account')} past the days of grace",
+                f"{counts.closed_past_grace.of('closed account')} past the days of grace",
                 "Clause 8: gone for good after the grace period.",
                 ("retention", {}),
             )
@@ -352,7 +352,7 @@ def privacy_officer(staff: Staff, moment: datetime) -> None:
         items.append(
             (
                 ":orange[:material/mail:]",
-                f"{counts.old_mail_logs:,} e-mail log rows past their period",
+                f"{counts.old_mail_logs.of('row')} of the e-mail log past {'its' if counts.old_mail_logs.count == 1 else 'their'} period",
                 "Clause 8: gone after 90 days. They go with the next run of the day.",
                 ("retention", {}),
             )
@@ -424,15 +424,15 @@ def consents(staff: Staff, moment: datetime) -> list[Item]:
     cases = read(staff, queries.consent_counts, now=moment)
     items: list[Item] = []
     for number, icon, thing, reason, view in (
-        (cases.of("below"), ":red[:material/warning:]", f"{many(cases.of('below'), 'student')} below the minimum age",
+        (cases.of("below"), ":red[:material/warning:]", f"{cases.of('below').of('student')} below the minimum age",
          "The worker closes and erases the account. If a date is wrong, record the right one at once.", "to do"),
         (cases.mine_to_verify, ":violet[:material/group:]", f"{many(cases.mine_to_verify, 'consent')} to verify as the second person",
          "Look at the evidence; verify it or refuse it.", "to do"),
-        (cases.of("missing"), ":orange[:material/family_restroom:]", f"{many(cases.of('missing'), 'minor')} whose guardian is to be asked",
+        (cases.of("missing"), ":orange[:material/family_restroom:]", f"{cases.of('missing').of('minor')} whose guardian is to be asked",
          "Clause 9: a guardian's consent below 18. Until it is verified the account is restricted.", "to do"),
-        (cases.of("silent"), ":orange[:material/schedule:]", f"{many(cases.of('silent'), 'guardian')} silent for a week",
+        (cases.of("silent"), ":orange[:material/schedule:]", f"{cases.of('silent').of('guardian')} silent for a week",
          "Remind them, all at once.", "to do"),
-        (cases.of("not answered"), ":orange[:material/cake:]", f"{many(cases.of('not answered'), 'student')} did not say how old they are",
+        (cases.of("not answered"), ":orange[:material/cake:]", f"{cases.of('not answered').of('student')} did not say how old they are",
          "Restricted since the deadline, until they answer.", "waiting"),
     ):  # fmt: skip
         if number:
@@ -489,22 +489,21 @@ def promise_figures(counts: PromiseCounts) -> None:
         )
         st.metric(
             "Accounts in grace",
-            counts.closed_in_grace,
+            str(counts.closed_in_grace),
             border=True,
             help="Closed less than 30 times 24 hours ago: can be reactivated. Live.",
         )
         st.metric(
             "Minors without consent",
-            counts.minors_without_consent,
+            str(counts.minors_without_consent),
             border=True,
-            help="Students below 18 without verified parental consent. Live.",
+            help="Students below 18 without verified parental consent. Live, counted up to 1,000.",
         )
         st.metric(
             "Ages not declared",
-            counts.ages_not_declared,
+            str(counts.ages_not_declared),
             border=True,
-            format="localized",
-            help="Students without a birth date or declaration of age. Live.",
+            help="Students without a birth date or declaration of age. Live, counted up to 1,000; the proof of AGE-PARENT counts all.",
         )
 
 
@@ -585,7 +584,9 @@ def auditor(staff: Staff, moment: datetime) -> None:
             border=True,
             help="Open, and past the day on which the answer was due.",
         )
-        st.metric("Closed accounts past grace", counts.closed_past_grace, border=True, help="Should be 0: clause 8.")
+        st.metric(
+            "Closed accounts past grace", str(counts.closed_past_grace), border=True, help="Should be 0: clause 8."
+        )
         st.metric(
             "Oldest e-mail log",
             day(counts.oldest_mail_log),
@@ -594,9 +595,8 @@ def auditor(staff: Staff, moment: datetime) -> None:
         )
         st.metric(
             "E-mail logs past 90 days",
-            counts.old_mail_logs,
+            str(counts.old_mail_logs),
             border=True,
-            format="localized",
             help="Should be 0: clause 8.",
         )
 

@@ -31,7 +31,7 @@ def state_of(entry: ProcessorEntry) -> tuple[str, str, str]:
     """How the connection does: word, color, icon."""
     if not entry.connected:
         return "by hand", "gray", "person"
-    if entry.circuit == "open":
+    if entry.circuit != "closed":
         return "stopped", "red", "power_off"
     if entry.troubled:
         return "in trouble", "orange", "sync_problem"
@@ -167,8 +167,9 @@ def health(entry: ProcessorEntry) -> None:
         help="A change such as “sign-in off” that was passed on; a person's data that was erased there and looked for again; and what"
         " still has to be done there.",
     )
-    if entry.circuit == "open":
+    if entry.circuit != "closed":
         again = f"one call may try from {desk.instant(entry.opens_at)}" if entry.opens_at else "one call may try now"
+        again = "one call tries just now" if entry.circuit == "half-open" else again
         st.error(f"Stopped after {entry.failures} failures in a row; {again}.", icon=":material/power_off:")
     if entry.connected and entry.error and entry.failed_at:
         st.caption(f":material/error: last error: {literal(entry.error)}, {desk.instant(entry.failed_at)}")

@@ -9,7 +9,7 @@ from core.settings import ROOT
 
 # A file may import what stands in a layer below its own. The first prefix that fits names the layer.
 LAYERS = [
-    ("dashboard", 9), ("pages", 8), ("ui", 7), ("core.cli", 6), ("core.__main__", 6), ("core.demo", 6), ("core.worker", 6),
+    ("dashboard", 9), ("pages", 8), ("ui", 7), ("core.cli", 6), ("core.__main__", 6), ("core.demo", 5), ("core.demo_cases", 6), ("core.worker", 6),
     ("core.jobs", 6), ("core.companion", 6), ("core.drill", 6), ("core.canary", 5), ("core.canary_rows", 5), ("core.canary_outside", 5), ("core.canary_reader", 5), ("core.importers", 5), ("core.leases", 3),
     ("core.queries", 5), ("core.backup", 5), ("core.privacy_actions", 5), ("core.reads", 4), ("core.privacy.mail_kinds", 2), ("core.privacy.age_letters", 2), ("core.privacy", 4), ("core.processors", 3), ("core.anon", 3),
     ("core.policy", 3), ("core.db", 2), ("core.replica", 3), ("core.roles", 2), ("core.embedded", 2), ("core.models", 2), ("core.signing", 2), ("core.certified", 2), ("core.append_only", 1), ("core.keys", 1), ("core.words", 1),

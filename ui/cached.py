@@ -5,7 +5,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Lock
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 
@@ -14,6 +16,10 @@ from core.privacy_actions import Staff
 from ui.clock import now
 
 Answer = TypeVar("Answer")
+MOST_PUBLISHED = 256
+_published: dict[tuple[object, ...], Any] = {}
+_keeping = Lock()
+_marks: WeakKeyDictionary[replica.Reading, str | None] = WeakKeyDictionary()
 _run: ContextVar[replica.Reading | None] = ContextVar("reads of this run", default=None)
 
 
@@ -44,6 +50,36 @@ def read(staff: Staff, function: Callable[..., Answer], *arguments: Any, **named
         session_id=staff.session_id,
         written=st.session_state.get("written", 0),
     )
+
+
+def published(staff: Staff, function: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
+    """Return the answer of a function of core.queries about anonymized releases. They never change and tell of nobody, so an answer is kept for
+    all tabs of this process as long as nothing else is published; whether ``staff`` may read them is asked of the database all the same."""
+    mark = _mark(staff)
+    if mark is None:
+        return read(staff, function, *arguments, **named)
+    key = (mark, function.__name__, arguments, tuple(sorted(named.items())))
+    known: Answer | None = _published.get(key)
+    return known if known is not None else _keep(key, read(staff, function, *arguments, **named))
+
+
+def _keep(key: tuple[object, ...], answer: Answer) -> Answer:
+    """Keep an answer; the oldest goes. Entries are never changed: whoever got one may go on reading it."""
+    with _keeping:
+        if len(_published) >= MOST_PUBLISHED:
+            del _published[next(iter(_published))]
+        _published[key] = answer
+    return answer
+
+
+def _mark(staff: Staff) -> str | None:
+    """The mark of what is published now, asked once a run."""
+    reading = _run.get()
+    if reading is None:
+        return read(staff, queries.published_mark)
+    if reading not in _marks:
+        _marks[reading] = read(staff, queries.published_mark)
+    return _marks[reading]
 
 
 def following() -> replica.Following | None:

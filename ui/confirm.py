@@ -36,6 +36,11 @@ def open_danger(key: str) -> None:
     st.session_state.pop(PROBLEM, None)
 
 
+def is_open(key: str) -> bool:
+    """Whether the dialog with this key is open in this run."""
+    return bool(st.session_state.get(OPEN) == key)
+
+
 def close_danger() -> None:
     """Close whichever dialog is open; nothing was changed."""
     st.session_state.pop(OPEN, None)
@@ -72,7 +77,7 @@ def danger_dialog(
     success; ``then`` gets what the verb returned, before the commit: it may write to the tab's state and nothing else.
     ``red`` is False for what harms nobody and yet needs a fresh proof.
     """
-    if st.session_state.get(OPEN) != key:
+    if not is_open(key):
         return
 
     @st.dialog(title, width="medium", icon=f":material/{icon}:", on_dismiss=close_danger)

@@ -123,7 +123,7 @@ class Source:
         if at_ and key:
             behind = {"$or": [{changed: {"$gt": at_}}, {changed: at_, "_id": {"$gt": id_of(key)}}]}
         order = [(changed, 1), ("_id", 1)]
-        return self._reading(collection, {**_only(collection), **behind}).sort(order).allow_disk_use(True)
+        return self._reading(collection, {**collection.condition, **behind}).sort(order).allow_disk_use(True)
 
     def _reading(self, collection: Collection, wanted: Document) -> "Cursor[Document]":
         without = dict.fromkeys(collection.secrets, 0)
@@ -131,11 +131,11 @@ class Source:
 
     def by_ids(self, collection: Collection, ids: Sequence[object]) -> list[Document]:
         """Return the documents of these ids that are there and concern us."""
-        return list(self._reading(collection, {**_only(collection), "_id": {"$in": list(ids)}}))
+        return list(self._reading(collection, {**collection.condition, "_id": {"$in": list(ids)}}))
 
     def undated(self, collection: Collection) -> "Cursor[Document]":
         """Return the documents without a date of change."""
-        return self._reading(collection, {**_only(collection), collection.changed: {"$not": {"$type": "date"}}})
+        return self._reading(collection, {**collection.condition, collection.changed: {"$not": {"$type": "date"}}})
 
     def all_ids(self, collection: Collection) -> Iterator[object]:
         """Yield the id of every document."""
@@ -631,10 +631,6 @@ def _catch_up(session: Session, source: Source, collection: Collection, now: dat
     if undated:
         _note_gap(session, source, collection.name, collection.changed, "undated", "", now, undated)
     return done
-
-
-def _only(collection: Collection) -> Document:
-    return {path: {"$in": value} if isinstance(value, list) else value for path, value in collection.only.items()}
 
 
 def _in_parts(found: Iterable[Any], size: int) -> Iterator[list[Any]]:

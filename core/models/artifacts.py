@@ -23,10 +23,11 @@ _RIGHT = "answers a right of clause 7, or proves a consent of clause 9"
 
 
 class Artifact(Base):
-    """One file: ``kind`` "export" (``owner_id``: the request) or "evidence" (``owner_id``: the consent case).
+    """One file: ``kind`` "export" (``owner_id``: the request) or "evidence" of a consent (whose case ``student_id`` says).
 
     ``size`` and ``sha256`` are of the whole content, in clear. Without ``wrapped_key`` it is destroyed, and this row is the
-    proof. ``student_id`` or ``visitor_id`` says whom it is about, so that an erasure finds it.
+    proof. ``student_id`` or ``visitor_id`` says whom it is about, so that an erasure finds it, and nothing else does: with them
+    gone the row names nobody.
     """
 
     __tablename__ = "artifact"
@@ -34,6 +35,7 @@ class Artifact(Base):
         one_of("kind", ARTIFACT_KINDS),
         one_of("destroyed_why", ARTIFACT_ENDS),
         CheckConstraint("num_nonnulls(student_id, visitor_id) <= 1", name="one_person"),
+        CheckConstraint("(kind = 'export') = (owner_id is not null)", name="owner_of_export"),
         CheckConstraint("expires_at > kept_at", name="expires_later"),
         CheckConstraint("(destroyed_at is null) = (destroyed_why is null)", name="destroyed_why"),
         CheckConstraint("destroyed_at is null or wrapped_key is null", name="destroyed_without_key"),
@@ -52,7 +54,7 @@ class Artifact(Base):
 
     id: Mapped[Id]
     kind: Mapped[str] = mapped_column(info=outside(_RIGHT, "file kept for"))
-    owner_id: Mapped[uuid.UUID] = mapped_column(info=technical())
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(info=technical())
     student_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("platform.student.id"), index=True, info=label(Category.NOBODY, erasure=Erasure.BLANK)
     )

@@ -30,6 +30,7 @@ from core.models.platform import one_of
 SCHEMA = "privacy"
 CAMPAIGN_STATES = ("gathering", "running", "paused", "done", "canceled")
 CHANNELS = ("mail", "platform")
+QUESTION = "age question"  # the kind of the notice "18 or over?" (core.privacy.ages_asked)
 RECIPIENT_STATES = ("waiting", "queued", "sent", "bounced", "not reached")
 
 _NOBODY = about(reaches="", erasure=Erasure.NONE)
@@ -40,8 +41,8 @@ class Campaign(Base):
     """One notice to many. ``audience`` is a rule of core.privacy.campaigns with its values; ``about`` names what it is about: a
     version of the policy, an incident.
 
-    ``gathered_to`` is the last student whom the audience was asked about. ``counts`` is written at the end and stays when the
-    recipients go (``reduced_at``).
+    ``gathered_to`` is the last student whom the audience was asked about, until it is asked about all. ``counts`` is written at the
+    end and stays when the recipients go (``reduced_at``).
     """
 
     __tablename__ = "campaign"

@@ -53,6 +53,9 @@ class Guardian(Base):
     added_by: Mapped[uuid.UUID | None] = _staff()
 
 
+_NEVER = "'-infinity'::timestamp with time zone"
+
+
 class Consent(Base):
     """The consent record: the only place where an age is kept, and of minors only.
 
@@ -75,6 +78,17 @@ class Consent(Base):
         Index("ix_consent_case", "state", "student_id", postgresql_where=text("state <> 'not needed'")),
         Index("ix_consent_silent", "student_id",
               postgresql_where=text("adult is null and birth_date is null and state = 'not needed'")),
+        Index("ix_consent_given", text(f"coalesce(entered_at, {_NEVER})"), "student_id", postgresql_where=text("state = 'given'")),
+        Index("ix_consent_requested", text(f"coalesce(requested_at, {_NEVER})"), "student_id",
+              postgresql_where=text("state = 'requested'")),
+        Index("ix_consent_verified", text(f"coalesce(verified_at, {_NEVER})"), "student_id",
+              postgresql_where=text("state = 'verified'")),
+        Index("ix_consent_changed", "state", text(f"coalesce(changed_at, declared_at, {_NEVER})"), "student_id",
+              postgresql_where=text("state <> 'not needed'")),
+        Index("ix_consent_answer", "answer_by", "student_id",
+              postgresql_where=text("adult is null and birth_date is null and state = 'not needed' and asked_at is not null")),
+        Index("ix_consent_not_asked", "student_id",
+              postgresql_where=text("adult is null and birth_date is null and state = 'not needed' and asked_at is null")),
         Index("ix_consent_born", "birth_date", postgresql_where=text("birth_date is not null")),
         {"schema": SCHEMA, "info": _STUDENT_ROW},
     )  # fmt: skip
@@ -145,8 +159,9 @@ class ConsentStep(Base):
 
 
 class ConsentRound(Base):
-    """One order to write to many: "ask ages" (everybody who has not declared, with a deadline) or "remind" (everybody who is
-    silent). The worker writes the letters; what is left to write follows from the records. Nobody is named here."""
+    """One order to write to many: "remind" (everybody who is silent). The worker writes the letters; what is left to write follows from
+    the records. Nobody is named here. "ask ages", with a deadline, is how it was asked "18 or over?" before that was a notice to
+    many (core.privacy.ages_asked)."""
 
     __tablename__ = "consent_round"
     __table_args__ = (

@@ -70,6 +70,11 @@ class Cohort(Base):
         CheckConstraint("ends_on >= starts_on", name="ends_after_start"),
         Index("ix_cohort_starts", text("starts_on desc"), "title"),
         Index("ix_cohort_title", "title"),
+        Index(
+            "ix_cohort_search",
+            text("(lower(title) || ' ' || lower(code)) public.gin_trgm_ops"),
+            postgresql_using="gin",
+        ),
         {"schema": SCHEMA, "info": _NOBODY},
     )
 
@@ -120,6 +125,7 @@ class Student(Base):
             postgresql_using="gin",
         ),
         Index("ix_student_name", text("lower(name)"), "id"),
+        Index("ix_student_closed_at", "closed_at", postgresql_where=text("closed_at is not null")),
         Index("ix_student_closed", "id", postgresql_where=text("account_status = 'closed'")),
         Index("uq_student_email", text("lower(email)"), unique=True),
         {
@@ -677,7 +683,7 @@ class GroupFigure(Base):
 class Rollup(Base):
     """How many enrollments began ("enrolled"), were withdrawn or visitors asked in a day, month or year (UTC), nobody's rows.
 
-    "began" is "enrolled" by month whatever became of them. Counted by the worker from the rows (core.rollups); ``status`` and ``started`` are for "enrolled" only. Exact counts, which the
+    "began" is "enrolled" by month whatever became of them; grain "date" is a day of all programs together. Counted by the worker from the rows (core.rollups); ``status`` and ``started`` are for "enrolled" only. Exact counts, which the
     dashboard reads only as sums, through functions, for the roles that may know how many there are.
     """
 
@@ -687,7 +693,7 @@ class Rollup(Base):
             "what", "grain", "begins", "program_id", "status", "started", name="uq_rollup_key", postgresql_nulls_not_distinct=True
         ),
         one_of("what", ROLLUP_KINDS),
-        one_of("grain", ("day", "month", "year")),
+        one_of("grain", ("date", "day", "month", "year")),
         CheckConstraint("number > 0", name="somebody"),
         {"schema": SCHEMA, "info": _NOBODY},
     )  # fmt: skip

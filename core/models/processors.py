@@ -65,7 +65,8 @@ class ProcessorRecord(Base):
 class ProcessorHealth(Base):
     """How the connection to one processor does, as all workers see it. ``error`` is the code of the last failure.
 
-    An "open" circuit: after failures in a row nothing is sent until ``opens_at``, when one call may try.
+    An "open" circuit: after failures in a row nothing is sent until ``opens_at``, when one call may try. "half-open": one worker has
+    that turn, until ``opens_at``, and the others wait for how it goes.
     """
 
     __tablename__ = "processor_health"

@@ -47,18 +47,18 @@ def keep(
     session: Session,
     *,
     kind: str,
-    owner_id: uuid.UUID,
     name: str,
     media_type: str,
     chunks: Iterable[bytes],
     expires_at: datetime,
     now: datetime,
+    owner_id: uuid.UUID | None = None,
     student_id: uuid.UUID | None = None,
     visitor_id: uuid.UUID | None = None,
 ) -> uuid.UUID:
     """Keep a file until ``expires_at`` and return its id; the caller writes the audit line.
 
-    ``kind`` is "export" (``owner_id``: the request) or "evidence" (the consent case); ``name`` holds no personal data.
+    ``kind`` is "export" (``owner_id``: the request) or "evidence" (of the consent of ``student_id``); ``name`` holds no personal data.
     ``student_id`` or ``visitor_id``: whom it is about, so that their erasure takes it along. The worker keeps any kind, a
     privacy officer evidence only. ``chunks`` is drawn once; what it raises leaves nothing, with the transaction.
     """

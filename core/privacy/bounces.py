@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from core.errors import BadInput
 from core.models.campaigns import Campaign, CampaignRecipient
 from core.models.requests import Outbox
+from core.privacy import ages_asked
 from core.privacy.audit import Action, append
 from core.privacy.campaigns import tally
 
@@ -114,6 +115,7 @@ def _record(session: Session, report: Report | None, now: datetime) -> str:
     _log(session, told.id, told.told_at)
     told.state, told.code = "bounced", report.code
     session.flush()
+    ages_asked.note_came_back(session, recipient=told.id, now=now)
     campaign = session.get(Campaign, told.campaign_id, with_for_update=True, populate_existing=True)
     if campaign is not None and campaign.counts is not None:
         campaign.counts = tally(session, campaign)

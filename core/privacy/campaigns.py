@@ -20,8 +20,10 @@ from sqlalchemy.orm import Session
 from core.db import identify
 from core.errors import BadInput, NotFound, Refused
 from core.models.base import uuid7
-from core.models.campaigns import CHANNELS, Campaign, CampaignRecipient
+from core.models.campaigns import CHANNELS, QUESTION, Campaign, CampaignRecipient
 from core.policy import in_force
+from core.privacy import ages_asked
+from core.privacy.ages_asked import NEVER_ASKED
 from core.privacy.audit import Action, append
 from core.privacy.letters import fill, fillable, wording
 from core.privacy.mail_kinds import NOTICES
@@ -29,14 +31,16 @@ from core.privacy.sessions import Staff
 from core.words import clean
 
 TELLERS = ("privacy_officer", "admin")
+TOLD = frozenset({*NOTICES, QUESTION})
 GATHERED = 5000
 FED = 2000
 LOW = 1000
 FOLLOWED = timedelta(days=30)
 MORE = "more"
-LATE, CANCELED, SHOWN = "deadline passed", "canceled", "shown on the platform"
+BEHIND_ALL = uuid.UUID(int=2**128 - 1)
+LATE, CANCELED, SHOWN, CLOSED = "deadline passed", "canceled", "shown on the platform", "account closed"
 
-# Who is told: the condition on a student ``s`` of open account, in which :values may be used. Names nobody.
+# Who is told: the condition on a student ``s``, in which :values may be used; of open account, but for kinds that say otherwise. Names nobody.
 AUDIENCES: dict[str, tuple[str, str]] = {
     "open accounts": ("everybody with an open account", "true"),
     "students of cohorts": (
@@ -54,10 +58,10 @@ AUDIENCES: dict[str, tuple[str, str]] = {
         """exists (select from privacy.incident_person x where x.student_id = s.id
             and x.incident_id = cast(cast(:values as jsonb) ->> 'incident' as uuid))""",
     ),
-    "age not declared": (
-        "everybody who has not said whether they are of age",
-        """not exists (select from privacy.consent c where c.student_id = s.id
-            and (c.birth_date is not null or c.adult is not null))""",
+    NEVER_ASKED: (
+        "everybody who has not said whether they are of age, and was never asked",
+        """exists (select from privacy.consent c where c.student_id = s.id and c.state = 'not needed' and c.adult is null
+            and c.birth_date is null and c.asked_at is null)""",
     ),
 }
 
@@ -89,14 +93,14 @@ def begin_campaign(
 ) -> CampaignReceipt:
     """Begin a notice to an audience; the worker gathers and tells them. The same ``form_key`` twice begins it once.
 
-    ``kind`` is a kind of NOTICES and stands in the mail log, ``template`` the one whose wording is used; ``values`` fill its
+    ``kind`` is a kind of TOLD and stands in the mail log, ``template`` the one whose wording is used; ``values`` fill its
     placeholders but {name}, which each mail fills for itself. Raises BadInput for what is not known or not whole,
     Refused for roles that tell nobody.
     """
     _teller(session, by)
     if form_key is not None and (found := session.scalar(select(Campaign).where(Campaign.form_key == form_key))):
         return CampaignReceipt(found.id, found.state, "This notice was begun already.", again=True)
-    if kind not in NOTICES or template not in NOTICES or audience not in AUDIENCES or channel not in CHANNELS:
+    if kind not in TOLD or template not in TOLD or audience not in AUDIENCES or channel not in CHANNELS:
         raise BadInput("There is no such notice, audience or way to tell people.", kind=kind, audience=audience)
     if deadline <= now:
         raise BadInput("The day by which people have to be told lies ahead. Choose a later one.")
@@ -125,10 +129,12 @@ def follow_up_campaign(session: Session, *, campaign_id: uuid.UUID, by: Staff, n
     if found is not None:
         return CampaignReceipt(found.id, found.state, "That was begun already.", again=True)
     copied = {"kind": before.kind, "about": before.about, "subject": before.subject, "body": before.body}
-    values = {"campaign": str(campaign_id)}
-    return _begun(
-        session, key, copied, "platform", "not reached before", values, max(before.deadline, now + FOLLOWED), by, now
-    )
+    values, deadline = {"campaign": str(campaign_id)}, max(before.deadline, now + FOLLOWED)
+    if before.kind == QUESTION:  # its text names the day by which to answer, and that needs time
+        values, deadline = values | {"answer_by": before.audience_values["answer_by"]}, before.deadline
+        if deadline <= now:
+            raise BadInput("It is too late to ask the others by the same day. Ask them anew on the page Consent.")
+    return _begun(session, key, copied, "platform", "not reached before", values, deadline, by, now)
 
 
 def pause_campaign(session: Session, *, campaign_id: uuid.UUID, by: Staff, now: datetime) -> CampaignReceipt:
@@ -186,6 +192,9 @@ def go_on(session: Session, *, campaign_id: uuid.UUID, now: datetime) -> dict[st
     elif campaign.channel == "platform" and campaign.shown_at is not None:
         shown = {"id": campaign.id, "at": campaign.shown_at, "code": SHOWN}
         session.execute(text(SHOW), shown)
+        _give_up(session, campaign, CLOSED)  # whoever cannot sign in does not see it
+        if campaign.kind == QUESTION:
+            ages_asked.note_all_asked(session, campaign_id=campaign.id, now=now)
     elif campaign.channel == "mail":
         fed = session.execute(text(FEED), {"id": campaign.id, "kind": campaign.kind, "now": now, "part": FED}).all()
         if fed:
@@ -248,11 +257,11 @@ def _begun(
 
 def _gather(session: Session, campaign: Campaign) -> dict[str, int]:
     asked = {"campaign": campaign.id, "after": campaign.gathered_to or uuid.UUID(int=0), "part": GATHERED,
-             "values": json.dumps(campaign.audience_values), "until": campaign.begun_at}  # fmt: skip
+             "values": json.dumps(campaign.audience_values), "until": campaign.begun_at, "closed": NOTICES[campaign.kind].closed}  # fmt: skip
     found = session.execute(text(GATHER.format(rule=AUDIENCES[campaign.audience][1])), asked).one()
     campaign.recipients += found.new
     if found.seen < GATHERED:
-        campaign.state = "running"
+        campaign.state, campaign.gathered_to = "running", BEHIND_ALL  # and no student's id
     else:
         campaign.gathered_to = found.last
     session.flush()
@@ -345,7 +354,7 @@ DUE = """
 GATHER = """
     with part as materialized (
         select s.id from platform.student s
-        where s.id > :after and s.account_status = 'open' and s.registered_at <= :until and {rule}
+        where s.id > :after and (s.account_status = 'open' or :closed) and s.registered_at <= :until and {rule}
             and s.id <> all ((select privacy.living_canaries())::uuid[])
         order by s.id limit :part),
     written as (
@@ -372,6 +381,7 @@ GIVE_UP = """
 """
 SHOW = """
     update privacy.campaign_recipient r set state = 'sent', code = :code, told_at = :at where r.campaign_id = :id and r.state = 'waiting'
+        and exists (select from platform.student s where s.id = r.student_id and s.account_status = 'open')
 """
 REDUCE = """
     delete from privacy.campaign_recipient r

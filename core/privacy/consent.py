@@ -20,13 +20,15 @@ from core import keys
 from core.errors import BadInput, NotFound, Refused, Stale
 from core.models.artifacts import Artifact
 from core.models.base import uuid7
+from core.models.campaigns import QUESTION, Campaign
 from core.models.consent import METHODS, WITHOUT_CONSENT, Consent, ConsentMove, ConsentRound, Guardian
 from core.models.requests import Outbox
 from core.policy import in_force
 from core.policy.age import AgeStanding, case_days, standing
-from core.privacy import artifacts, consent_letters, files
+from core.privacy import artifacts, campaigns, consent_letters, files
 from core.privacy import standing as standings
 from core.privacy.acting import hold_officer
+from core.privacy.ages_asked import NEVER_ASKED
 from core.privacy.audit import Action, append, append_view, guarded
 from core.privacy.consent_letters import GONE, pupil
 from core.privacy.evidence import harmless
@@ -53,6 +55,8 @@ WITHDRAWN_BY = ("guardian", "student")
 OLDEST = 110
 EVIDENCE_DAYS = 30
 ANSWER_DAYS = (14, 90)
+ANSWER_LEAST = timedelta(days=7)  # whoever could not be asked before it is not asked, and not restricted
+UNDER_WAY = ("gathering", "running", "paused")
 BETWEEN_ROUNDS = timedelta(hours=24)
 # Who may be written to: nobody who was within a week.
 TO_WRITE = (
@@ -363,18 +367,30 @@ def forget_guardian(
 
 
 @guarded
-def ask_ages(session: Session, *, answer_by: date, confirmation: str, by: Staff, now: datetime) -> int:
-    """Order the letter "18 or over?" to everybody who has not declared and was not asked, to be answered by a day; return how many.
+def ask_ages(
+    session: Session, *, answer_by: date, confirmation: str, by: Staff, now: datetime, channel: str = "mail"
+) -> int:
+    """Begin the notice "18 or over?" to everybody who has not declared and was not asked, to be answered by a day; return how many.
 
-    The worker writes them. Only after that day whoever has not answered is restricted. ``confirmation``: the number of people, typed.
+    The worker tells them, like any notice (core.privacy.campaigns), until ANSWER_LEAST before that day: whoever was not reached by
+    then is not asked. After the day, those who were told and have not answered are restricted, and nobody else.
+    ``confirmation``: the number of people, typed; ``channel``: one of CHANNELS.
     """
     hold_officer(session, by)
     demand_fresh(by, now)
     first, last = (now.date() + timedelta(days=days_) for days_ in ANSWER_DAYS)
     if not first <= answer_by <= last:
         raise BadInput(f"Give them between {ANSWER_DAYS[0]} and {ANSWER_DAYS[1]} days to answer.")
+    under_way = select(Campaign.id).where(Campaign.kind == QUESTION, Campaign.state.in_(UNDER_WAY))
+    if session.scalar(under_way.limit(1)) is not None:
+        raise BadInput("People are being asked just now: see Notices. Let that end first.")
+    people = _demand_counted(session, ("not asked",), confirmation, now)
     until = datetime.combine(answer_by + timedelta(days=1), datetime.min.time(), tzinfo=now.tzinfo)
-    return _order(session, "ask ages", ("not asked",), confirmation, answer_by=until, by=by, now=now)
+    campaigns.begin_campaign(
+        session, kind=QUESTION, template=QUESTION, audience=NEVER_ASKED, channel=channel, deadline=until - ANSWER_LEAST, by=by, now=now,
+        values={"until": f"{answer_by:%-d %B %Y}"}, audience_values={"answer_by": until.isoformat()}, about=f"to be answered by {answer_by:%-d %B %Y}",
+    )  # fmt: skip
+    return people
 
 
 @guarded
@@ -388,7 +404,14 @@ def remind_silent(session: Session, *, confirmation: str, by: Staff, now: dateti
     )
     if (last := session.scalar(before.limit(1))) is not None:
         raise BadInput(f"Reminders were ordered on {last:%-d %b at %H:%M} UTC already; once a day is enough.")
-    return _order(session, "remind", TO_REMIND, confirmation, answer_by=None, by=by, now=now)
+    open_one = select(ConsentRound.id).where(ConsentRound.kind == "remind", ConsentRound.done_at.is_(None))
+    if session.scalar(open_one) is not None:
+        raise BadInput("Reminders are being written just now. Look again in a few minutes.")
+    people = _demand_counted(session, TO_REMIND, confirmation, now)
+    row = {"id": uuid7(), "kind": "remind", "people": people, "begun_at": now, "begun_by": by.id}
+    session.execute(insert(ConsentRound).values(row))
+    append(session, Action.CONSENT_ROUND, now=now, kind="remind", people=people)
+    return people
 
 
 def numbered(number: int) -> str:
@@ -549,7 +572,7 @@ def _demand_guardian(about: consent_letters.Pupil, name: str, email: str) -> tup
 def _kept(session: Session, case: Consent, evidence: bytes, now: datetime) -> dict[str, Any]:
     made = harmless(evidence)
     artifact_id = artifacts.keep(
-        session, kind="evidence", owner_id=case.student_id, student_id=case.student_id, name="evidence", media_type=made.media_type,
+        session, kind="evidence", student_id=case.student_id, name="evidence", media_type=made.media_type,
         chunks=[made.content], expires_at=now + timedelta(days=EVIDENCE_DAYS), now=now,
     )  # fmt: skip
     digest = session.scalar(select(Artifact.sha256).where(Artifact.id == artifact_id))
@@ -561,28 +584,13 @@ def _destroy(session: Session, case: Consent, now: datetime) -> None:
         artifacts.destroy(session, case.evidence_id, why="not needed any more", now=now)
 
 
-def _order(
-    session: Session,
-    kind: str,
-    needs: tuple[str, ...],
-    confirmation: str,
-    *,
-    answer_by: datetime | None,
-    by: Staff,
-    now: datetime,
-) -> int:
-    """Write down an order to write to many; the worker takes it from there."""
-    open_one = select(ConsentRound.id).where(ConsentRound.kind == kind, ConsentRound.done_at.is_(None))
-    if session.scalar(open_one) is not None:
-        raise BadInput("Such letters are being written just now. Look again in a few minutes.")
+def _demand_counted(session: Session, needs: tuple[str, ...], confirmation: str, now: datetime) -> int:
+    """Return how many people are written to. Raises BadInput for nobody, and when another number was typed."""
     people = how_many(session, needs, now)
     if not people:
         raise BadInput("There is nobody to write to.")
     if clean_text(confirmation, what="The number", longest=20) != str(people):
         raise BadInput(f"Type the number of people, {people}, to confirm.")
-    row = {"id": uuid7(), "kind": kind, "answer_by": answer_by, "people": people, "begun_at": now, "begun_by": by.id}
-    session.execute(insert(ConsentRound).values(row))
-    append(session, Action.CONSENT_ROUND, now=now, kind=kind, people=people)
     return people
 
 

@@ -101,9 +101,8 @@ def write_round(session: Session, *, round_id: uuid.UUID, now: datetime) -> dict
     order = session.get(ConsentRound, round_id, with_for_update=True, populate_existing=True)
     if order is None or order.done_at is not None:
         return {}
-    needs = ("not asked",) if order.kind == "ask ages" else consent.TO_REMIND
     asked = {**case_days(now, in_force(session, now)), "silent": order.begun_at - timedelta(days=SILENT_DAYS),
-             "needs": list(needs), "most": AT_ONCE}  # fmt: skip
+             "needs": list(consent.TO_REMIND), "most": AT_ONCE}  # fmt: skip
     next_ones = text("select k.student_id, k.need" + consent.TO_WRITE + " order by 1 limit :most")
     found = session.execute(next_ones, asked).all()
     for row in found:
@@ -120,10 +119,6 @@ def _write(session: Session, order: ConsentRound, student_id: uuid.UUID, need: s
     if case is None:
         return
     about, key = consent_letters.pupil(session, student_id, by=None), f"round:{order.id}:{student_id}"
-    if order.kind == "ask ages":
-        consent.change(session, case, "age asked", now=now, asked_at=now, answer_by=order.answer_by)
-        consent_letters.write(session, about, "age question", key=key, until=order.answer_by, by=None, now=now)
-        return
     guardian = session.get(Guardian, case.guardian_id) if case.guardian_id and need == "silent" else None
     consent.change(session, case, "reminded", now=now, reminded_at=now)
     kind = "consent reminder" if guardian else "age reminder"

@@ -26,6 +26,7 @@ from core.privacy.acting import Case
 from core.privacy.audit import Action, Line, append_together
 from core.privacy.holds import StandingHold, spared_by
 from core.privacy.manual_steps import drop_hand, is_confirmed
+from core.privacy.outbox import BY_AN_OFFICER
 from core.processors import mail
 from core.processors.local import Local
 from core.processors.manual import Manual
@@ -306,7 +307,7 @@ def _follow(run: Run, step: ErasureStep, letter: Outbox) -> None:
         step.reference = letter.sent_how or ""
         prove(run, step)
     elif letter.state == "canceled":
-        exempt(run, step, "canceled by an officer")
+        exempt(run, step, letter.error or BY_AN_OFFICER)
     elif letter.address is None or run.now >= letter.written_at + LETTER_WAITS:
         letter.state, letter.address = "canceled", None
         exempt(run, step, "could not be sent")

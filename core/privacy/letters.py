@@ -452,9 +452,10 @@ def _day(at: datetime | None) -> str:
 
 PUT = """
     insert into privacy.outbox (id, dedupe_key, request_id, student_id, visitor_id, kind, template_version, address, subject,
-        body, not_before, written_at, written_by, state)
+        body, not_before, written_at, written_by, state, error)
     select :id, :key, :request, :student, :visitor, :kind, :version, case when not p.nobodys then :address end, :subject, :body, :before, :now,
-        cast(:by as uuid), case when p.nobodys then 'canceled' else 'waiting' end
+        cast(:by as uuid), case when p.nobodys then 'canceled' else 'waiting' end,
+        case when p.nobodys then 'a canary: nobody is there to write to' end
     from (select coalesce(lower(cast(:address as text)) like '%@canary.invalid', false) as nobodys) p -- core.models.canaries
     on conflict (dedupe_key) do nothing returning id
 """

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Notice:
-    """One kind: its wording as it comes with the product, what may be filled in, when it is sent, and whether it goes to
-    everybody (``important``) or not to those who opted out or are restricted."""
+    """One kind: its wording as it comes with the product, what may be filled in, when it is sent, whether it goes to everybody
+    (``important``) or not to those who opted out or are restricted, and whether also to ``closed`` accounts, which are here until
+    they are erased: a breach is theirs, too (GDPR article 34)."""
 
     subject: str
     body: str
     placeholders: dict[str, str]
     when: str
     important: bool = True
+    closed: bool = False
 
 
 _PERSON = {"name": "the person's name"}
@@ -63,6 +65,7 @@ NOTICES: dict[str, Notice] = {
         " also complain to a data protection authority.",
         _PERSON | {"words": "what happened, what it may mean for the person, what was done, what they can do"},
         "when it was decided to tell people about an incident",
+        closed=True,
     ),
 }  # fmt: skip
 

@@ -18,6 +18,8 @@ from core.privacy.audit import Action, append
 from core.privacy.sessions import Staff
 from core.processors import mail
 
+BY_AN_OFFICER = "canceled by an officer"
+
 
 @dataclass(frozen=True)
 class LetterReceipt:
@@ -61,7 +63,7 @@ def cancel_letter(session: Session, *, letter_id: uuid.UUID, by: Staff, now: dat
     if letter.state == "sent":
         raise BadInput("This letter is sent; it cannot be called back.")
     _demand_still(letter)
-    letter.state, letter.address = "canceled", None
+    letter.state, letter.address, letter.error = "canceled", None, BY_AN_OFFICER
     session.flush()
     append(session, Action.LETTER_CANCELED, now=now, subject_kind="letter", subject_id=letter.id, kind=letter.kind)
     return LetterReceipt(letter.id, "canceled", "Canceled.")

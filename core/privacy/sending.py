@@ -23,9 +23,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core import db
-from core.models.campaigns import Campaign, MailLane, MailPace
+from core.models.campaigns import QUESTION, Campaign, MailLane, MailPace
 from core.models.platform import EmailLog, Enrollment
 from core.models.requests import CAMPAIGN, LETTERS, Outbox
+from core.privacy import ages_asked
 from core.privacy.audit import Action, append
 from core.privacy.letters import fill, wording
 from core.privacy.mail_kinds import NOTICES
@@ -152,7 +153,8 @@ def _written(session: Session, rows: Sequence[Row[Any]], now: datetime) -> list[
     """Write the mail of each row, or settle it without one: the reason for it may have gone since it was queued."""
     by_rule = [row.id for row in rows if row.priority != LETTERS]
     quiet = [kind for kind, notice in NOTICES.items() if not notice.important]
-    known = session.execute(text(FACTS), {"ids": by_rule, "quiet": quiet}).mappings()
+    closed = [kind for kind, notice in NOTICES.items() if notice.closed]
+    known = session.execute(text(FACTS), {"ids": by_rule, "quiet": quiet, "closed": closed}).mappings()
     facts: dict[uuid.UUID, Mapping[Any, Any]] = {each["id"]: each for each in known}
     said = _wordings(session, [row for row in rows if row.priority != LETTERS])
     letters, without = [], dict[str, list[uuid.UUID]]()
@@ -172,7 +174,7 @@ def _no_more(facts: Mapping[Any, Any] | None) -> str:
     """Why a mail is not to be written any more; empty: it is."""
     if facts is None or (facts["about_id"] and facts["program"] is None):
         return GONE
-    return CLOSED if facts["account_status"] == "closed" else DECLINED if facts["quiet"] else ""
+    return CLOSED if facts["out"] else DECLINED if facts["quiet"] else ""
 
 
 def _filled(letter_id: uuid.UUID, facts: Mapping[Any, Any], subject: str, body: str, now: datetime) -> mail.Letter:
@@ -268,6 +270,7 @@ class _Settled:
     log: list[dict[str, Any]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
     confirmed: list[uuid.UUID] = field(default_factory=list)
+    asked: list[uuid.UUID] = field(default_factory=list)
     lines: list[tuple[Action, dict[str, Any]]] = field(default_factory=list)
     over: list[Outbox] = field(default_factory=list)  # letters of campaigns go when it is known what became of them
 
@@ -280,6 +283,8 @@ class _Settled:
             self._over(row, "sent", "sent", "", address, at)
             if row.kind == "enrollment confirmation" and row.about_id:
                 self.confirmed.append(row.about_id)
+            elif row.kind == QUESTION and row.campaign_id is not None:
+                self.asked.append(row.id)
             return
         row.error = answer.code
         if answer.server and answer.outcome != "unclear":
@@ -322,6 +327,8 @@ class _Settled:
             open_ones = update(Enrollment).where(Enrollment.id.in_(self.confirmed), Enrollment.confirmed_at.is_(None))
             session.execute(open_ones.values(confirmed_at=self.now).execution_options(synchronize_session=False))
         _tell_campaigns(session, self.told)
+        if self.asked:
+            ages_asked.note_asked(session, recipients=self.asked, now=self.now)
         return self.lines
 
 
@@ -395,9 +402,9 @@ CLAIM = """
     where o.id = any(:ids)
 """
 # What is known of mail that is written when it leaves: about an enrollment, a certificate, or for a campaign. "quiet": not
-# important, and they opted out or are restricted.
+# important, and they opted out or are restricted; "out": their account is closed, and it is not for closed ones.
 FACTS = """
-    select o.id, o.about_id, s.name, s.email, s.account_status, p.title as program, c.title as cohort, c.starts_on,
+    select o.id, o.about_id, s.account_status = 'closed' and not o.kind = any(:closed) as out, s.name, s.email, p.title as program, c.title as cohort, c.starts_on,
         o.kind = any(:quiet) and (privacy.has_opted_out(s.id) or privacy.is_restricted(s.id)) as quiet
     from privacy.outbox o join platform.student s on s.id = o.student_id
     left join platform.certificate k on k.id = o.about_id

@@ -130,7 +130,7 @@ class Pictures:
                 counts["files"] = counts.get("files", 0) + gone
                 if more:
                     return Outcome(Became.MORE, counts)
-            for (kind, type_), ids in _grouped(theirs.files).items():
+            for kind, type_, ids in _grouped(theirs.files):
                 gone, _ = self._delete(session, now, kind, type_, public_ids=ids)
                 counts["files"] = counts.get("files", 0) + gone
         except Trouble as trouble:
@@ -202,9 +202,9 @@ class Pictures:
         """Every file that is still there, page by page to the last one."""
         for kind, type_, folder in self._places(theirs):
             for each in self._listed(session, now, kind, type_, prefix=folder):
-                if str(each.get("public_id", "")).startswith(folder):
+                if each["public_id"].startswith(folder):
                     yield each
-        for (kind, type_), ids in _grouped(theirs.files).items():
+        for kind, type_, ids in _grouped(theirs.files):
             yield from self._listed(session, now, kind, type_, public_ids=ids)
 
     def _listed(
@@ -217,12 +217,17 @@ class Pictures:
             def ask(more: dict[str, str] = more) -> Mapping[str, Any]:
                 api = library()
                 options = self._options(resource_type=kind, type=type_, max_results=PAGE, **more)
-                found = (
+                found: Mapping[str, Any] = (
                     api.resources(prefix=prefix, **options)
                     if public_ids is None
                     else api.resources_by_ids(public_ids, **options)
                 )
-                return _understood(found, "resources", list)
+                _understood(found, "resources", list)
+                if not all(
+                    isinstance(each, Mapping) and isinstance(each.get("public_id"), str) for each in found["resources"]
+                ):
+                    raise Trouble("not understood")  # what cannot be read is not absent
+                return found
 
             page = guarded_call(session, self.name, ask, now=now, read=_read)
             yield from page["resources"]
@@ -391,11 +396,14 @@ def _addresses(session: Session, person: Person) -> list[str]:
     return [each for query in (pictures, certificates) for each in session.scalars(query) if each]
 
 
-def _grouped(files: tuple[File, ...]) -> dict[tuple[str, str], list[str]]:
+def _grouped(files: tuple[File, ...]) -> Iterator[tuple[str, str, list[str]]]:
+    """Public ids by kind and type, not more at once than one call may name."""
     found: dict[tuple[str, str], list[str]] = {}
-    for each in files[:AT_ONCE]:
+    for each in files:
         found.setdefault((each.kind, each.type), []).append(each.public_id)
-    return found
+    for (kind, type_), ids in found.items():
+        for first in range(0, len(ids), AT_ONCE):
+            yield kind, type_, ids[first : first + AT_ONCE]
 
 
 def _plain(key: str) -> bool:

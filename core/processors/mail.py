@@ -37,6 +37,7 @@ PAYLOAD = ("mail address used", "subject", "letter")
 WIRE = SMTP.clone(cte_type="7bit")
 _LOCAL_PART = re.compile(r"[^\s@<>()\[\]\\,;:\"]{1,64}")
 _DOMAIN = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+_BREAKS = re.compile(r"[\x00\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _LONE_DOT = re.compile(rb"(?m)^\.")
 
 
@@ -102,7 +103,10 @@ def written(letter: Letter, to: str) -> bytes:
 
 
 def _header(wire: "EmailPolicy[Any]", name: str, value: str | Address) -> bytes:
-    """One header as it stands on the wire."""
+    """One header as it stands on the wire. The library refuses a line break inside a text, and writes one at its end as it is: that
+    would end the headers. Raises ValueError for both."""
+    if isinstance(value, str) and _BREAKS.search(value):
+        raise ValueError("a header is one line")
     return wire.fold_binary(*wire.header_store_parse(name, value))
 
 
@@ -236,7 +240,9 @@ def _connect() -> smtplib.SMTP:
     """Connect, encrypted unless the server is this machine, and sign in."""
     address = settings().smtp_url
     if address is None:
-        raise SettingsError("Set RESOCODE_SMTP_URL and RESOCODE_MAIL_FROM to send letters by mail.")
+        raise SettingsError(
+            "Set RESOCODE_SMTP_URL (or RESOCODE_SMTP_URL_FILE) and RESOCODE_MAIL_FROM to send letters by mail."
+        )
     parts = urlsplit(address)
     host, context = parts.hostname or "", ssl.create_default_context()
     if parts.scheme == "smtps":

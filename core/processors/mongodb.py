@@ -39,6 +39,7 @@ from core.processors.protocol import Became, Capability, Change, Exported, Line,
 from core.processors.remote import BUSY_CODE, Trouble, guarded_call
 
 PLATFORM_ID, STILL_THERE, NOT_TAKEN = "platform id", "still there", "not taken"
+NOTHING_THERE = "no mapped collection is there"
 SOURCE, UNKNOWN, NOT_MAPPED = "mongodb", "not known here", "collections that no mapping names"
 CORRECTED, UNREADABLE = "correct", "document unreadable"
 PASSED_ON = (Kind.LINE, Kind.TEXT, Kind.EMAIL, Kind.LINK)
@@ -96,7 +97,7 @@ class MongoDB:
     def verify(self, session: Session, order: Order, *, now: datetime) -> Proof:
         """Count what is left, on the primary, of what a majority has."""
         try:
-            left = self._call(session, now, lambda whom: whom.counts(), order.person, changes=False)
+            left = self._call(session, now, lambda whom: whom.left(), order.person, changes=False)
         except Trouble as trouble:
             return trouble.proof()
         found = {name: number for name, number in left.items() if number}
@@ -123,7 +124,7 @@ class MongoDB:
 
         def act() -> int:
             place = mongodb_client.database()[collection.name]
-            wanted = {"_id": {"$in": [each for key in keys for each in ids_of(key)]}, **dict(collection.only)}
+            wanted = {"_id": {"$in": [each for key in keys for each in ids_of(key)]}, **collection.condition}
             if collection.unset:
                 place.update_many(wanted, {"$unset": dict.fromkeys(collection.unset, "")})
                 wanted = {**wanted, "$or": [{path: {"$exists": True}} for path in collection.unset]}
@@ -203,6 +204,16 @@ class Whom:
             found[name] = found.get(name, 0) + self.database[name].count_documents(wanted)
         return found
 
+    def left(self) -> dict[str, int]:
+        """The same as a proof. Raises Trouble where none of the mapped collections is there: an empty database, by its name or its
+        address another one than the platform's, has nobody in it."""
+        found = self.counts()
+        if not any(found.values()) and not {each.name for each in self.mapping.collections} & set(
+            self.database.list_collection_names()
+        ):
+            raise Trouble(NOTHING_THERE, ours=True)
+        return found
+
     def documents(self) -> dict[str, tuple[Mapping[str, object], ...]]:
         """The documents, by collection, as plain values by the words of the data map."""
         found: dict[str, tuple[Mapping[str, object], ...]] = {}
@@ -277,7 +288,7 @@ class Whom:
                 yield {path: {"$in": list(ids)}}
         if collection.email and not (collection.person == "student" and self.ids.get(collection.name)):
             for email in self.emails:
-                yield {collection.email: Regex(f"^{re.escape(email)}$", "i"), **dict(collection.only)}
+                yield {collection.email: Regex(f"^{re.escape(email)}$", "i"), **collection.condition}
 
     def _all_ids(self, collection: Collection) -> tuple[object, ...]:
         """Ids of a collection's documents: those that this database knows, and those that are found there."""

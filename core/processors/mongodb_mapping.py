@@ -88,6 +88,11 @@ class Collection:
         return bool(self.person or self.email or self.of)
 
     @cached_property
+    def condition(self) -> dict[str, Any]:
+        """``only`` as a filter: of a list, one of the values."""
+        return {path: {"$in": value} if isinstance(value, list) else value for path, value in self.only.items()}
+
+    @cached_property
     def known(self) -> frozenset[str]:
         """Every path that some line of the mapping mentions."""
         paths = {

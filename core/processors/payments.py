@@ -245,7 +245,7 @@ class Gateway:
             )
             rows = _data(page)
             jobs += rows
-            if not page.get("has_more") or not rows:
+            if not page["has_more"]:
                 return jobs
             more = {"starting_after": rows[-1]["id"]}
 
@@ -268,7 +268,7 @@ class Gateway:
             page = self._ask(session, partial(ask, more=more), now)
             rows = _data(page)
             yield from rows
-            if not page.get("has_more") or not rows:
+            if not page["has_more"]:
                 return
             more = {"limit": PAGE, "starting_after": rows[-1]["id"]}
 
@@ -333,8 +333,9 @@ def _plain(found: Any) -> Mapping[str, Any]:
 
 
 def _data(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    rows = page.get("data")
-    if not isinstance(rows, list):
+    """The rows of a page. Raises Trouble when it does not say what it holds, or whether there are more: then nothing is known."""
+    rows, more = page.get("data"), page.get("has_more")
+    if not isinstance(rows, list) or not isinstance(more, bool) or (more and not rows):
         raise Trouble("not understood")
     return [_plain(each) for each in rows]
 

@@ -5,8 +5,9 @@ address or a secret into a log; a call whose answer was lost counts as done, or 
 limit, and no sleeping; what comes back is a value or a :class:`Trouble`, which is a code, whether it may have happened
 all the same, and when to ask again. The pauses between attempts belong to whoever keeps the step. Mechanism: :func:`guarded_call`
 asks the circuit of that processor (pybreaker; kept in ``privacy.processor_health``, so that all workers share it), calls, and
-reads what went wrong from types and numbers only. The circuit opens after five failures in a row, lets one call through after
-two minutes, and closes with the first that works.
+reads what went wrong from types and numbers only. The circuit opens after five failures in a row. After two minutes it is half
+open: one call of one worker may try, while all others wait for how it goes; if it works, the circuit is closed, if it fails, open
+again. A worker that dies while it tries leaves it half open for two minutes, then somebody else may.
 
 A trap that was measured: urllib3, below both libraries that we use, sleeps as long as ``Retry-After`` says, and tries three
 times more, unless it is told not to. A processor hands its library a client that does neither.
@@ -77,17 +78,18 @@ def guarded_call(
     Trouble (None: not one of them), before the common reading of :func:`trouble_of`.
     """
     health = _health(session, name)
+    if health.state != pybreaker.STATE_CLOSED:
+        _demand_turn(session, name, health, now)
     breaker = pybreaker.CircuitBreaker(
-        fail_max=FAILURES, state_storage=health.storage(now), throw_new_error_on_trip=False,
+        fail_max=FAILURES, state_storage=health.storage(), throw_new_error_on_trip=False,
         exclude=[lambda error: isinstance(error, Trouble) and error.ours],
     )  # fmt: skip
-    if breaker.current_state == pybreaker.STATE_OPEN:
-        raise Trouble("circuit open", until=health.opens_at)
 
     def attempt() -> T:
         try:
             return function()
-        except Trouble:
+        except Trouble as trouble:
+            trouble.unclear = trouble.unclear and changes  # nothing can have happened that nobody asked for
             raise
         except Exception as error:  # noqa: BLE001 - every library has errors of its own; they all become codes here
             _raise(error, now, changes, read)
@@ -185,10 +187,14 @@ class _Health:
     def __init__(self, state: str, failures: int, opens_at: datetime | None) -> None:
         self.state, self.failures, self.opens_at = state, failures, opens_at
 
-    def storage(self, now: datetime) -> pybreaker.CircuitMemoryStorage:
-        """The circuit for one call: an open one that has waited long enough lets this one through."""
-        due = self.state == pybreaker.STATE_OPEN and (self.opens_at is None or self.opens_at <= now)
-        kept = pybreaker.CircuitMemoryStorage(pybreaker.STATE_HALF_OPEN if due else self.state)
+    def waits(self, now: datetime) -> bool:
+        """Whether it is not time yet to try."""
+        return self.opens_at is not None and self.opens_at > now
+
+    def storage(self) -> pybreaker.CircuitMemoryStorage:
+        """The circuit for one call. Where it is not closed, this call is the one that may try."""
+        closed = self.state == pybreaker.STATE_CLOSED
+        kept = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED if closed else pybreaker.STATE_HALF_OPEN)
         for _ in range(self.failures):
             kept.increment_counter()
         return kept
@@ -203,6 +209,16 @@ def _health(session: Session, name: str) -> _Health:
     return _Health(row.circuit, row.failures, row.opens_at) if row else _Health(pybreaker.STATE_CLOSED, 0, None)
 
 
+def _demand_turn(session: Session, name: str, health: _Health, now: datetime) -> None:
+    """Take the one turn of a half-open circuit, for all workers. Raises Trouble before its time, and while somebody else has it."""
+    ends = now + CLOSED_FOR
+    if not health.waits(now):
+        with Session(session.get_bind()) as own, own.begin():
+            if own.scalar(text(TURN), {"name": name, "now": now, "ends": ends}):
+                return
+    raise Trouble("circuit open", until=health.opens_at if health.waits(now) else ends)
+
+
 def _note(
     session: Session, name: str, before: _Health, breaker: pybreaker.CircuitBreaker, now: datetime, trouble: Trouble | None
 ) -> None:  # fmt: skip
@@ -210,19 +226,26 @@ def _note(
     opened, worked = breaker.current_state == pybreaker.STATE_OPEN, trouble is None or trouble.ours
     opens_at = max(now + CLOSED_FOR, (trouble and trouble.until) or now) if opened else None
     row = {
-        "name": name, "circuit": breaker.current_state, "failures": 0 if worked else breaker.fail_counter, "opens_at": opens_at,
+        "name": name, "tried": before.state != pybreaker.STATE_CLOSED, "circuit": breaker.current_state, "failures": 0 if worked else breaker.fail_counter, "opens_at": opens_at,
         "worked_at": now if worked else None, "failed_at": now if trouble else None, "error": trouble.code if trouble else None,
     }  # fmt: skip
     with Session(session.get_bind()) as own, own.begin():
         own.execute(text(NOTE), row)
 
 
+TURN = """
+    update privacy.processor_health set circuit = 'half-open', opens_at = :ends
+    where name = :name and circuit <> 'closed' and coalesce(opens_at <= :now, true) returning true
+"""
+# A call that began while the circuit was closed does not close one that is open meanwhile: only the call that has the turn does.
 NOTE = """
     insert into privacy.processor_health as h (name, circuit, failures, opens_at, worked_at, failed_at, error)
     values (:name, :circuit, :failures, :opens_at, :worked_at, :failed_at, :error)
-    on conflict (name) do update set circuit = excluded.circuit, failures = excluded.failures, opens_at = excluded.opens_at,
+    on conflict (name) do update set circuit = excluded.circuit, failures = excluded.failures,
+        opens_at = case when excluded.circuit = 'open' then greatest(h.opens_at, excluded.opens_at) end,
         worked_at = coalesce(excluded.worked_at, h.worked_at), failed_at = coalesce(excluded.failed_at, h.failed_at),
         error = coalesce(excluded.error, h.error)
-    where (h.circuit, h.failures, h.opens_at) is distinct from (excluded.circuit, excluded.failures, excluded.opens_at)
-       or excluded.failed_at is not null or h.worked_at is null or h.worked_at < excluded.worked_at - interval '1 minute'
+    where (h.circuit = 'closed' or excluded.circuit = 'open' or :tried) and (
+        (h.circuit, h.failures, h.opens_at) is distinct from (excluded.circuit, excluded.failures, excluded.opens_at)
+        or excluded.failed_at is not null or h.worked_at is null or h.worked_at < excluded.worked_at - interval '1 minute')
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.anon.method import CohortEnd, Domain, Method, adopted
@@ -31,6 +31,7 @@ from core.anon.reader import (
 from core.anon.workload import SMALL_SITE, Family, lifetime_cost
 from core.errors import BadInput
 from core.models.anon import LedgerEntry, Release, ReleasedCell
+from core.models.anon import Method as MethodRow
 
 __all__ = ["Answer", "Comparison", "Question", "ReleasedFigure", "Share"]
 
@@ -183,6 +184,16 @@ def analytics_state(session: Session) -> AnalyticsState:
         experience=domain.experience,
         releases=releases,
     )
+
+
+def published_mark(session: Session) -> str | None:
+    """Return what changes when, and only when, another release or version of the method stands here; None before the first release, and for
+    those who may not read them. Releases never change, so that with the same mark every answer of this module is the same."""
+    newest = select(Release.content_sha256).order_by(Release.id.desc()).limit(1)
+    versions = select(func.count(MethodRow.version)), select(func.max(MethodRow.content_sha256))
+    asked = select(*(one.scalar_subquery() for one in (newest, select(func.count(Release.id)), *versions)))
+    row = session.execute(asked).one()
+    return None if row[0] is None else " ".join(map(str, row))
 
 
 def next_closing(today: date) -> Period:

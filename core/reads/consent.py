@@ -9,11 +9,14 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.models.artifacts import Artifact
+from core.models.campaigns import QUESTION, Campaign
 from core.models.consent import Consent, ConsentRound, ConsentStep, Guardian, held_of_guardian
 from core.policy import in_force
 from core.policy.age import AgeStanding, case_days, of_age_at, standing
+from core.reads.listing import Total, total
 
 PAGE_SIZE = 50
+MOST_COUNTED = 1_000
 # need → what comes next, and for whom
 NEEDS = (
     "below",
@@ -61,14 +64,14 @@ class ConsentPage:
 
 @dataclass(frozen=True)
 class ConsentCounts:
-    """How many cases there are of each need, and how many whoever looks may verify."""
+    """How many cases there are of each need, ``MOST_COUNTED`` + 1 standing for more than that; and how many whoever looks may verify."""
 
     by_need: dict[str, int]
     mine_to_verify: int
 
-    def of(self, *needs: str) -> int:
+    def of(self, *needs: str) -> Total:
         """How many are in one of these needs."""
-        return sum(self.by_need.get(need, 0) for need in needs)
+        return total(sum(self.by_need.get(need, 0) for need in needs), MOST_COUNTED)
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ class ConsentCase:
 
 @dataclass(frozen=True)
 class Round:
-    """An order to write to many: how far it is."""
+    """An order to write to many: how far it is. ``campaign_id``: it is a notice, and Notices says whom it reached; ``written`` is then
+    how many were told, once it is over."""
 
     kind: str
     people: int
@@ -133,16 +137,15 @@ class Round:
     begun_by: str
     answer_by: datetime | None
     done_at: datetime | None
+    campaign_id: uuid.UUID | None = None
 
 
 def consent_page(session: Session, view: str, *, now: datetime, after: Cursor | None = None) -> ConsentPage:
     """Return 50 cases of a view (a key of VIEWS), most urgent need first, longest so first."""
-    asked = {**case_days(now, in_force(session, now)), "needs": list(VIEWS[view]), "most": PAGE_SIZE + 1}
-    beyond = ""
-    if after is not None:
-        beyond = "and (k.rank, k.since, k.student_id) > (:rank, cast(:since as timestamptz), cast(:id as uuid))"
-        asked |= {"rank": after[0], "since": after[1], "id": after[2]}
-    rows = session.execute(text(CASES.format(beyond=beyond)), asked).all()
+    rank, since, last_id = after or (None, None, None)
+    asked = {**case_days(now, in_force(session, now)), "needs": list(VIEWS[view]), "most": PAGE_SIZE + 1,
+             "rank": rank, "since": since, "id": last_id}  # fmt: skip
+    rows = session.execute(_CASES, asked).all()
     shown = tuple(
         ConsentRow(row.student_id, f"C-{row.number}", row.state, row.need, row.began, row.mine)
         for row in rows[:PAGE_SIZE]
@@ -152,17 +155,22 @@ def consent_page(session: Session, view: str, *, now: datetime, after: Cursor | 
 
 
 def consent_counts(session: Session, *, now: datetime) -> ConsentCounts:
-    """Return how many cases there are of each need; none for those who do not see to consent."""
-    rows = session.execute(text(COUNTS), case_days(now, in_force(session, now))).all()
+    """Return how many cases there are of each need, counted up to ``MOST_COUNTED``; none for those who do not see to consent."""
+    asked = {**case_days(now, in_force(session, now)), "cap": MOST_COUNTED + 1}
+    rows = session.execute(_COUNTS, asked).all()
     return ConsentCounts(
         {row.need: row.many for row in rows}, sum(row.many - row.mine for row in rows if row.need == "verify")
     )
 
 
-def people_to_write_to(session: Session, needs: tuple[str, ...], *, now: datetime) -> int:
-    """Return how many people in one of these needs a letter to many would reach: nobody who had one within a week."""
-    asked = {**case_days(now, in_force(session, now)), "needs": list(needs)}
-    return session.scalar(text(TO_WRITE), asked) or 0
+def people_to_write_to(
+    session: Session, needs: tuple[str, ...], *, now: datetime, cap: int | None = MOST_COUNTED
+) -> Total:
+    """Return how many people in one of these needs a letter to many would reach, counted up to ``cap`` (None: all of them): nobody who
+    had one within a week."""
+    asked = {**case_days(now, in_force(session, now)), "needs": list(needs), "cap": None if cap is None else cap + 1}
+    reached = session.scalar(_REACH, asked) or 0
+    return total(reached, reached if cap is None else cap)
 
 
 def consent_case(session: Session, student_id: uuid.UUID, *, now: datetime) -> ConsentCase | None:
@@ -241,14 +249,22 @@ def _plain(value: object) -> str:
 
 def consent_rounds(session: Session, *, most: int = 5) -> tuple[Round, ...]:
     """Return the last orders to write to many, newest first."""
-    rows = session.scalars(select(ConsentRound).order_by(ConsentRound.begun_at.desc()).limit(most)).all()
-    names = _names(session, {row.begun_by for row in rows})
-    return tuple(
+    orders = session.scalars(select(ConsentRound).order_by(ConsentRound.begun_at.desc()).limit(most)).all()
+    asked = select(Campaign).where(Campaign.kind == QUESTION).order_by(Campaign.begun_at.desc()).limit(most)
+    questions = session.scalars(asked).all()
+    names = _names(session, {*(row.begun_by for row in orders), *(row.begun_by for row in questions)})
+    rows = [
         Round(
             row.kind, row.people, row.written, row.begun_at, names.get(row.begun_by) or "–", row.answer_by, row.done_at
         )
-        for row in rows
-    )
+        for row in orders
+    ]
+    rows += [
+        Round("ask ages", row.recipients, (row.counts or {}).get("sent", 0), row.begun_at, names.get(row.begun_by) or "–",
+              datetime.fromisoformat(row.audience_values["answer_by"]), row.finished_at, row.id)
+        for row in questions
+    ]  # fmt: skip
+    return tuple(sorted(rows, key=lambda row: row.begun_at, reverse=True)[:most])
 
 
 def _happened(step: ConsentStep, names: dict[uuid.UUID | None, str]) -> Happened:
@@ -261,11 +277,9 @@ def _names(session: Session, ids: set[uuid.UUID | None]) -> dict[uuid.UUID | Non
     return {row.id: row.name for row in session.execute(text("select * from staff.names_of(:ids)"), asked)}
 
 
-_OF = "from privacy.consent_cases(:adult, :allowed, :soon, :silent, :now) k"
-CASES = (
-    "select k.*, nullif(k.since, '-infinity') as began, k.since::text as exact "
-    + _OF
-    + " where k.need = any (:needs) {beyond} order by k.rank, k.since, k.student_id limit :most"
+_CASES = text(
+    "select k.student_id, k.number, k.state, k.need, k.rank, k.began, k.mine, k.since::text as exact from privacy.consent_page(cast(:needs as text[]), :adult, :allowed, :soon, :silent, :now, :rank,"
+    " cast(:since as timestamptz), cast(:id as uuid), :most) k"
 )
-COUNTS = "select k.need, count(*) as many, count(*) filter (where k.mine) as mine " + _OF + " group by 1"
-TO_WRITE = "select count(*) " + _OF + " where k.need = any (:needs) and k.writable"
+_COUNTS = text("select * from privacy.consent_counts(:adult, :allowed, :soon, :silent, :now, :cap)")
+_REACH = text("select privacy.consent_reach(cast(:needs as text[]), :adult, :allowed, :soon, :silent, :now, :cap)")

@@ -29,6 +29,19 @@ class Total:
         """The number with its thing: ``1 visitor``, ``1,284 visitors``, ``more than 10,000 visitors``."""
         return f"{'more than ' if self.capped else ''}{self.count:,} {thing}{'' if self.count == 1 else 's'}"
 
+    def __str__(self) -> str:
+        """The number alone: ``1,284``, ``1,000+``."""
+        return f"{self.count:,}{'+' if self.capped else ''}"
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return self.count > 0
+
+
+def total(counted: int, cap: int) -> Total:
+    """What was counted up to ``cap`` + 1."""
+    return Total(min(counted, cap), counted > cap)
+
 
 def pattern(search: str) -> str | None:
     """Return the search as the inside of a LIKE pattern: its own wildcards are ordinary characters.

@@ -11,10 +11,11 @@ from core.models.platform import Cohort, Enrollment
 from core.models.staff import Assignment, StaffMember, StaffSession
 from core.policy import Parameters
 from core.reads.enrollments import EnrollmentFilter, RollupAge, enrollment_total, rollup_age
-from core.reads.listing import Total
+from core.reads.listing import Total, total
 from core.reads.visitors import visitor_figures
 
 CONFIRMATION_DAYS = 30
+MOST_COUNTED = 1_000
 STARTING_DAYS = 14
 STARTING_MOST = 50
 UNCONFIRMED_CAP = 1_000
@@ -71,17 +72,18 @@ class ProgramDay:
 
 @dataclass(frozen=True)
 class PromiseCounts:
-    """Counts behind the promises; nobody's rows. ``minors_without_consent`` are students below the consent age."""
+    """Counts behind the promises; nobody's rows. ``minors_without_consent`` are students below the consent age. What may be many is counted
+    up to ``MOST_COUNTED``; the exact figures come with the proof of each promise, once an hour."""
 
     open_requests: int
     overdue_requests: int
     due_soon_requests: int
-    minors_without_consent: int
-    ages_not_declared: int
-    old_mail_logs: int
+    minors_without_consent: Total
+    ages_not_declared: Total
+    old_mail_logs: Total
     oldest_mail_log: datetime | None
-    closed_in_grace: int
-    closed_past_grace: int
+    closed_in_grace: Total
+    closed_past_grace: Total
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,13 @@ def promise_counts(session: Session, *, now: datetime, parameters: Parameters) -
     log_days = parameters.email_log_days + 1  # retention runs once a day
     asked = {"now": now, "log_days": log_days, "grace_days": parameters.grace_days}
     row = session.execute(text("select * from privacy.promise_counts(:now, :log_days, :grace_days)"), asked).first()
-    return PromiseCounts(*row) if row else PromiseCounts(0, 0, 0, 0, 0, 0, None, 0, 0)
+    opened, overdue, soon, minors, ages, old, oldest, grace, past = row or (0, 0, 0, 0, 0, 0, None, 0, 0)
+    capped = {name: total(count, MOST_COUNTED) for name, count in (
+        ("minors_without_consent", minors), ("ages_not_declared", ages), ("old_mail_logs", old),
+        ("closed_in_grace", grace), ("closed_past_grace", past))}  # fmt: skip
+    return PromiseCounts(
+        open_requests=opened, overdue_requests=overdue, due_soon_requests=soon, oldest_mail_log=oldest, **capped
+    )
 
 
 def house(session: Session, *, now: datetime) -> House:

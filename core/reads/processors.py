@@ -28,7 +28,7 @@ class ProcessorEntry:
 
     ``receives``: the data map's words for what it gets from the platform; ``sent``: for what leaves from this dashboard.
     ``connected``: it does its part by itself, as far as ``abilities`` say (the mail provider takes letters); otherwise people do. ``stuck_since``: something does not
-    go through. ``circuit`` "open": nothing is sent until ``opens_at``.
+    go through. ``circuit`` "open": nothing is sent until ``opens_at``; "half-open": one call tries.
     """
 
     name: str

@@ -75,6 +75,7 @@ OPENED = {
     "requests": ("request-overdue", "R-"),
     "requests-to-approve": ("request", "Deletion R-"),
     "certificates": ("certificate", "Certificate of erasure"),
+    "incidents": ("incident", "^Attendance list"),
 }
 # No skeleton and no run is there, every table has its canvas and every chart its picture.
 DRAWN = """() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')

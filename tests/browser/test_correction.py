@@ -41,7 +41,7 @@ def test_hand_on_enter_and_confirm_by_a_second_officer(page: Page, dashboard: Da
     expect(dialog.get_by_text("the old one gets a letter, too")).to_be_visible()
     expect(dialog.get_by_test_id("stDataFrame")).to_be_visible()
     dialog.get_by_role("button", name="Confirm the correction").click()
-    expect(dialog).to_have_count(0, timeout=20_000)
+    expect(dialog).to_have_count(0, timeout=60_000)
     expect_next(page, "nobody's", "Done")
     expect(page.get_by_text("Corrected and passed on")).to_be_visible()
     expect(page.get_by_text(re.compile("Elsewhere")).first).to_be_visible()

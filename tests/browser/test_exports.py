@@ -22,7 +22,7 @@ def file_export(page: Page, dashboard: Dashboard, email: str) -> str:
     page.get_by_label("Their e-mail, if you know it").fill(email)
     page.get_by_label("In their own words").fill("What do you know about me?")
     page.get_by_role("button", name="Hand it on").click()
-    expect(page.get_by_text("A privacy officer takes it from here")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("A privacy officer takes it from here")).to_be_visible(timeout=60_000)
     found = re.search(r"Access (R-\d+)", page.get_by_test_id("stMain").inner_text())
     assert found
     page.get_by_role("button", name="Program staff").click()
@@ -45,6 +45,16 @@ def open_of_kind(page: Page, dashboard: Dashboard, number: str) -> str:
     raise AssertionError(f"{number} is not on the desk")
 
 
+def looked_at_until(page: Page, address: str, words: str) -> None:
+    for _ in range(60):
+        page.goto(address)
+        expect(page.get_by_text("Next action")).to_be_visible()
+        if page.get_by_text(words).count():
+            return
+        page.wait_for_timeout(1500)
+    raise AssertionError(f"{words!r} never came")
+
+
 def test_from_request_to_the_opened_page(page: Page, browser: Browser, dashboard: Dashboard, tmp_path: Path) -> None:
     number = file_export(page, dashboard, "student091@example.org")
     address = open_of_kind(page, dashboard, number)
@@ -55,23 +65,17 @@ def test_from_request_to_the_opened_page(page: Page, browser: Browser, dashboard
     page.get_by_role("option", name="known in person").click()
     dialog.get_by_text("It is them").click()
     dialog.get_by_role("button", name="Record the check").click()
-    expect(page.get_by_role("heading", name="The file", exact=True)).to_be_visible(timeout=20_000)
-    for _ in range(40):  # the worker beside it makes it
-        page.goto(address)
-        expect(page.get_by_text("Next action")).to_be_visible()
-        if page.get_by_text("Next action: yours").count():
-            break
-        page.wait_for_timeout(1500)
+    expect(page.get_by_role("heading", name="The file", exact=True)).to_be_visible(timeout=60_000)
+    looked_at_until(page, address, "Next action: yours")  # the worker beside it makes it
     if page.get_by_role("button", name="Show the sentences").count():
         page.get_by_role("button", name="Show the sentences").click()
         page.get_by_role("button", name="Hand out as it is").first.click()
-        page.wait_for_timeout(10_000)
-        page.goto(address)
+        looked_at_until(page, address, "Ready: hand the file out")
     expect_next(page, "yours", "Ready: hand the file out")
     page.get_by_role("button", name="Hand it out").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Make the link").click()
     link = page.get_by_role("link", name=re.compile("^Fetch r-"))
-    expect(link).to_be_visible(timeout=20_000)
+    expect(link).to_be_visible(timeout=60_000)
     with page.expect_download() as fetched:
         link.click()
     fetched.value.save_as(tmp_path / "data.zip")

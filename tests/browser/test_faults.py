@@ -40,10 +40,10 @@ def test_the_database_goes_and_comes_back(page: Page, folder: Path) -> None:
         guardian.send_signal(signal.SIGTERM)
         wait_for(lambda: not any("postgres" in process.name() for process in servers(home)))
         page.get_by_role("radio", name="30 days").click()
-        expect(page.get_by_text("The database did not answer.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("The database did not answer.")).to_be_visible(timeout=60_000)
         assert "Traceback" not in page.inner_text("body")
         with embedded.attach(home):
-            expect(page.get_by_role("heading", name="Enrollments", exact=True)).to_be_visible(timeout=30_000)
+            expect(page.get_by_role("heading", name="Enrollments", exact=True)).to_be_visible(timeout=60_000)
             expect(page.get_by_text("The database did not answer.")).to_have_count(0)
 
 
@@ -112,7 +112,7 @@ def test_streamlit_run_serves_the_same_behind_the_gate(folder: Path, page: Page)
     try:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
         page.goto(f"http://127.0.0.1:{port}/enrollments")
-        expect(page.get_by_role("heading", name="Sign in to Resocode Admin")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="Sign in to Resocode Admin")).to_be_visible(timeout=60_000)
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/metrics")
     finally:

@@ -17,7 +17,7 @@ def test_from_a_state_to_its_evidence_and_to_the_printed_report(page: Page, dash
     dashboard.core("worker", "--once")  # every check has run
     sign_in(page, dashboard, "aiko", "/policy")
     heading = page.get_by_role("heading", name="Policy", exact=True)
-    expect(heading).to_be_visible(timeout=20_000)
+    expect(heading).to_be_visible(timeout=60_000)
     expect(page.get_by_text(re.compile(r"39 promises .* last check"))).to_be_visible()
     expect(page.get_by_role("heading", name="What the text leaves open")).to_be_visible()
     expect(page.get_by_role("heading", name="Canaries")).to_be_visible()
@@ -31,7 +31,7 @@ def test_from_a_state_to_its_evidence_and_to_the_printed_report(page: Page, dash
     page.get_by_text("Query").first.click()
     expect(page.get_by_text(re.compile("select", re.IGNORECASE)).first).to_be_visible()
     page.reload()
-    expect(page.get_by_text("Query").first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Query").first).to_be_visible(timeout=60_000)
     page.get_by_role("button", name="Policy", exact=True).click()
     expect(heading).to_be_visible()
 

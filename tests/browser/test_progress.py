@@ -74,8 +74,8 @@ def test_the_matrix_and_who_needs_help_agree_with_queries_by_hand(oulad: Dashboa
     context = browser.new_context(viewport={"width": 1440, "height": 1400})
     page = context.new_page()
     sign_in(page, oulad, "ines", f"/progress?cohort={CODE}")
-    expect(page.get_by_role("heading", name="Cohort by module")).to_be_visible(timeout=20_000)
-    expect(page.locator(".ytick text").first).to_be_attached(timeout=20_000)
+    expect(page.get_by_role("heading", name="Cohort by module")).to_be_visible(timeout=60_000)
+    expect(page.locator(".ytick text").first).to_be_attached(timeout=60_000)
     behind, ((quiet, far, waiting, total),), modules = by_hand(oulad.home, FURTHEST_BEHIND, NEED_HELP, BY_MODULE)
     assert total > 100 and len(behind) == 50, "a cohort of several hundred"
     plots = page.get_by_test_id("stPlotlyChart").filter(has=page.locator(".heatmap-label"))
@@ -101,7 +101,7 @@ def test_the_matrix_and_who_needs_help_agree_with_queries_by_hand(oulad: Dashboa
     assert bars == [str(number) for _, number in modules]
     # The next page goes on where the first ended.
     page.get_by_role("button", name="Next").click()
-    expect(page.get_by_text("51 to 100 of")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("51 to 100 of")).to_be_visible(timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     context.close()
 
@@ -110,6 +110,6 @@ def test_another_cohort_of_the_dataset_stays_closed(oulad: Dashboard, browser: B
     context = browser.new_context()
     page = context.new_page()
     sign_in(page, oulad, "ines", "/progress?cohort=OU-AAA-2013J")
-    expect(page.get_by_role("heading", name="This cohort is not assigned to you")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="This cohort is not assigned to you")).to_be_visible(timeout=60_000)
     expect(page.get_by_test_id("stPlotlyChart")).to_have_count(0)
     context.close()

@@ -28,10 +28,10 @@ def test_a_stuck_erasure_says_what_it_waits_for_and_leads_there(page: Page, dash
         dashboard.core("worker", "--once")
     wait_for(lambda: bool(waits_by_hand(dashboard.home)))
     sign_in(page, dashboard, "omar", f"/request?id={waits_by_hand(dashboard.home)}")
-    expect(page.get_by_role("heading", name="Do the steps by hand")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="Do the steps by hand")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Waits for people who do it by hand at a processor").first).to_be_visible()
     page.get_by_role("button", name="Manual steps").click()
-    expect(page.get_by_role("heading", name="Manual steps")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="Manual steps")).to_be_visible(timeout=60_000)
 
 
 def test_from_an_erased_request_to_a_certificate_that_stands_by_itself(
@@ -41,7 +41,7 @@ def test_from_an_erased_request_to_a_certificate_that_stands_by_itself(
     number, request = (re.search(pattern, told) for pattern in (r"E-\d+", r"R-\d+"))
     assert number and request
     sign_in(page, dashboard, "omar", f"/certificates?number={request[0]}")
-    expect(page.get_by_role("heading", name=f"Certificate of erasure {number[0]}")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name=f"Certificate of erasure {number[0]}")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("genuine").first).to_be_visible()
     expect(page.get_by_text("Copies in backups")).to_be_visible()
     page.get_by_role("button", name="Signed file").click()

@@ -19,7 +19,7 @@ def hand_on(page: Page, dashboard: Dashboard, email: str, kind: str = "Deletion"
     page.get_by_label("Their e-mail, if you know it").fill(email)
     page.get_by_label("In their own words").fill("Please delete **everything** <img src=x onerror=alert(1)>")
     page.get_by_role("button", name="Hand it on").click()
-    expect(page.get_by_text("A privacy officer takes it from here")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("A privacy officer takes it from here")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("the answer is due on")).to_be_visible()
     found = re.search(rf"{kind} (R-\d+)", page.get_by_test_id("stMain").inner_text())
     assert found
@@ -46,7 +46,7 @@ def open_request(page: Page, dashboard: Dashboard, number: str, name: str) -> st
 
 def expect_next(page: Page, whose: str, what: str) -> None:
     """What the card of the next action says."""
-    expect(page.get_by_text(f"Next action: {whose}")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(f"Next action: {whose}")).to_be_visible(timeout=60_000)
     expect(page.get_by_role("heading", name=what)).to_be_visible()
 
 
@@ -72,7 +72,7 @@ def confirm(page: Page, number: str, button: str, *, reason: str = "") -> None:
         page.get_by_role("option", name=reason).click()
     dialog.get_by_label(re.compile("^Type")).fill(number)
     dialog.get_by_role("button", name=button).click()
-    expect(dialog).to_have_count(0, timeout=20_000)
+    expect(dialog).to_have_count(0, timeout=60_000)
 
 
 def test_file_verify_close_reactivate(page: Page, dashboard: Dashboard) -> None:
@@ -99,7 +99,7 @@ def test_file_verify_close_approve_by_a_second_person_wait(page: Page, dashboard
     expect_next(page, "yours", "Open the plan, then approve it")
     expect(page.get_by_text("You have not opened this plan yet")).to_be_visible()
     page.get_by_role("button", name="Open the plan").first.click()
-    expect(page.get_by_text("stays").first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("stays").first).to_be_visible(timeout=60_000)
     expect_next(page, "yours", "Approve the deletion")
     page.get_by_role("button", name="Review and approve").click()
     dialog = page.get_by_role("dialog")
@@ -108,7 +108,7 @@ def test_file_verify_close_approve_by_a_second_person_wait(page: Page, dashboard
     page.get_by_role("option", name="plan is right").click()
     dialog.get_by_label(re.compile("^Type")).fill("R-1")
     dialog.get_by_role("button", name="Approve permanent deletion").click()
-    expect(dialog.get_by_text("Nothing was approved.")).to_be_visible(timeout=20_000)
+    expect(dialog.get_by_text("Nothing was approved.")).to_be_visible(timeout=60_000)
     dialog.get_by_label(re.compile("^Type")).fill(number)
     dialog.get_by_role("button", name="Approve permanent deletion").click()
     expect_next(page, "the worker's", "Nothing to do until the grace period ends")

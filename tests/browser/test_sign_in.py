@@ -24,7 +24,7 @@ def open_path(browser: Browser, dashboard: Dashboard, path: str = "/", *, cookie
 
 
 def shows_only_the_sign_in(page: Page) -> None:
-    expect(page.get_by_role("heading", name="Sign in to Resocode Admin")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="Sign in to Resocode Admin")).to_be_visible(timeout=60_000)
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     expect(page.get_by_test_id("stDataFrame")).to_have_count(0)
     expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
@@ -79,7 +79,7 @@ def test_a_second_tab_ends_with_the_first(page: Page, dashboard: Dashboard) -> N
     sign_in(page, dashboard, "paula")
     second = page.context.new_page()
     second.goto(dashboard.url + "/enrollments")
-    expect(second.get_by_role("heading", name="Enrollments", exact=True)).to_be_visible(timeout=20_000)
+    expect(second.get_by_role("heading", name="Enrollments", exact=True)).to_be_visible(timeout=60_000)
     sign_out(page)
     second.get_by_role("radio", name="30 days").click()
     shows_only_the_sign_in(second)
@@ -124,7 +124,7 @@ def test_a_forbidden_page_by_address_is_refused_in_words(page: Page, dashboard: 
 def test_a_deep_link_with_filters_survives_sign_in_and_reload(page: Page, dashboard: Dashboard) -> None:
     sign_in(page, dashboard, "paula", "/enrollments?program=Cloud&status=active&period=All+time&sort=By+name")
     for _ in range(2):
-        expect(page.get_by_role("heading", name=re.compile(r"^2[56] enrollments$"))).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name=re.compile(r"^2[56] enrollments$"))).to_be_visible(timeout=60_000)
         assert "program=Cloud" in page.url and "status=active" in page.url and "sort=By+name" in page.url
         expect(page.get_by_label("Order")).to_have_value("By name")
         page.reload()
@@ -214,7 +214,7 @@ def search(page: Page, typed: str) -> None:
 def test_what_is_searched_for_stays_out_of_address_and_log(page: Page, dashboard: Dashboard) -> None:
     sign_in(page, dashboard, "paula", "/enrollments?period=All+time")
     search(page, "student001")
-    expect(page.get_by_role("heading", name="2 enrollments")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="2 enrollments")).to_be_visible(timeout=60_000)
     assert "student001" not in page.url
     page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55})
     expect(page.get_by_role("heading", name="Student", exact=True)).to_be_visible()
@@ -230,7 +230,7 @@ def test_hostile_names_stay_text(page: Page, dashboard: Dashboard) -> None:
     page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
     sign_in(page, dashboard, "paula", "/enrollments?period=All+time")
     search(page, "<img")
-    expect(page.get_by_role("heading", name="enrollment", exact=False).first).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="enrollment", exact=False).first).to_be_visible(timeout=60_000)
     page.wait_for_load_state("networkidle")
     assert alerts == []
     assert page.locator("img[src='x']").count() == 0
@@ -239,7 +239,7 @@ def test_hostile_names_stay_text(page: Page, dashboard: Dashboard) -> None:
 def test_a_hostile_name_is_shown_to_the_letter(page: Page, dashboard: Dashboard) -> None:
     sign_in(page, dashboard, "paula", "/enrollments?period=All+time")
     search(page, "**Bold**")
-    expect(page.get_by_role("heading", name="2 enrollments")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="2 enrollments")).to_be_visible(timeout=60_000)
     page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55})
     expect(page.get_by_role("heading", name="Student", exact=True)).to_be_visible()
     expect(page.get_by_text("**Bold** _and_ `code` $x^2$", exact=True)).to_be_visible()

@@ -218,6 +218,8 @@ def test_every_connected_store_has_it_and_forgets_it(monkeypatch: pytest.MonkeyP
                           " join privacy.erasure e on e.request_id = c.request_id where s.erasure_id = e.id", id=first()))  # fmt: skip
         assert {steps[place] for place in ALL_STORES} == {"proven"}
         assert steps["Vercel"] == "exempt", "not connected: nothing was ever there"
+        last = rows("select s.state, s.error from privacy.erasure_step s where s.what = 'letter'")
+        assert last == [("exempt", "a canary: nobody is there to write to")], "no officer canceled it"
         gone = looks()
         assert {gone[place][0] for place in ALL_STORES} == {"absent"}, gone
         assert says("PRC-CLOUDINARY", NOW + 41 * DAY).state is State.HOLDS  # type: ignore[union-attr]

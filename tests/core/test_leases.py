@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import db, leases
+from core import db, leases, worker
+from core.jobs import JOBS, Job
 from core.leases import ATTEMPTS, Lease, LeaseLost
+from core.worker import Worker
 from tests.cast import NOW
 
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 TERMS = {"sweep": MINUTE}
 
 
@@ -149,6 +151,22 @@ def test_a_dead_letter_is_tried_once_a_day_or_on_demand_and_closed_when_nobody_n
         session.execute(text("update staff.job set state = 'failed'"))
         leases.settle(session, "sweep", ["other"], now=NOW)
     assert jobs()["x"][0] == "over"
+
+
+def test_a_dead_letter_about_people_who_wait_to_be_told_comes_back_within_the_hour(database: str) -> None:
+    soon = {job.kind for job in JOBS if job.revived == HOUR}
+    assert soon == {"notices", "letters by mail", "mail by rule", "alerts"}
+    told: list[str] = []
+    job = Job("notices", lambda *_: ["x"], lambda _session, key, _now: told.append(key) or {}, every=timedelta(), revived=HOUR)  # fmt: skip
+    with db.transaction("worker") as session:
+        leases.want(session, "notices", ["x"], again=MINUTE, now=NOW)
+        session.execute(text("update staff.job set state = 'failed', attempts = 5, finished_at = :now"), {"now": NOW})
+    almost = NOW + HOUR - timedelta(seconds=1)
+    assert [each.would for each in worker.dry_run(now=almost, jobs=[job])] == ["wait: a dead letter (None)"]
+    Worker(lambda: almost, [job]).catch_up()
+    assert told == []
+    Worker(lambda: NOW + HOUR, [job]).catch_up()
+    assert told == ["x"]
 
 
 def test_what_is_done_is_wanted_again_when_the_data_ask_but_not_at_once(database: str) -> None:

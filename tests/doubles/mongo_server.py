@@ -1,7 +1,9 @@
 """A MongoDB server for tests: a double. It speaks the wire protocol (OP_MSG, and OP_QUERY for the first hello) to a real
 pymongo over a real socket, and keeps its documents in mongomock.
 
-It is not MongoDB: no authentication, no TLS, no transactions, no change streams, one "replica set member" that is always primary,
+Behind the same wire can stand a real server: ``client`` is then a pymongo client of it, and the faults stay what they are.
+
+The double is not MongoDB: no authentication, no TLS, no transactions, no change streams, one "replica set member" that is always primary,
 and the operators that mongomock knows. What the product needs to be true of a real server is in
 tests/core/processors/test_mongodb.py and tests/core/importers/test_mongodb.py, which run against one when ``MONGODB_TEST_URI`` is set.
 
@@ -385,6 +387,10 @@ class MongoServer:
             act = "delete_one" if each.get("limit") else "delete_many"
             gone += getattr(self._of(body, "delete"), act)(each["q"]).deleted_count
         return {"n": gone}
+
+    def _do_dropDatabase(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.client.drop_database(body["$db"])
+        return {}
 
     def _do_drop(self, body: dict[str, Any]) -> dict[str, Any]:
         self.client[body["$db"]].drop_collection(body["drop"])

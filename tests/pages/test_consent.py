@@ -115,13 +115,14 @@ def test_letters_to_many_are_confirmed_with_their_number(owner: Connection) -> N
     app = press(opened("omar", "consent", view="not asked"), "Ask 3 for their age")
     assert "restricted" in words(app)
     next(each for each in app.text_input if "to confirm" in each.label).set_value("2")
-    app = [b for b in app.button if "Order the letters" in b.label][-1].click().run()
-    assert requests.rows("select 1 from privacy.consent_round") == []
+    app = [b for b in app.button if "Ask them" in b.label][-1].click().run()
+    assert requests.rows("select 1 from privacy.campaign") == []
     next(each for each in app.text_input if "to confirm" in each.label).set_value("3")
-    app = [b for b in app.button if "Order the letters" in b.label][-1].click().run()
+    app = [b for b in app.button if "Ask them" in b.label][-1].click().run()
     assert not app.exception
-    assert requests.rows("select kind, people from privacy.consent_round") == [("ask ages", 3)]
-    assert "Asked for the age: 3" in words(at(app, "consent")).replace("\\", "")
+    assert requests.rows("select kind, channel, audience from privacy.campaign") == [
+        ("age question", "mail", "age never asked")]  # fmt: skip
+    assert "to be answered by" in words(at(app, "consent")) and "on its way" in words(at(app, "consent"))
 
 
 def test_today_says_what_is_to_be_done() -> None:

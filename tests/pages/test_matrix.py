@@ -60,7 +60,7 @@ STUDENT_WORDS = ("Asha", "Ben", "Cleo", "students.example")
 
 def opened(name: str | None, page: str, **query: str) -> AppTest:
     """The shell with one page open, as a member of the cast (None: nobody)."""
-    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=20)
+    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=60)
     if name:
         app.session_state["token"] = inside(name)[0].token
     return at(app, page, **query)
@@ -167,7 +167,7 @@ def test_without_the_guard_the_database_still_hides(name: str, may_see: set[str]
 
 def test_a_signed_out_visitor_of_a_cold_page_gets_nothing_from_the_file_itself() -> None:
     for page in PAGES:
-        app = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=20).run()
+        app = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=60).run()
         assert not app.exception
         assert words(app).strip() == ""
 

@@ -21,7 +21,7 @@ PHRASE = "juniper-lagoon-meadow-77"
 
 def shell(name: str | None = None, page: str = "", **query: str) -> AppTest:
     """The shell, as somebody (None: nobody), with a page open."""
-    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=30)
+    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=60)
     if name:
         app.session_state["token"] = inside(name)[0].token
     for key, value in query.items():
@@ -318,7 +318,7 @@ def test_an_old_proof_is_renewed_in_the_set_up() -> None:
     with db.transaction("worker") as session:
         old = {"id": staff.session_id, "at": staff.started_at - timedelta(minutes=6)}
         session.execute(text("update staff.session set confirmed_at = :at where id = :id"), old)
-    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=30)
+    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=60)
     app.session_state["token"] = made.token
     app.run().switch_page(str(ROOT / "pages" / "account.py")).run()
     press(app, "Set up one-time codes")

@@ -42,7 +42,7 @@ def run(error: str, by: str = "paula") -> AppTest:
         except AdminError as found:
             st.error(found.sentence)
 
-    app = AppTest.from_function(page, args=(error,))
+    app = AppTest.from_function(page, args=(error,), default_timeout=60)
     made, _ = sign_in(by)
     app.session_state["token"] = made.token
     return app.run()
@@ -68,7 +68,7 @@ def test_a_refusal_is_written_once_by_name_and_nothing_else_is(error: str, owner
 def test_nobody_is_written_down_once_the_session_is_over(owner: Connection) -> None:
     owner.execute(text("update staff.session set ended_at = now()"))
     owner.commit()
-    app = AppTest.from_function(_with_a_dead_session)
+    app = AppTest.from_function(_with_a_dead_session, default_timeout=60)
     app.session_state["token"] = "dead"
     app.run()
     assert [each.value for each in app.error] == ["Your session has ended. Sign in again."]

@@ -57,4 +57,4 @@ def test_showing_a_figure_does_not_change_it() -> None:
         charts.show(figure, key="one", alt="Bars.")
         assert figure.to_json() == before
 
-    assert not AppTest.from_function(page).run().exception
+    assert not AppTest.from_function(page, default_timeout=60).run().exception

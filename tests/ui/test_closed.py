@@ -67,7 +67,7 @@ def test_every_address_says_so_until_the_ledger_is_replayed() -> None:
 def test_a_tab_that_is_open_closes_with_its_next_click(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closed, "SECONDS", 3600.0)  # a slow machine takes longer than ten seconds for a click
     made, _ = sign_in("omar")
-    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=20)
+    app = AppTest.from_file(str(ROOT / "ui" / "shell.py"), default_timeout=60)
     app.session_state["token"] = made.token
     closed.forget()
     assert app.run().title[0].value == "Today"

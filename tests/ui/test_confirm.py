@@ -47,7 +47,7 @@ def opened(*, minutes_ago: float = 0, kind: str = "good", name: str = "paula") -
     moved = {"id": staff.session_id, "at": staff.started_at - timedelta(minutes=minutes_ago)}
     with db.transaction("worker") as session:
         session.execute(text("update staff.session set confirmed_at = :at where id = :id"), moved)
-    app = AppTest.from_function(script, default_timeout=20)
+    app = AppTest.from_function(script, default_timeout=60)
     app.session_state["token"] = made.token
     app.session_state["kind"] = kind
     app.run()

@@ -516,6 +516,25 @@ def test_a_document_undoes_no_correction_until_the_platform_has_it(platform: Pla
     assert stands() == ("Mia Married", "+49 newest", "Reads")
 
 
+def test_a_slow_step_elsewhere_keeps_nothing_from_the_platform_that_has_the_correction(platform: Platform) -> None:
+    """The person takes their old values back, there, while somebody still has to change the mail provider's record by hand."""
+    sync()
+    who = student("mia")
+    old = one("select s.name, p.phone from platform.student s join platform.student_profile p on p.student_id = s.id where s.id = :s", s=who)  # fmt: skip
+    request = corrected(who, name="Mia Corrected", phone="+49 new")
+    change(platform, "users", "mia", minutes=2, **{"profile.headline": "Writes"})
+    sync(later(3))
+    assert student("mia", "name") == "Mia Corrected", "until the platform has it, what was wrong does not come back"
+    with db.transaction("worker") as session:
+        done = "update privacy.propagation set state = 'done', done_at = :n, proof = 'answered' where request_id = :r and processor = 'MongoDB Atlas'"
+        session.execute(text(done), {"r": request, "n": later(5)})
+        waiting = "select array_agg(processor) from privacy.propagation where request_id = :r and what = 'correct' and state <> 'done'"
+        assert "SMTP" in session.scalar(text(waiting), {"r": request})
+    change(platform, "users", "mia", minutes=10, **{"name": old[0], "profile.phone": old[1]})
+    sync(later(11))
+    assert one("select s.name, p.phone from platform.student s join platform.student_profile p on p.student_id = s.id where s.id = :s", s=who) == old  # fmt: skip
+
+
 def test_a_document_without_a_date_that_says_what_was_wrong_undoes_no_correction(platform: Platform) -> None:
     """Also when the platform was told by hand: nobody knows whether such a document is older."""
     sync()

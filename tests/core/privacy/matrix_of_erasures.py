@@ -345,9 +345,11 @@ class Post(Server):
         if self.fault == "451 after the text":
             return "451 4.3.0 not now"
         self.drop_after_data = self.fault == "dropped after the text"
+        before = len(self.ids)
         said = await super().handle_DATA(server, session, envelope)
-        if self.ids and self.ids.count(self.ids[-1]) > 1:
-            self._came_twice(self.ids[-1])
+        for letter_id in self.ids[before:]:  # none when the line was dropped
+            if self.ids.count(letter_id) > 1:
+                self._came_twice(letter_id)
         return said
 
     def _came_twice(self, letter_id: str) -> None:

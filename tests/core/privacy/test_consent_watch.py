@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from core import db, jobs
-from core.errors import BadInput, NotFound, NotFresh
+from core.errors import BadInput, NotFound
 from core.models.requests import Outbox
 from core.privacy import consent_watch, retention, standing
 from core.worker import Worker
@@ -122,40 +122,6 @@ def as_replica(owner: Connection) -> None:
     owner.execute(text("set session_replication_role = replica"))
 
 
-def test_not_declared_is_asked_and_restricted_only_after_the_deadline(owner: Connection) -> None:
-    as_replica(owner)
-    undeclared(owner, "cleo", "ben")
-    day = NOW.date() + timedelta(days=21)
-    with pytest.raises(BadInput, match="between 14 and 90"):
-        requests.act("ask_ages", "omar", answer_by=NOW.date() + timedelta(days=13), confirmation="2")
-    with pytest.raises(BadInput, match="Type the number of people, 2"):
-        requests.act("ask_ages", "omar", answer_by=day, confirmation="3")
-    with pytest.raises(NotFresh):
-        requests.act(
-            "ask_ages", requests.staff("omar", now=NOW - timedelta(minutes=6)), answer_by=day, confirmation="2"
-        )
-    assert requests.act("ask_ages", "omar", answer_by=day, confirmation="2") == 2
-    with pytest.raises(BadInput, match="being written just now"):
-        requests.act("ask_ages", "olga", answer_by=day, confirmation="2")
-    assert work()["letters about consent"] == 1
-    assert c.letters("cleo") == [("age question", email_of("cleo"))]
-    [(subject, body)] = requests.rows(
-        "select subject, body from privacy.outbox where student_id = :id", id=id_of("cleo")
-    )
-    assert "15 December 2026" in subject and "Dear Cleo Example" in body and "{" not in subject + body
-    until = c.case().answer_by
-    assert until is not None and until.date() == day + timedelta(days=1), "the whole day is theirs"
-    work(until - MOMENT)
-    assert c.restricted() == c.restricted("ben") == []
-    c.on("declare_age", name="ben", now=until - MOMENT, adult=True, how="answered our letter")
-    work(until + timedelta(days=5))
-    assert c.restricted() == ["age not declared"] and c.restricted("ben") == []
-    with pytest.raises(BadInput, match="nobody to write to"):
-        requests.act("ask_ages", "omar", now=until, answer_by=until.date() + timedelta(days=21), confirmation="0")
-    c.on("declare_age", now=until + timedelta(days=6), adult=True, how="answered our letter")
-    assert c.restricted() == []
-
-
 def test_reminders_go_once_a_week_to_the_silent_only(owner: Connection) -> None:
     as_replica(owner)
     undeclared(owner, "ben")
@@ -185,18 +151,22 @@ def test_a_round_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch, owner
     as_replica(owner)
     undeclared(owner, "cleo", "ben", "asha")
     monkeypatch.setattr(consent_watch, "AT_ONCE", 2)
-    requests.act("ask_ages", "omar", answer_by=NOW.date() + timedelta(days=30), confirmation="3")
     with db.transaction("worker") as session:
-        [key] = consent_watch.rounds_due(session, NOW)
+        session.execute(text("update privacy.consent set asked_at = :at, answer_by = :until where adult is null"),
+                        {"at": NOW, "until": NOW + timedelta(days=30)})  # fmt: skip
+    week = NOW + timedelta(days=7)
+    requests.act("remind_silent", "omar", now=week, confirmation="3")
+    with db.transaction("worker") as session:
+        [key] = consent_watch.rounds_due(session, week)
     parts = []
     for _ in range(2):
         with db.transaction("worker") as session:
-            parts.append(consent_watch.write_round(session, round_id=uuid.UUID(key), now=NOW))
+            parts.append(consent_watch.write_round(session, round_id=uuid.UUID(key), now=week))
     assert parts == [{"letters": 2, "more": 1}, {"letters": 1}]
     assert requests.rows("select people, written, done_at is null from privacy.consent_round") == [(3, 3, False)]
     with db.transaction("worker") as session:
-        assert session.query(Outbox).filter(Outbox.kind == "age question").count() == 3
-        assert consent_watch.write_round(session, round_id=uuid.UUID(key), now=NOW) == {}
+        assert session.query(Outbox).filter(Outbox.kind == "age reminder").count() == 3
+        assert consent_watch.write_round(session, round_id=uuid.UUID(key), now=week) == {}
 
 
 def test_a_student_without_a_record_gets_one(owner: Connection) -> None:

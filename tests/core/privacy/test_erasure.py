@@ -283,6 +283,18 @@ def test_the_last_letter_goes_before_the_address_and_is_waited_for_a_week() -> N
     assert rows("select error from privacy.erasure_step where what = 'letter'") == [("could not be sent",)]
 
 
+def test_a_last_letter_that_an_officer_cancels_says_so_and_not_what_the_server_said_before() -> None:
+    filed = begin()
+    work()
+    [(letter,)] = rows("select id from privacy.outbox where kind = 'completion'")
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.outbox set error = '421' where id = :id"), {"id": letter})
+    act("cancel_letter", "omar", letter_id=letter, now=DUE)
+    work(DUE + DAY)
+    assert erased(filed.request_id, DUE + DAY)
+    assert rows("select error from privacy.erasure_step where what = 'letter'") == [("canceled by an officer",)]
+
+
 FAULTS: dict[str, list[Outcome | Exception]] = {
     "refused": [Outcome(Became.FAILED, error="503")],
     "no clear answer": [Outcome(Became.UNCLEAR, error="timeout")],

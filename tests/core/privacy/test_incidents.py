@@ -12,10 +12,14 @@ from core import db, queries
 from core.errors import BadInput, NotFresh, Refused
 from core.models.labels import Category
 from core.privacy import campaigns, incidents
+from core.worker import Worker
 from tests.cast import NOW, id_of, snapshot
 from tests.core.privacy.house_of_requests import HOUR, act, lines, rows, staff
+from tests.core.privacy.sender_process import SENDERS
+from tests.mail_server import Server, server
 
 pytestmark = pytest.mark.usefixtures("house")
+__all__ = ["server"]
 
 
 def recorded(*, by: str = "omar", **more: Any) -> uuid.UUID:
@@ -118,6 +122,38 @@ def test_exactly_those_concerned_are_told_once() -> None:
     ]
     with pytest.raises(BadInput, match="told already"):
         act("set_scope", "omar", incident_id=incident, categories=[], processors=[], cohorts=[])
+
+
+def told(**scope: Any) -> uuid.UUID:
+    """An incident with its notice begun; whom it concerns has one account that is closed, Asha's."""
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.student set account_status = 'closed', closed_at = :now where id = :id"),
+                        {"now": NOW, "id": id_of("asha")})  # fmt: skip
+    incident = recorded()
+    scoped(incident, **scope)
+    decided(incident, people="tell")
+    return uuid.UUID(str(act("tell_people", "omar", incident_id=incident, words="A file went out.").campaign_id))
+
+
+def test_a_closed_account_is_told_by_mail(server: Server) -> None:
+    told(cohorts=[id_of("python")])
+    Worker(lambda: NOW, SENDERS).catch_up()
+    assert [str(message["To"]) for message in server.got] == ["asha@students.example"]
+    assert rows("select state, code from privacy.campaign_recipient") == [("sent", "")]
+
+
+def test_a_closed_account_does_not_see_what_is_shown_on_the_platform() -> None:
+    notice = told()
+    act("attest_shown", "omar", campaign_id=notice, where="banner")
+    Worker(lambda: NOW, SENDERS).catch_up()
+    told_how = dict(
+        rows(
+            "select s.email, r.state || ' ' || r.code from privacy.campaign_recipient r join platform.student s on s.id = r.student_id"
+        )
+    )
+    assert told_how["asha@students.example"] == "not reached account closed"
+    assert told_how["cleo@students.example"] == "sent shown on the platform"
+    assert rows("select state, counts ->> 'not_reached' from privacy.campaign") == [("done", "1")]
 
 
 def test_nobody_is_told_before_it_was_decided_and_counted() -> None:

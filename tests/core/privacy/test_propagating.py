@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from core import db, jobs
-from core.privacy import propagating
+from core.privacy import erasure_steps, propagating
 from core.processors import registry
 from core.processors.manual import by_hand
 from core.processors.protocol import Became, Change, Outcome, Person
@@ -108,6 +108,13 @@ def test_what_does_not_go_through_waits_longer_each_time_and_is_asked_of_a_perso
     assert "MongoDB Atlas: sign-in off" in hands("canceled"), "nobody needs to do it any more"
 
 
+def test_pauses_double_up_to_an_hour_and_half_of_each_is_chance() -> None:
+    for attempts, whole in ((1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (500, 60)):
+        pauses = [erasure_steps.pause_after(attempts) / MINUTE for _ in range(80)]
+        assert whole / 2 <= min(pauses) and max(pauses) <= whole
+        assert max(pauses) - min(pauses) > whole / 8 and len(set(pauses)) > 10, "nobody comes back at the same moment"
+
+
 def test_after_five_days_a_person_may_end_it_by_hand(mongo: Place) -> None:
     closed()
     mongo.faults = [Outcome(Became.WAITING, until=NOW + 6 * DAY, error="too many requests")] * 400
@@ -153,6 +160,18 @@ def test_reactivation_cancels_what_was_not_done_and_its_manual_steps(mongo: Plac
     work(NOW + MINUTE)
     assert states() == {"marketing as before": "waiting", "sign-in off": "done", "sign-in on": "done", "tokens revoked": "done"}  # fmt: skip
     assert hands() == ["SMTP: marketing as before"], "a step of its own, whatever was confirmed before"
+
+
+def test_what_concerns_somebody_who_was_erased_meanwhile_is_taken_back(
+    mongo: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their erasure has asked every processor itself; nobody is left to be told about."""
+    closed()
+    work()
+    assert hands() == ["SMTP: marketing off"]
+    monkeypatch.setattr(propagating, "_person", lambda _session, _step: None)
+    work(NOW + DAY + MINUTE)
+    assert "marketing off" not in states() and hands() == [] and hands("canceled") == ["SMTP: marketing off"]
 
 
 def test_the_newest_value_leaves_and_only_what_is_declared(mongo: Place, owner: Connection) -> None:

@@ -150,11 +150,15 @@ def test_a_worker_that_wakes_too_late_sends_and_writes_nothing(server: Server) -
     assert send() == ["taken", "taken"]
     looked_at = "select o.*::text, l.* from privacy.outbox o left join platform.email_log l on l.id = o.id and l.sent_at = :now order by o.id"
     before = rows(looked_at, now=NOW)
+    with db.transaction("worker") as session:
+        session.execute(text(WRITE.replace("'test '", "'more '")), {"many": 1, "now": NOW, "ben": id_of("ben")})
     with sending.mail.Line() as line, db.statements("worker") as marks:
         assert list(sending._handed(line, marks, 1, late)) == []
     with db.transaction("worker") as session:
         refused = [sending.mail.Delivery("refused", "550")] * 2
         assert sending._settle(session, late, refused, 1, NOW, more=9) is None
+    more = rows("delete from privacy.outbox where state = 'waiting' and claim is null and lane is null returning 1")
+    assert more == [(1,)], "and claims nothing"
     assert len(server.ids) == 2 and before == rows(looked_at, now=NOW)
 
 
@@ -209,6 +213,55 @@ def test_all_workers_together_keep_the_pace(server: Server, monkeypatch: pytest.
     assert send(NOW + timedelta(seconds=9)) == []
     assert len(send(NOW + timedelta(seconds=10))) == 10
     assert len(set(server.ids)) == 20
+
+
+def test_what_another_worker_took_meanwhile_is_not_sent_over_the_pace(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first look at the pace and the claim: the second look is under a lock."""
+    monkeypatch.setenv("RESOCODE_MAIL_RATE", "60")
+    write(20)
+    real = sending._written
+
+    def overtaken(*given: Any) -> Any:
+        monkeypatch.setattr(sending, "_written", real)
+        with db.transaction("worker") as session:
+            session.execute(text("update privacy.mail_pace set window_at = :now, taken = 8"), {"now": NOW})
+        return real(*given)
+
+    monkeypatch.setattr(sending, "_written", overtaken)
+    assert sending.send_lane(lane=1, now=NOW)["taken"] == 2 == len(server.ids)
+    assert rows("select taken from privacy.mail_pace") == [(10,)]
+
+
+def test_a_letter_whose_own_address_is_the_trouble_waits_four_times_as_long_each_time(server: Server) -> None:
+    write(2)
+    server.answers = {"person1@students.example": "451 4.7.1 later"}
+    assert sorted(send()) == ["later", "taken"]
+    now, pauses = NOW, []
+    for _ in range(4):
+        [(before,)] = rows("select not_before from privacy.outbox where state = 'waiting'")
+        pauses.append(before - now)
+        assert send(before - timedelta(seconds=1)) == []
+        now = before
+        assert send(now) == ["later"]
+    assert pauses == [timedelta(minutes=m) for m in (5, 20, 80, 320)]
+    assert rows("select state, attempts, error, address from privacy.outbox where state <> 'sent'") == [
+        ("failed", 5, "451", "person1@students.example")
+    ], "a person may send it by hand"
+    assert send(now + timedelta(days=1)) == [] and len(server.ids) == 1
+
+
+def test_a_title_of_two_lines_is_one_line_in_a_subject(server: Server) -> None:
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.program set title = E'Python\r\nBcc: x@y.example'"))
+        session.execute(text("update platform.enrollment set confirmed_at = null, enrolled_at = :at where student_id = :id"),
+                        {"at": NOW - timedelta(days=1), "id": id_of("asha")})  # fmt: skip
+        mail_by_rule.queue_mail(session, kind="enrollment confirmation", now=NOW)
+    assert send() == ["taken"]
+    [message], [envelope] = server.got, server.envelopes
+    assert message["Subject"] == "You are enrolled: Python Bcc: x@y.example" and message["Bcc"] is None
+    assert envelope.rcpt_tos == ["asha@students.example"]
 
 
 def test_letters_of_people_go_before_mail_by_rule(server: Server) -> None:

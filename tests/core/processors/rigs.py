@@ -6,12 +6,15 @@ no code with the processor.
 
 import atexit
 import json
+import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
+import pymongo
 import pymongo.common
 import pytest
 from sqlalchemy import text
@@ -39,6 +42,7 @@ from tests.doubles.mongo_server import (
     Error,
     MongoServer,
 )
+from tests.doubles.syncing import REAL
 from tests.doubles.wire import FAULTS, Wire, listening
 
 KNOWN = {"cleo": "p-12", "ben": "p-123", "asha": "p-1"}  # platform ids: each begins another one
@@ -363,8 +367,27 @@ def mongo_rig(patch: pytest.MonkeyPatch) -> Iterator[MongoRig]:
         yield MongoRig(server)
 
 
+@contextmanager
+def real_mongo_rig(patch: pytest.MonkeyPatch) -> Iterator[MongoRig]:
+    """The same wire, where it breaks as the tests say, before the server of ``MONGODB_TEST_URI``: it keeps and searches the documents,
+    in a database of its own that goes in the end."""
+    patch.setattr(mongodb_client, "SECONDS", 0.25)
+    patch.setattr(pymongo.common, "MIN_HEARTBEAT_INTERVAL", 0.02)
+    client, name = pymongo.MongoClient[Any](os.environ[REAL]), f"resocode_test_{secrets.token_hex(4)}"
+    try:
+        with MongoServer(database=name, client=client) as server:
+            patch.setenv("RESOCODE_MONGODB_URI", server.uri)
+            yield MongoRig(server)
+    finally:
+        client.drop_database(name)
+        client.close()
+
+
 RIGS: dict[str, Callable[[pytest.MonkeyPatch], AbstractContextManager[Rig]]] = {
     "Cloudinary": cloudinary_rig,
     "payment gateway": stripe_rig,
     "MongoDB Atlas": mongo_rig,
 }
+REAL_RIGS: dict[str, Callable[[pytest.MonkeyPatch], AbstractContextManager[Rig]]] = (
+    {"MongoDB, a real server": real_mongo_rig} if os.environ.get(REAL) else {}
+)

@@ -1,5 +1,6 @@
 """Cloudinary beyond the contract: pages, parts, copies that live on, and whose a file is that a record names."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -115,6 +116,35 @@ def test_a_picture_outside_the_folders_goes_when_it_is_theirs_alone(rig: Cloudin
     picture("cleo", rig.wire.address + path.replace(" ", "%20"))
     assert erase(rig).counts["files"] == 7
     assert "portraits/abc 1" not in rig.library.names() and verify(rig) == Proof(True)
+
+
+def test_more_files_than_one_call_may_name_are_all_looked_for(
+    rig: CloudinaryRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cloudinary, "AT_ONCE", 1)
+    picture("cleo", rig.wire.address + rig.library.put("portraits/cleo"))
+    with db.transaction("worker") as session:
+        session.execute(text("update platform.certificate c set url = :url from platform.enrollment e where e.id = c.enrollment_id and e.student_id = :id"),
+                        {"id": id_of("cleo"), "url": rig.wire.address + rig.library.put("papers/cleo")})  # fmt: skip
+    outside = {"portraits/cleo", "papers/cleo"}
+    before = verify(rig).found["files"]
+    assert erase(rig).counts["files"] == before == 8
+    assert not outside & rig.library.names() and verify(rig) == Proof(True)
+    rig.library.put("portraits/cleo")
+    rig.library.put("papers/cleo")
+    assert verify(rig).found == {"files": 2}, "the second one is looked for, too"
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"public_id": None}, {"public_id": ["students/p-12/a"]}, "students/p-12/a"], ids=repr
+)
+def test_a_row_of_a_listing_that_cannot_be_read_is_no_proof(rig: CloudinaryRig, row: object) -> None:
+    real = rig.wire.backend
+    told = 200, {"content-type": "application/json"}, json.dumps({"resources": [row]}).encode()
+    rig.wire.backend = lambda *request: told if "/resources/image/upload" in request[1] else real(*request)
+    assert verify(rig) == Proof(None, error="not understood")
+    rig.wire.backend = real
+    assert verify(rig).absent is False
 
 
 @pytest.mark.parametrize("whose", ["of another student's folder", "that another record names"])

@@ -1,7 +1,7 @@
 """What every processor promises, whichever it is: done is proven, gone is gone, unclear is never done, and nobody else is touched.
 
 The matrix processor × verb × fault stands in contract.py, with what does not apply and why: that is tried as well. A processor enters by
-a rig (rigs.py, rigs_by_hand.py). MongoDB runs against a real server, too, when MONGODB_TEST_URI is set (test_mongodb.py).
+a rig (rigs.py, rigs_by_hand.py). When MONGODB_TEST_URI is set, all of it runs against a real MongoDB, too, behind a wire that breaks.
 """
 
 from collections.abc import Iterator
@@ -30,8 +30,10 @@ from core.processors.protocol import (
 from tests.cast import NOW, email_of, id_of
 from tests.core.privacy.house_of_requests import closed, rows
 from tests.core.processors.contract import ATTESTED, FAULTS, PAGE, PROCESSORS, READING, VERBS, cells, table
-from tests.core.processors.rigs import RIGS, Rig, on_the_platform
+from tests.core.processors.rigs import REAL_RIGS, RIGS, Rig, on_the_platform, real_mongo_rig
 from tests.core.processors.rigs_by_hand import MEANS, ByHand, Post, by_hand
+from tests.doubles.mongo_server import MongoServer
+from tests.doubles.syncing import REAL, on_server
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SETTLED = (Became.DONE, Became.GONE)
@@ -40,12 +42,12 @@ LOST = ("executed, then dropped", "hanging", "cut in the middle", "200 that is n
 MATRIX_FAULTS = [fault for fault in FAULTS if fault != "three days down"]
 
 
-@pytest.fixture(params=RIGS, ids=str)
+@pytest.fixture(params=[*RIGS, *REAL_RIGS], ids=str)
 def rig(
     request: pytest.FixtureRequest, house: str, owner: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Rig]:
     on_the_platform("cleo", "ben")
-    with RIGS[request.param](monkeypatch) as made:
+    with (RIGS | REAL_RIGS)[request.param](monkeypatch) as made:
         made.put("cleo")
         made.put("ben")
         yield made
@@ -152,6 +154,26 @@ def test_what_is_done_by_hand_is_done_when_two_people_say_so(attested: ByHand) -
     assert erase(attested).became is Became.DONE and verify(attested) == Proof(True)
     assert "cleo" not in attested.kept
     assert not do(attested, "preview", NOW).complete and not do(attested, "export", NOW).complete
+
+
+def test_the_way_to_a_real_server_is_walked_without_one(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What MONGODB_TEST_URI switches on, with the double in the place of the real one: found, erased, and nothing left behind."""
+    on_the_platform("cleo", "ben")
+    with MongoServer() as behind:
+        monkeypatch.setenv(REAL, behind.uri)
+        with real_mongo_rig(monkeypatch) as made:
+            made.put("cleo")
+            made.put("ben")
+            [name] = {each for each in behind.client.list_database_names() if each.startswith("resocode_test_")}
+            assert behind.client[name]["users"].count_documents({}) == 2 and verify(made).absent is False
+            made.breaks("executed, then dropped")
+            assert erase(made).became is Became.UNCLEAR
+            made.mend()
+            ends(made, NOW + HOUR)
+            assert {each["email"] for each in behind.client[name]["users"].find()} == {email_of("ben")}
+        for found in on_server("real", monkeypatch):
+            found.db["users"].insert_one({"name": "x"})
+        assert not [each for each in behind.client.list_database_names() if each.startswith("resocode_test_")]
 
 
 # -- the matrix ---------------------------------------------------------------------------------------------------------------------

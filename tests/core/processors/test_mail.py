@@ -1,5 +1,6 @@
 """SMTP on the wire: one recipient, the declared headers, encryption, and what each answer of a server means."""
 
+import os
 import smtplib
 import ssl
 import uuid
@@ -14,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core import db
@@ -22,6 +23,7 @@ from core.errors import SettingsError
 from core.processors import mail, registry
 from core.processors.manual import Manual
 from core.processors.protocol import Became, Change, Order, Person, Processor
+from core.settings import settings
 from tests.cast import NOW, id_of
 from tests.hostile import NAMES
 from tests.mail_server import FROM, Script, Server, server, started
@@ -124,6 +126,9 @@ def test_an_address_is_one_address_or_none(typed: str) -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=200))
+@example("Hello\n", "")
+@example("Hello\r\n", "Bcc: x@y.example")
+@example("\r", "")
 def test_no_subject_and_no_text_makes_a_header(subject: str, body: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESOCODE_MAIL_FROM", FROM)
@@ -137,10 +142,20 @@ def test_no_subject_and_no_text_makes_a_header(subject: str, body: str) -> None:
 
 def test_a_subject_with_a_line_break_is_refused_before_anything_leaves(server: Server) -> None:
     with mail.Line() as line:
-        assert line.send(to("a@b.example", subject="Hi\r\nBcc: x@y.example")).outcome == "refused"
+        for subject in ("Hi\r\nBcc: x@y.example", "Hi\n", "Hi\r\n", "\r", "Hi\x0b", "Hi\u2028", "Hi\0"):
+            assert line.send(to("a@b.example", subject=subject)) == mail.Delivery("refused", "cannot be written")
         assert line.send(to("a@b.example, c@d.example")) == mail.Delivery("refused", "not an address")
         assert line.send(to("a@b.example>\r\nRCPT TO:<c@d.example")) == mail.Delivery("refused", "not an address")
     assert server.envelopes == [] and server.connections == 0
+
+
+def test_to_addresses_that_are_nobodys_nothing_leaves(server: Server) -> None:
+    """Synthetic people live under a name that the domain name system keeps free; a relay would bounce for each of them."""
+    with mail.Line() as line:
+        for address in ("canary@store.invalid", "Canary@STORE.INVALID"):
+            assert line.send(to(address)) == mail.Delivery("refused", "nobody's address")
+        assert server.connections == 0
+        assert line.send(to("a@invalid.example")).outcome == "taken"
 
 
 def test_an_international_address_needs_a_server_that_takes_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +174,6 @@ def test_an_international_address_needs_a_server_that_takes_it(server: Server, m
 def other_port() -> int:
     """The port that the settings name."""
     from urllib.parse import urlsplit
-
-    from core.settings import settings
 
     return urlsplit(settings().smtp_url or "").port or 0
 
@@ -284,6 +297,28 @@ def test_a_password_that_is_refused_closes_the_line_and_stands_nowhere(monkeypat
     with mail.Line() as line:
         assert line.send(LETTER) == mail.Delivery("later", "535", server=True)
     script.join(5)
+
+
+def test_the_address_of_the_server_may_stand_in_a_file_that_nobody_else_reads(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, there = tmp_path / "smtp", os.environ["RESOCODE_SMTP_URL"]
+    monkeypatch.delenv("RESOCODE_SMTP_URL")
+    assert not mail.configured()
+    monkeypatch.setenv("RESOCODE_SMTP_URL_FILE", str(file))
+    file.write_text("smtp://user:s3cret@127.0.0.1:1\n")
+    file.chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod 600") as refused:
+        settings()
+    file.chmod(0o600)
+    assert mail.configured() and "s3cret" not in repr(settings()) + str(refused.value)
+    file.write_text(f"{there}\n")  # a new password in the file counts from the next connection on
+    with mail.Line() as line:
+        assert line.send(LETTER).outcome == "taken"
+    file.write_text("s3cret without a scheme")
+    with pytest.raises(SettingsError, match="RESOCODE_SMTP_URL") as refused:
+        settings()
+    assert "s3cret" not in str(refused.value) + refused.value.sentence
 
 
 @pytest.mark.usefixtures("house")

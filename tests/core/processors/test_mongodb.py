@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from core.processors.mongodb_mapping import mapping
 from core.processors.protocol import Became, Change, Order, Outcome, Person, Processor, Proof
 from core.processors.registry import configured
 from tests.cast import NOW, id_of
+from tests.core.processors.test_mongodb_mapping import with_change
 from tests.doubles.mongo_server import (
     BUSY,
     CONCERN_ERROR,
@@ -167,6 +169,49 @@ def test_a_person_whom_another_import_brought_is_found_by_address(platform: Plat
     assert {row["_id"] for row in platform.db["users"].find()} == {
         oid(each) for each in ("staff", "xasha", "no dot", "mia", "noah")
     }
+
+
+def test_where_one_of_several_values_makes_a_document_ours_it_is_found_and_no_other(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``only`` with a list: read by the sync and searched by the eraser alike."""
+    file = with_change(tmp_path / "m.yaml", "collections", "users", "only", value={"role": ["student", "trainee"]})
+    monkeypatch.setenv("RESOCODE_MONGODB_MAPPING", str(file))
+    for role in ("trainee", "admin"):
+        platform.db["users"].insert_one(
+            {"_id": oid(role), "email": "asha@students.example", "role": role, "name": "Asha"}
+        )
+    order = Order(Person("student", id_of("asha")), "key")
+    assert ask("verify", order).found == {"users": 1}
+    assert ask("erase", order).counts == {"users": 1} and ask("verify", order) == Proof(True)
+    assert {row["_id"] for row in platform.db["users"].find()} == {oid(each) for each in ("admin", "mia", "noah")}
+
+
+def test_a_database_in_which_no_mapped_collection_is_proves_nothing(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name was mistyped, or its address leads to another cluster: nobody is in it, and nothing is proven."""
+    monkeypatch.setenv("RESOCODE_MONGODB_DATABASE", "resocode_test_elsewhere")
+    assert verify("mia") == Proof(None, error="no mapped collection is there")
+    monkeypatch.delenv("RESOCODE_MONGODB_DATABASE")
+    if platform.server is None:
+        monkeypatch.setenv("RESOCODE_MONGODB_DATABASE", platform.db.name)
+    assert verify("mia").absent is False
+    erase("mia")
+    assert verify("mia") == Proof(True)
+
+
+def test_ids_of_documents_that_were_set_aside_go_with_the_documents(platform: Platform) -> None:
+    for name in ("mia", "noah"):
+        platform.db["enrollments"].update_one(
+            {"student": oid(name)}, {"$set": {"enrolledAt": "no day", "updatedAt": NOW}}
+        )
+    later = datetime(2026, 11, 25, tzinfo=NOW.tzinfo)
+    assert sync(later).misfits == 2
+    assert erase("mia").became is Became.DONE
+    with db.transaction("worker") as session:
+        left = session.scalars(text("select document from privacy.sync_misfit")).all()
+    assert left == [f"o:{platform.db['enrollments'].find_one({'student': oid('noah')})['_id']}"]
 
 
 def test_nobody_known_here_is_nobody_there(platform: Platform) -> None:

@@ -1,5 +1,6 @@
 """The payment gateway beyond the contract: who pays, what stays, what is exported of a card, and what redaction waits for."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -137,6 +138,29 @@ def test_a_correction_that_was_not_taken_is_not_done(rig: StripeRig) -> None:
     rig.breaks("200 and still there")
     told = ask(rig, "propagate", CLEO.person, Change("correct", {"name": "Cleo New"}, "propagation 1"))
     assert (told.became, told.error) == (Became.FAILED, "not taken")
+
+
+@pytest.mark.parametrize(
+    "page", [{"data": []}, {"data": [], "has_more": True}, {"data": [], "has_more": "no"}, {"has_more": False}, {"data": {}, "has_more": False}]
+)  # fmt: skip
+def test_a_listing_that_does_not_say_whether_there_is_more_proves_nothing(rig: StripeRig, page: dict[str, Any]) -> None:
+    real = rig.wire.backend
+
+    def unclear(method: str, path: str, headers: Any, body: bytes) -> Any:
+        if method == "GET" and path.startswith("/v1/customers?"):
+            return (
+                200,
+                {"content-type": "application/json"},
+                json.dumps({"object": "list", "url": "/v1/customers", **page}).encode(),
+            )
+        return real(method, path, headers, body)
+
+    rig.wire.backend = unclear
+    assert ask(rig, "verify", CLEO) == Proof(None, error="not understood")
+    assert ask(rig, "erase", CLEO).became is Became.FAILED
+    assert not ask(rig, "preview", CLEO.person).complete and not ask(rig, "export", CLEO.person).complete
+    rig.wire.backend = real
+    assert ask(rig, "verify", CLEO).found == {"customers": 1}
 
 
 def test_a_visitor_has_paid_nothing(rig: StripeRig) -> None:

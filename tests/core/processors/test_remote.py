@@ -10,7 +10,8 @@ import urllib3.exceptions as lib3
 from sqlalchemy import text
 
 from core import db
-from core.processors.protocol import Became
+from core.processors import remote
+from core.processors.protocol import Became, Proof
 from core.processors.remote import Answered, Trouble, guarded_call, trouble_of, wait_until
 from tests.cast import NOW
 from tests.core.privacy.house_of_requests import rows
@@ -131,6 +132,119 @@ def test_after_five_failures_nothing_leaves_until_one_call_has_tried(house: str)
         ("closed", 0, None, "no connection")
     ]
     assert trouble(down(NOW), NOW + 5 * MINUTE).code == "no connection", "and it is closed again"
+
+
+def down() -> None:
+    raise ConnectionRefusedError
+
+
+def opened(at: datetime = NOW) -> None:
+    """Five failures in a row."""
+    for _ in range(5):
+        assert trouble(down, at).code == "no connection"
+
+
+def circuit() -> tuple[Any, ...]:
+    [found] = rows("select circuit, failures, opens_at from privacy.processor_health")
+    return tuple(found)
+
+
+def test_half_open_one_call_of_all_workers_tries_while_the_others_wait(house: str) -> None:
+    opened()
+    later, told = NOW + 2 * MINUTE, []
+
+    def trying() -> int:
+        told.append(circuit())
+        found = trouble(lambda: told.append("a second call"), later)  # another worker, while this call is on its way
+        assert (found.code, found.until) == ("circuit open", later + 2 * MINUTE)
+        return 7
+
+    assert call(trying, later) == 7
+    assert told == [("half-open", 5, later + 2 * MINUTE)], (
+        "it is on record before anything leaves, and nobody else called"
+    )
+    assert circuit() == ("closed", 0, None)
+
+
+def test_two_workers_who_both_read_that_it_is_time_do_not_both_try(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened()
+    later, real, tried = NOW + 2 * MINUTE, remote._health, list[int]()
+
+    def read_then_overtaken(session: Any, name: str) -> Any:
+        found = real(session, name)
+        monkeypatch.setattr(remote, "_health", real)
+        with pytest.raises(Trouble):
+            call(lambda: tried.append(1) or down(), later)  # the other worker's call, and it fails
+        return found
+
+    monkeypatch.setattr(remote, "_health", read_then_overtaken)
+    assert trouble(lambda: tried.append(2), later).code == "circuit open"
+    assert tried == [1] and circuit() == ("open", 6, later + 2 * MINUTE)
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), Answered(500), TimeoutError()], ids=repr)
+def test_half_open_one_failure_opens_it_again_for_as_long(house: str, error: Exception) -> None:
+    opened()
+    later = NOW + 2 * MINUTE
+    trouble(failing(error), later)
+    assert circuit() == ("open", 6, later + 2 * MINUTE)
+    assert trouble(lambda: 7, later + MINUTE).until == later + 2 * MINUTE
+
+
+def test_half_open_a_refusal_of_what_we_asked_shows_that_it_works(house: str) -> None:
+    opened()
+    assert trouble(failing(Answered(404)), NOW + 2 * MINUTE).code == "refused 404"
+    assert circuit() == ("closed", 0, None)
+
+
+def test_half_open_too_many_requests_keep_it_open_for_as_long_as_was_asked(house: str) -> None:
+    opened()
+    found = trouble(failing(Answered(429, "3600")), NOW + 2 * MINUTE)
+    assert circuit()[::2] == ("open", found.until)
+
+
+def test_half_open_a_worker_that_dies_while_it_tries_leaves_the_turn_to_another_one(house: str) -> None:
+    opened()
+    later = NOW + 2 * MINUTE
+    with pytest.raises(KeyboardInterrupt):
+        call(failing(KeyboardInterrupt()), later)  # type: ignore[arg-type]
+    assert circuit() == ("half-open", 5, later + 2 * MINUTE)
+    assert trouble(lambda: 7, later + MINUTE).until == later + 2 * MINUTE
+    assert call(lambda: 7, later + 2 * MINUTE) == 7 and circuit() == ("closed", 0, None)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_call_that_began_before_the_circuit_opened_does_not_close_it(house: str, works: bool) -> None:
+    def slow() -> None:
+        trouble(failing(Answered(429, "600")))  # meanwhile, another worker's
+        if not works:
+            down()
+
+    call(slow) if works else trouble(slow)
+    state, _, until = circuit()
+    assert state == "open" and until >= NOW + 10 * MINUTE
+
+
+def test_the_longest_wait_that_was_asked_for_counts(house: str) -> None:
+    def slow() -> None:
+        trouble(failing(Answered(429, "600")))
+        raise Answered(429, "30")
+
+    trouble(slow)
+    assert circuit()[2] >= NOW + 10 * MINUTE
+
+
+def test_an_unclear_answer_to_a_question_is_a_failure_and_never_a_proof(house: str) -> None:
+    """Also where the library itself says that it may have happened: nothing can, of what nobody asked to be done."""
+
+    def told(_error: BaseException) -> Trouble:
+        return Trouble("error in the answer", unclear=True)
+
+    for asked in (failing(Trouble("error in the answer", unclear=True)), failing(ValueError())):
+        for changes in (True, False):
+            found = trouble(asked, read=told, changes=changes)
+            assert found.outcome().became is (Became.UNCLEAR if changes else Became.FAILED)
+            assert found.proof() == Proof(None, error="error in the answer")
 
 
 def test_too_many_requests_stop_everybody_for_as_long_as_was_asked(house: str) -> None:

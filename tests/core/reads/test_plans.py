@@ -6,7 +6,6 @@ scan costs a lot. A read that has no index to follow scans all the same, and is 
 
 import re
 from collections.abc import Collection, Iterator
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, event, text
@@ -87,6 +86,7 @@ def world(session: Session) -> World:
         id_of("paula"),
         id_of("ines"),
         id_of("ada"),
+        id_of("omar"),
         Cursor(middle[0], middle[1]),
         id_of("asha"),
         (id_of("python"),),
@@ -127,7 +127,13 @@ def test_no_read_of_a_page_scans_a_table_that_grows(plans: list[str], owner: Con
     assert scanned == {}
 
 
-def test_a_scan_is_found_also_inside_a_function(plans: list[str]) -> None:
+PLANTED = """create function platform.planted() returns bigint language plpgsql stable security definer set search_path = '' as
+    $$ begin return (select count(*) from platform.enrollment where started_at is null); end $$"""
+
+
+def test_a_scan_is_found_also_inside_a_function(plans: list[str], owner: Connection) -> None:
+    owner.execute(text(PLANTED))
+    owner.commit()
     planted = Job(
         "Planted",
         "scan",
@@ -139,10 +145,6 @@ def test_a_scan_is_found_also_inside_a_function(plans: list[str]) -> None:
         planted.read(session, None)  # type: ignore[arg-type]
     assert any(scans(plan, {"enrollment", "student"}) for plan in plans)
     plans.clear()
-    with db.transaction(staff_id=id_of("omar")) as session:
-        session.execute(
-            text("select * from privacy.promise_counts(:now, 91, 30)"), {"now": NOW + timedelta(days=1)}
-        ).all()
-    assert any(scans(plan, {"enrollment", "student"}) for plan in plans), (
-        "every student's age is looked at, inside a function"
-    )
+    with db.transaction(staff_id=id_of("paula")) as session:
+        session.execute(text("select platform.planted()")).all()
+    assert any(scans(plan, {"enrollment", "student"}) for plan in plans)

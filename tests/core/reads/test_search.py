@@ -127,3 +127,20 @@ def test_a_short_text_searches_nothing_and_a_broken_one_is_refused() -> None:
         for typed in ("as\x00ha", "ash\ud800", "x" * 201):
             with pytest.raises(BadInput):
                 queries.search(session, typed)
+
+
+def test_cohorts_are_found_however_many_there_are() -> None:
+    """A common text finds the latest; a rare one is found among old ones, too, by title or by code."""
+    many = """insert into platform.cohort (id, program_id, code, title, starts_on, ends_on, source)
+        select gen_random_uuid(), :program, :code || n, :title || n, date '2020-01-01' + cast(:days as int) + n, date '2024-01-01' + cast(:days as int) + n, 'test'
+        from generate_series(1, :many) n"""
+    with db.transaction("worker") as session:
+        known = {"program": id_of("java program")}
+        session.execute(text(many), known | {"code": "NEW-", "title": "Python evening ", "days": 100, "many": 1_100})
+        session.execute(text(many), known | {"code": "OLD-", "title": "Cobol morning ", "days": 0, "many": 20})
+    for name in ("paula", "ada", "aiko"):
+        found = [hit.title for hit in found_by(name, "python evening")]
+        assert found == [f"Python evening {n}" for n in (1_100, 1_099, 1_098, 1_097, 1_096)], name
+        assert [hit.title for hit in found_by(name, "morning")] == [f"Cobol morning {n}" for n in (20, 19, 18, 17, 16)]
+        assert [hit.title for hit in found_by(name, "old-7")] == ["Cobol morning 7"]
+    assert found_by("ines", "cobol") == found_by("ines", "evening") == found_by("dora", "cobol") == []

@@ -1,0 +1,60 @@
+"""Answers about releases are kept until something is published; nothing else is, and not for who may not read."""
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
+
+from core import queries
+from tests.core.privacy import house_of_requests as requests
+from ui import cached
+
+pytestmark = pytest.mark.usefixtures("house")
+MORE = """insert into anon.method select (jsonb_populate_record(m, '{"version": "next", "content_sha256": "another"}')).* from anon.method m limit 1"""
+read = []
+
+
+def state(session: Session, *, program: str | None = None) -> object:
+    read.append(program)
+    return queries.analytics_state(session)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    read.clear()
+    monkeypatch.setattr(cached, "_published", {})
+
+
+def asked(name: str = "paula", **named: str) -> object:
+    with cached.one_transaction():
+        return cached.published(requests.staff(name), state, **named)
+
+
+def test_what_is_published_is_read_once_for_all_tabs() -> None:
+    assert asked() is asked("aiko")
+    assert asked(program="PYTHON") == asked()
+    assert read == [None, "PYTHON"]
+
+
+def test_a_new_release_or_version_is_read_anew(owner: Connection) -> None:
+    asked()
+    owner.execute(text(MORE))
+    owner.commit()
+    newest = asked()
+    assert len(read) == 2 and newest.version == "next"  # type: ignore[attr-defined]
+
+
+def test_who_reads_no_release_gets_nothing_from_the_others() -> None:
+    asked()
+    with cached.one_transaction():
+        assert cached.read(requests.staff("dora"), queries.published_mark) is None
+        empty = cached.published(requests.staff("dora"), state)
+    assert empty.releases == ()  # type: ignore[attr-defined]
+
+
+def test_no_more_is_kept_than_a_page_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached, "MOST_PUBLISHED", 2)
+    for program in ("A", "B", "C"):
+        asked(program=program)
+    assert len(cached._published) == 2
+    asked(program="A")
+    assert read == ["A", "B", "C", "A"], "the oldest goes first"
