@@ -49,6 +49,16 @@ def test_one_breach_is_handled_and_the_clock_of_another_runs(demo_house: str) ->
         assert audit.check(session, now=NOW).sound
 
 
+def test_where_letters_go_by_mail_the_notice_does_and_the_demo_starts_all_the_same(
+    demo_house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESOCODE_SMTP_URL", "smtp://127.0.0.1:1")
+    monkeypatch.setenv("RESOCODE_MAIL_FROM", "privacy@resocode.example")
+    assert demo_cases.begin_cases(now=NOW)
+    assert rows("select channel, state from privacy.campaign") == [("mail", "running")]
+    assert rows("select count(*) from privacy.incident where closed_at is null") == [(2,)]
+
+
 def test_a_version_waits_to_be_put_up(demo_house: str) -> None:
     demo_cases.begin_cases(now=NOW)
     [(significant, simulated, put_up)] = rows(

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, text
 
 from core import db, keys
 from core.importers import mongodb
+from core.importers.mongodb import Done
 from core.jobs import JOBS
 from core.models.base import Base
 from core.privacy import grace, propagating, retention, retention_elsewhere, standing, suppression
@@ -123,6 +125,19 @@ def test_a_document_dated_a_little_late_is_seen_all_the_same(platform: Platform)
     assert student("mia", "name") == "Mia Behind"
 
 
+def test_documents_of_one_instant_all_come_also_when_each_batch_is_anothers(platform: Platform) -> None:
+    """A bulk change over there dates many alike. Every batch is read by a worker that has no cursor open."""
+    names = [f"same{number}" for number in range(7)]
+    platform.db["users"].insert_many([user(name) | {"updatedAt": later(1)} for name in names])
+    done = Done(more=True)
+    while done.more:
+        with db.transaction("worker") as session:
+            done = mongodb.step(session, replace(mongodb.source(), batch=2), since=later(5), now=later(5))
+        if done.collection == "enrollments":
+            break  # before all ids are compared, which would bring them, too
+    assert one("select count(*) from platform.student where email like 'same%'") == 7
+
+
 def test_a_date_in_the_future_does_not_hide_what_comes_after(platform: Platform) -> None:
     change(platform, "users", "noah", minutes=60 * 24 * 400, name="Noah 2027")
     sync(later(1))
@@ -153,12 +168,14 @@ def test_a_new_mapping_reads_everything_again(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     sync()
+    change(platform, "users", "noah", minutes=60 * 24, name="Noah Next")
+    sync(later(60 * 24 + 1))  # what is older than this is behind us
     shipped = (ROOT / "data" / "mappings" / "platform.yaml").read_text()
     file = tmp_path / "own.yaml"
     file.write_text(shipped.replace("headline: profile.headline", "headline: profile.motto"))
     monkeypatch.setenv("RESOCODE_MONGODB_MAPPING", str(file))
     platform.db["users"].update_one({"_id": oid("mia")}, {"$set": {"profile.motto": "Onwards"}})
-    sync(later(1))
+    sync(later(60 * 24 + 2))
     assert one("select headline from platform.student_profile where student_id = :s", s=student("mia")) == "Onwards"
     assert ("users", "profile.headline", "text") in rows("select collection, path, looks_like from privacy.sync_gap")
 

@@ -314,6 +314,26 @@ def test_whatever_a_processor_answers_nothing_counts_but_reading_back(fault: str
     assert not any(id_of("cleo") in store.holds for store in stores.values())
 
 
+def test_what_was_done_while_its_answer_was_lost_is_read_and_not_done_again(
+    stores: dict[str, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = stores["SMTP"]
+
+    def lost(_session: Session, order: Order, *, now: datetime) -> Outcome:
+        store.calls.append("erase")
+        store.holds.discard(order.person.id)
+        return Outcome(Became.UNCLEAR, error="answer lost")
+
+    monkeypatch.setattr(store, "erase", lost)
+    filed = waiting()
+    assert erased(filed.request_id)
+    assert store.calls.count("erase") == 1 and store.calls[0] == "verify", "every attempt reads first"
+    told = "select e.what, e.became, e.error from privacy.erasure_evidence e join privacy.erasure_step s on s.id = e.step_id where s.place = 'SMTP' order by e.at, e.id"
+    assert [tuple(each) for each in rows(told)] == [
+        ("asked", "", ""), ("failed", "", "answer lost"), ("answered", "gone", ""), ("looked", "gone", "")
+    ]  # fmt: skip
+
+
 def test_a_processor_that_never_answers_is_somebodys_and_goes_on_when_it_does(stores: dict[str, Store]) -> None:
     stores["SMTP"].faults = [Outcome(Became.FAILED, error="503")] * 100
     filed = waiting()
