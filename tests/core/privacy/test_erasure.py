@@ -314,6 +314,18 @@ def test_whatever_a_processor_answers_nothing_counts_but_reading_back(fault: str
     assert not any(id_of("cleo") in store.holds for store in stores.values())
 
 
+def test_a_look_that_shows_nothing_is_no_proof_however_often(stores: dict[str, Store]) -> None:
+    """It said that it was done, did nothing, and is then asked and does not answer: a read that is unclear proves nothing."""
+    store = stores["SMTP"]
+    store.faults, store.blind = [Outcome(Became.DONE)] * 1000, 1000
+    filed = waiting()
+    assert not erased(filed.request_id, days=1)
+    assert id_of("cleo") in store.holds and steps(filed.request_id)["SMTP"] not in ("proven", "exempt")
+    assert waits(filed.request_id) == ("error", "SMTP: no answer")
+    store.faults, store.blind = [], 0
+    assert erased(filed.request_id, DUE + 2 * DAY) and id_of("cleo") not in store.holds
+
+
 def test_what_was_done_while_its_answer_was_lost_is_read_and_not_done_again(
     stores: dict[str, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
