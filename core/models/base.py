@@ -8,10 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import ARRAY, ColumnElement, DateTime, Dialect, FromClause, MetaData, Text, any_, bindparam, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    CursorResult,
+    DateTime,
+    Dialect,
+    FromClause,
+    MetaData,
+    Text,
+    any_,
+    bindparam,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy.orm.exc import StaleDataError
 
 from core.models.labels import technical
 
@@ -60,12 +73,17 @@ def insert_many(session: Session, model: type[Base], rows: Sequence[Mapping[str,
 
 
 def update_many(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Update rows by their id by one statement, with one array for each column that every one of them names."""
+    """Update rows by their id by one statement, with one array for each column that every one of them names.
+
+    Raises StaleDataError when one of them is not there any more, as the session does: nothing of it may stay.
+    """
     if rows:
         table, names = model.__table__, tuple(rows[0])
         values = ", ".join(f"{name} = {_read(table, (name,))}" for name in names if name != "id")
         asked = f"update {table} t set {values} from {_arrays(table, names)} where t.id = n.id"  # noqa: S608 - names of the mapping
-        session.execute(text(asked), _as_arrays(table, names, rows))
+        done = session.execute(text(asked), _as_arrays(table, names, rows))
+        if not isinstance(done, CursorResult) or done.rowcount != len(rows):
+            raise StaleDataError(f"Not every row of {table} that was to be changed is there.")
 
 
 def _read(table: FromClause, names: Sequence[str]) -> str:
@@ -83,7 +101,10 @@ def _array_of(table: FromClause, name: str) -> str:
 
 def _as_arrays(table: FromClause, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     lists: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in names}
-    return {name: [json.dumps(each) for each in of] if _is_json(table, name) else of for name, of in lists.items()}
+    return {
+        name: [each if each is None else json.dumps(each) for each in of] if _is_json(table, name) else of
+        for name, of in lists.items()
+    }
 
 
 def _is_json(table: FromClause, name: str) -> bool:

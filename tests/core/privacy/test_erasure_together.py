@@ -106,6 +106,9 @@ def test_many_leave_the_same_record_as_one_and_share_its_commits(
     assert of_one == [1] * 5, "see docs/performance.md: what the commits of one erasure are for"
     assert commits == [12] * 5
     one, *others = [told(each) for each in everybody]
+    assert len(one[0]) == 10, (
+        "two of the whole, two each of letter, database and certificate, one each of ledger and scan"
+    )
     assert all(other == one for other in others) and one[1:] == told(alone.request_id)[1:]
     assert one[0] == told(alone.request_id)[0] and one[3] == 2
     assert rows(
