@@ -1,8 +1,9 @@
 """How long core's reads take beside hand-written SQL on the same database, in the same minute.
 
-    make bench                              the database of this checkout, as it is
-    make bench SIZES=100000,1000000         made-up records of these sizes in homes that are thrown away;
-                                            writes the table of docs/performance.md
+    python -m bench                              the database of this checkout, as it is
+    python -m bench --sizes 100000,1000000       made-up records of these sizes in homes that are thrown away;
+                                                 writes the table of docs/performance.md
+    make bench                                   this and all other benchmarks (bench.chain)
 
 Figures depend on the machine; the ratios are what counts.
 """
@@ -43,7 +44,7 @@ def main() -> None:
         write_docs({int(size): at_size(int(size)) for size in given.sizes.split(",")})
     elif given.homes:
         homes = dict(each.split("=", 1) for each in given.homes.split(","))
-        write_docs({int(size): in_home(Path(folder)) for size, folder in homes.items()})
+        write_docs({int(size): in_home(around(Path(folder))) for size, folder in homes.items()})
     elif given.json:
         print(json.dumps(measured()))
     else:
@@ -57,20 +58,21 @@ def at_size(students: int) -> Figures:
     folder.chmod(0o755)
     try:
         start = time.perf_counter()
-        _run(["-m", "core", "generate", "--students", str(students)], _around(folder / "home"))
+        _run(["-m", "core", "generate", "--students", str(students)], around(folder / "home"))
         print(f"{students:,} students made up in {time.perf_counter() - start:.0f} s", file=sys.stderr)
-        return in_home(folder / "home")
+        return in_home(around(folder / "home"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def in_home(home: Path) -> Figures:
-    """Measure a home in a process of its own."""
-    found = json.loads(_run(["-m", "bench", "--json"], _around(home)))
+def in_home(environment: dict[str, str]) -> Figures:
+    """Measure the home that an environment leads to, in a process of its own."""
+    found = json.loads(_run(["-m", "bench", "--json"], environment))
     return {name: tuple(pair) for name, pair in found.items()}
 
 
-def _around(home: Path) -> dict[str, str]:
+def around(home: Path) -> dict[str, str]:
+    """What a program needs to find a home, whatever database this one uses."""
     dropped = ("DATABASE_URL", "OWNER_DATABASE_URL", "WORKER_DATABASE_URL", "READ_DATABASE_URL")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, "RESOCODE_HOME": str(home), "RESOCODE_DEMO": "1"}

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import bcrypt
 
-from bench.__main__ import _around
+from bench.__main__ import around
 from bench.tab import Tab
 from core.settings import ROOT
 
@@ -53,7 +53,7 @@ def main() -> None:
     try:
         print(f"first start with records: {started(home)} (load {os.getloadavg()[0]:.0f})")
         print(f"start, database there: {_median(started(home) for _ in range(LATER))} (load {os.getloadavg()[0]:.0f})")
-        os.environ.update(_around(home))
+        os.environ.update(around(home))
         ours, alone = sign_ins()
         print(f"sign-in: {ours:.0f} ms, bcrypt alone {alone:.0f} ms, beside it {ours - alone:.0f} ms (load {os.getloadavg()[0]:.0f})")  # fmt: skip
     finally:
@@ -71,7 +71,7 @@ def started(home: Path) -> Start:
         port = probe.getsockname()[1]
     url, begin = f"http://127.0.0.1:{port}", time.perf_counter()
     command = [sys.executable, "-m", "core", "serve", "--demo", "--seed", "auto", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, env=_around(home), stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(command, cwd=ROOT, env=around(home), stdout=subprocess.DEVNULL)
     try:
         while not (_answers(f"{url}/healthz") and _answers(url)):
             if server.poll() is not None:

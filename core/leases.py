@@ -17,19 +17,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import CursorResult, and_, case, func, or_, select, text, tuple_, update
+from sqlalchemy import CursorResult, and_, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.errors import AdminError
-from core.models.base import uuid7
+from core.models.base import among, uuid7
 from core.models.staff import WorkerHeartbeat, WorkerJob
 
 ATTEMPTS = 5
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=1)
 REVIVED_AFTER = timedelta(days=1)  # a kind of work may say sooner
-AT_ONCE = 1000
 ALIVE, MOST_SHARES = timedelta(minutes=1), 16  # a worker that beat within it has a share of what waits
 LOST = "worker lost"
 PLANNING = "what is due"
@@ -67,25 +66,17 @@ def want(
     A job that is done is wanted again when its data ask for it, not sooner than ``again`` after its end, and one that
     is a dead letter ``revived`` after that, with one attempt.
     """
-    rows = [{"id": uuid7(), "kind": kind, "key": key, "next_at": now, "created_at": now} for key in sorted(set(keys))]
-    done = (WorkerJob.state.in_(("done", "over"))) & (WorkerJob.finished_at <= now - again)
-    dead = (WorkerJob.state == "failed") & (WorkerJob.finished_at <= now - revived)
-    attempts = case((WorkerJob.state == "failed", ATTEMPTS - 1), else_=0)
-    wanted = 0
-    for first in range(0, len(rows), AT_ONCE):
-        written = insert(WorkerJob).values(rows[first : first + AT_ONCE])
-        written = written.on_conflict_do_update(
-            index_elements=[WorkerJob.kind, WorkerJob.key],
-            set_={"state": "waiting", "attempts": attempts, "next_at": now},
-            where=or_(done, dead),
-        )
-        wanted += len(session.execute(written.returning(WorkerJob.id)).all())
-    return wanted
+    if not keys:
+        return 0
+    told = sorted(set(keys))
+    asked = {"ids": [uuid7() for _ in told], "keys": told, "kind": kind, "now": now, "done": now - again,
+             "dead": now - revived}  # fmt: skip
+    return len(session.execute(text(WANT), asked).all())
 
 
 def settle(session: Session, kind: str, keys: Sequence[str], *, now: datetime) -> None:
     """Close the dead letters of a kind that the data do not ask for any more."""
-    dead = (WorkerJob.kind == kind) & (WorkerJob.state == "failed") & WorkerJob.key.not_in(keys)
+    dead = (WorkerJob.kind == kind) & (WorkerJob.state == "failed") & ~among(WorkerJob.key, keys)
     session.execute(update(WorkerJob).where(dead).values(state="over", finished_at=now))
 
 
@@ -144,7 +135,8 @@ def keep(session: Session, held: Sequence[Lease], *, until: datetime) -> list[Le
 
     Raises LeaseLost when another worker has one of them by now: then nothing of the part may stay.
     """
-    if _change(session, held, lease_until=until, attempts=1) != len(held):
+    asked = {"ids": [each.id for each in held], "fences": [each.fence for each in held], "until": until}
+    if held and _rows(session.execute(text(KEEP), asked)) != len(held):
         raise _lost(held)
     return [replace(lease, attempt=1, until=until) for lease in held]
 
@@ -216,6 +208,19 @@ def _pause(attempt: int) -> timedelta:
     return whole * (500 + secrets.randbelow(501)) / 1000
 
 
+# What is done or dead long enough is wanted once more; a dead letter has one attempt left.
+WANT = f"""
+    insert into staff.job as j (id, kind, key, next_at, created_at)
+    select n.id, :kind, n.key, :now, :now from unnest(cast(:ids as uuid[]), cast(:keys as text[])) as n(id, key)
+    on conflict (kind, key) do update set state = 'waiting', next_at = :now,
+        attempts = case when j.state = 'failed' then {ATTEMPTS - 1} else 0 end
+    where j.state in ('done', 'over') and j.finished_at <= :done or j.state = 'failed' and j.finished_at <= :dead
+    returning j.id
+"""  # noqa: S608 - a constant only
+KEEP = """
+    update staff.job j set lease_until = :until, attempts = 1 from unnest(cast(:ids as uuid[]), cast(:fences as bigint[])) as n(id, fence)
+    where j.id = n.id and j.fence = n.fence and j.state = 'running'
+"""
 FINISH = """
     update staff.job j set state = 'done', result = cast(n.result as jsonb), finished_at = :now, error = null, lease_owner = null,
         lease_until = null

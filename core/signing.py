@@ -4,6 +4,7 @@ Checkpoints, the erasure ledger and certificates of erasure are signed alike; th
 them it is, so that none can pass for another.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
@@ -17,8 +18,14 @@ PURPOSE = "audit"
 
 def sign(statement: bytes) -> tuple[str, str]:
     """Return the public key and the signature of a statement, in hex."""
+    return signer()(statement)
+
+
+def signer() -> Callable[[bytes], tuple[str, str]]:
+    """Return what signs many statements with the key that is current now: it is read once."""
     secret = keys.current(PURPOSE).secret
-    return _public(secret), Ed25519PrivateKey.from_private_bytes(secret[:32]).sign(statement).hex()
+    public, key = _public(secret), Ed25519PrivateKey.from_private_bytes(secret[:32])
+    return lambda statement: (public, key.sign(statement).hex())
 
 
 def our_keys() -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_run_can_leave_the_seed_out_and_ci_runs_the_tests() -> None:
     ).stdout
     assert "--seed none" in shown and "--port 8600" in shown
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_libraries_are_compiled_whoever_starts() -> None:
+    """Without bytecode a start takes twice as long wherever none may be written. Nothing ever imports this module of Streamlit."""
+    found = find_spec("streamlit")
+    assert found is not None and found.origin is not None
+    never_imported = Path(found.origin).parent / "hello" / "streamlit_app.py"
+    assert never_imported.exists() and Path(cache_from_source(str(never_imported))).exists()
 
 
 def test_without_a_fitting_python_there_is_one_sentence(folder: Path) -> None:

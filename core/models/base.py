@@ -1,14 +1,17 @@
 """What all tables share: the declarative base, the column types and the ids."""
 
+import json
 import secrets
 import time
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import DateTime, MetaData, Text
-from sqlalchemy.dialects.postgresql import UUID
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Dialect, FromClause, MetaData, Text, any_, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
 from core.models.labels import technical
 
@@ -19,6 +22,9 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+_POSTGRESQL: Dialect = PGDialect()  # type: ignore[no-untyped-call]
 
 
 class Base(DeclarativeBase):
@@ -36,6 +42,52 @@ def uuid7() -> uuid.UUID:
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     value = value & ~(0xF << 76) | (0x7 << 76)
     return uuid.UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
+
+
+def among(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of many values: they go as one array, so that the statement is the same for all."""
+    told: ColumnElement[bool] = column == any_(bindparam(None, list(values), ARRAY(column.type), unique=True))
+    return told
+
+
+def insert_many(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that name the same columns by one statement, with one array for each column: not a statement for each row."""
+    if rows:
+        table, names = model.__table__, tuple(rows[0])
+        columns = ", ".join(names)
+        asked = f"insert into {table} ({columns}) select {_read(table, names)} from {_arrays(table, names)}"  # noqa: S608 - names of the mapping
+        session.execute(text(asked), _as_arrays(table, names, rows))
+
+
+def update_many(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Update rows by their id by one statement, with one array for each column that every one of them names."""
+    if rows:
+        table, names = model.__table__, tuple(rows[0])
+        values = ", ".join(f"{name} = {_read(table, (name,))}" for name in names if name != "id")
+        asked = f"update {table} t set {values} from {_arrays(table, names)} where t.id = n.id"  # noqa: S608 - names of the mapping
+        session.execute(text(asked), _as_arrays(table, names, rows))
+
+
+def _read(table: FromClause, names: Sequence[str]) -> str:
+    return ", ".join(f"cast(n.{name} as jsonb)" if _is_json(table, name) else f"n.{name}" for name in names)
+
+
+def _arrays(table: FromClause, names: Sequence[str]) -> str:
+    arrays = ", ".join(f"cast(:{name} as {_array_of(table, name)}[])" for name in names)
+    return f"unnest({arrays}) as n({', '.join(names)})"
+
+
+def _array_of(table: FromClause, name: str) -> str:
+    return "text" if _is_json(table, name) else str(table.c[name].type.compile(_POSTGRESQL))
+
+
+def _as_arrays(table: FromClause, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    lists: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in names}
+    return {name: [json.dumps(each) for each in of] if _is_json(table, name) else of for name, of in lists.items()}
+
+
+def _is_json(table: FromClause, name: str) -> bool:
+    return isinstance(table.c[name].type, JSONB)
 
 
 Id = Annotated[uuid.UUID, mapped_column(primary_key=True, default=uuid7, info=technical())]

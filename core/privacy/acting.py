@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from core.db import identify
 from core.errors import BadInput, NotFound, Refused, Stale
+from core.models.base import among
 from core.models.consent import Guardian
 from core.models.platform import Student, Visitor
 from core.models.requests import FINAL_STATES, LONGEST_TEXT, Request, RequestClock, RequestText, Transition
@@ -88,7 +89,7 @@ def of_system(session: Session, *, verb: str, request_id: uuid.UUID) -> Case:
 
 def of_system_together(session: Session, *, verb: str, request_ids: Sequence[uuid.UUID]) -> list[Case]:
     """Lock requests for a job of the worker, in the order of their ids; those that somebody is at, or that are not there, are left out."""
-    mine = select(Request).where(Request.id.in_(request_ids)).order_by(Request.id).with_for_update(skip_locked=True)
+    mine = select(Request).where(among(Request.id, request_ids)).order_by(Request.id).with_for_update(skip_locked=True)
     return [Case(request, verb, None) for request in session.scalars(mine.execution_options(populate_existing=True))]
 
 
@@ -163,7 +164,7 @@ def change_together(session: Session, cases: Sequence[Case], *, to: str, now: da
         values["closed_at"] = now
     mine = (
         update(Request)
-        .where(Request.id.in_([case.request.id for case in cases]))
+        .where(among(Request.id, [case.request.id for case in cases]))
         .values(changed_what=cases[0].verb, **values)
     )
     session.execute(mine.execution_options(synchronize_session=False))
@@ -182,7 +183,7 @@ def clock(session: Session, request: Request) -> Clock:
 def clocks(session: Session, requests: Sequence[Request]) -> dict[uuid.UUID, Clock]:
     """Return the clock of each request."""
     ticks: dict[uuid.UUID, list[Tick]] = {request.id: [] for request in requests}
-    for e in session.scalars(select(RequestClock).where(RequestClock.request_id.in_(ticks))):
+    for e in session.scalars(select(RequestClock).where(among(RequestClock.request_id, ticks))):
         ticks[e.request_id].append(Tick(e.version, e.what, e.at, e.months or 0))
     return {
         request.id: fold(ticks[request.id] or [Tick(1, "start", request.received_at)], parameters(session, request))
@@ -241,10 +242,10 @@ def subjects(session: Session, requests: Sequence[Request]) -> dict[uuid.UUID, S
     """Return the person behind each request, by the request's id, as far as whoever acts may see them."""
     known: dict[uuid.UUID, Student | Visitor] = {}
     if ids := [request.student_id for request in requests if request.student_id]:
-        students = select(Student).where(Student.id.in_(ids)).execution_options(populate_existing=True)
+        students = select(Student).where(among(Student.id, ids)).execution_options(populate_existing=True)
         known |= {each.id: each for each in session.scalars(students)}
     if ids := [request.visitor_id for request in requests if request.visitor_id]:
-        visitors = select(Visitor).where(Visitor.id.in_(ids)).execution_options(populate_existing=True)
+        visitors = select(Visitor).where(among(Visitor.id, ids)).execution_options(populate_existing=True)
         known |= {each.id: each for each in session.scalars(visitors)}
     ids_of = {request.id: request.student_id or request.visitor_id for request in requests}
     return {request: known[person] for request, person in ids_of.items() if person in known}

@@ -15,12 +15,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from core import signing
 from core.certified import DOMAIN, Certificate, canonical, told_of
 from core.errors import NotFound
-from core.models.base import uuid7
+from core.models.base import among, uuid7
 from core.models.erasures import ErasureStep, PersonErasure
 from core.models.privacy import AuditEvent
 from core.models.proof import ErasureCertificate, ErasureFinding
@@ -36,14 +37,14 @@ def issue_together(
     session: Session, erasure_ids: Sequence[uuid.UUID], *, now: datetime
 ) -> dict[uuid.UUID, Certificate]:
     """Issue the certificates of erasures whose steps are all settled but the last, as the worker. Again: the same ones."""
-    mine = select(ErasureCertificate).where(ErasureCertificate.erasure_id.in_(erasure_ids))
+    mine = select(ErasureCertificate).where(among(ErasureCertificate.erasure_id, erasure_ids))
     known = {each.erasure_id: each for each in session.scalars(mine)}
     if new := [each for each in erasure_ids if each not in known]:
         numbers = text("select nextval('privacy.certificate_number') from generate_series(1, :many)")
-        facts = _facts(session, new)
+        facts, sign = _facts(session, new), signing.signer()
         for erasure_id, numbered in zip(new, session.scalars(numbers, {"many": len(new)}), strict=True):
             told = canonical(_document(session, facts, erasure_id, f"E-{numbered}", now))
-            public_key, signature = signing.sign(DOMAIN + told)
+            public_key, signature = sign(DOMAIN + told)
             known[erasure_id] = ErasureCertificate(
                 id=uuid7(), number=numbered, erasure_id=erasure_id, issued_at=now, document=told.decode(),
                 sha256=hashlib.sha256(told).hexdigest(), public_key=public_key, signature=signature,
@@ -59,7 +60,7 @@ class _Facts:
 
     erasures: dict[uuid.UUID, PersonErasure]
     requests: dict[uuid.UUID, Request]
-    plans: dict[tuple[uuid.UUID, str], DeletionPlan]
+    plans: dict[str, dict[str, Any]]  # by fingerprint: it is the hash of the document
     steps: dict[uuid.UUID, list[ErasureStep]]
     approvals: dict[uuid.UUID, tuple[int, str | None]]
     verdicts: dict[uuid.UUID, dict[str, int]]
@@ -68,14 +69,17 @@ class _Facts:
 
 
 def _facts(session: Session, erasure_ids: Sequence[uuid.UUID]) -> _Facts:
-    found = {each.id: each for each in session.scalars(select(PersonErasure).where(PersonErasure.id.in_(erasure_ids)))}
+    found = {
+        each.id: each for each in session.scalars(select(PersonErasure).where(among(PersonErasure.id, erasure_ids)))
+    }
     if set(found) != set(erasure_ids) or not all(each.begun_at for each in found.values()):
         raise NotFound("There is no such erasure.")
     asked = [each.request_id for each in found.values()]
-    plans = session.scalars(select(DeletionPlan).where(DeletionPlan.request_id.in_(asked)))
+    of_plan = select(DeletionPlan.fingerprint, DeletionPlan.document).ext(distinct_on(DeletionPlan.fingerprint)).where(
+        among(DeletionPlan.request_id, asked), among(DeletionPlan.fingerprint, {each.fingerprint for each in found.values()}))  # fmt: skip
     ordered = (
         select(ErasureStep)
-        .where(ErasureStep.erasure_id.in_(erasure_ids))
+        .where(among(ErasureStep.erasure_id, erasure_ids))
         .order_by(ErasureStep.phase, ErasureStep.place)
     )
     steps: dict[uuid.UUID, list[ErasureStep]] = {each: [] for each in erasure_ids}
@@ -83,9 +87,9 @@ def _facts(session: Session, erasure_ids: Sequence[uuid.UUID]) -> _Facts:
         steps[step.erasure_id].append(step)
     given = select(Request.id, func.count(Approval.staff_id).label("people"), func.max(Approval.rule).label("rule")).join(
         Approval, (Approval.request_id == Request.id) & (Approval.fingerprint == Request.plan_fingerprint), isouter=True
-    ).where(Request.id.in_(asked)).group_by(Request.id)  # fmt: skip
+    ).where(among(Request.id, asked)).group_by(Request.id)  # fmt: skip
     judged = select(ErasureFinding.erasure_id, ErasureFinding.verdict, func.count()).where(
-        ErasureFinding.erasure_id.in_(erasure_ids)
+        among(ErasureFinding.erasure_id, erasure_ids)
     )
     verdicts: dict[uuid.UUID, dict[str, int]] = {each: {} for each in erasure_ids}
     for row in session.execute(judged.group_by(ErasureFinding.erasure_id, ErasureFinding.verdict)):
@@ -95,8 +99,8 @@ def _facts(session: Session, erasure_ids: Sequence[uuid.UUID]) -> _Facts:
     ).one()
     return _Facts(
         erasures=found,
-        requests={each.id: each for each in session.scalars(select(Request).where(Request.id.in_(asked)))},
-        plans={(each.request_id, each.fingerprint): each for each in plans},
+        requests={each.id: each for each in session.scalars(select(Request).where(among(Request.id, asked)))},
+        plans={row.fingerprint: row.document for row in session.execute(of_plan)},
         steps=steps,
         approvals={row[0]: (int(row[1]), row[2]) for row in session.execute(given)},
         verdicts=verdicts,
@@ -108,17 +112,17 @@ def _facts(session: Session, erasure_ids: Sequence[uuid.UUID]) -> _Facts:
 def _document(session: Session, facts: _Facts, erasure_id: uuid.UUID, number: str, now: datetime) -> dict[str, Any]:
     found, steps = facts.erasures[erasure_id], facts.steps[erasure_id]
     request = facts.requests[found.request_id]
-    plan = facts.plans[request.id, found.fingerprint or ""]
+    plan = facts.plans[found.fingerprint or ""]
     return {
         "kind": KIND, "version": VERSION, "number": number, "issued_at": _at(now),
         "request": _request(facts, request),
-        "plan": {"fingerprint": found.fingerprint, "policy": plan.policy_version, "early": request.early},
+        "plan": {"fingerprint": found.fingerprint, "policy": plan["policy"], "early": request.early},
         "erasure": {"id": str(erasure_id), "person": found.kind, "begun_at": _at(found.begun_at)},
         "places": [_place(step) for step in steps if step.what in ("database", "processor", "letter")],
-        "kept": list(_kept(plan.document["rows"])),
-        "kept_elsewhere": list(_kept_elsewhere(plan.document["processors"])),
+        "kept": list(_kept(plan["rows"])),
+        "kept_elsewhere": list(_kept_elsewhere(plan["processors"])),
         "residue": _residue(steps, facts.verdicts[erasure_id]),
-        "remains": list(_remains(session, facts, request, plan.document["remains"], erasure_id, now)),
+        "remains": list(_remains(session, facts, request, plan["remains"], erasure_id, now)),
         "audit": facts.audit,
     }  # fmt: skip
 

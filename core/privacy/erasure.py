@@ -12,13 +12,14 @@ An erasure that does not go on says for what it waits: ``waits_for`` is a code o
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from core.errors import BadInput, NotFound, Refused
-from core.models.base import uuid7
-from core.models.erasures import SETTLED, ErasureEvidence, ErasureStep, PersonErasure
+from core.models.base import among, insert_many, uuid7
+from core.models.erasures import SETTLED, ErasureStep, PersonErasure
 from core.models.platform import Student, Visitor
 from core.models.requests import Request
 from core.policy import listed_processors
@@ -49,7 +50,14 @@ LOOK_AGAIN = timedelta(minutes=15)
 AFTER_ERROR = timedelta(minutes=5)
 LONGEST_IDLE = "60s"  # longer than any call to a processor may take
 MORE, ALONE = "more", "alone"
-_ALONE = {MORE: 1, ALONE: 1}
+_ALONE, _PART = {MORE: 1, ALONE: 1}, {"parts": 1}
+JOINED = {
+    "ledger": "letter",
+    "letter": "database",
+    "database": "residue",
+    "residue": "certificate",
+}  # no commit needed between
+_NEW: dict[str, Any] = {"state": "to do", "attempts": 0, "waits_about": "", "error": "", "reference": "", "counts": {}}
 
 
 def erasures_due(session: Session, now: datetime) -> Sequence[str]:
@@ -80,14 +88,14 @@ def go_on_together(
     else:
         cases = of_system_together(session, verb="erase", request_ids=request_ids)
     came = dict.fromkeys(request_ids, _ALONE) | {case.request.id: {} for case in cases}
-    came |= _begin(batch, [case for case in cases if case.request.state == "waiting"], single=single)
     came |= _proceed(batch, [case for case in cases if case.request.state == "erasing"], single=single)
+    came |= _begin(batch, [case for case in cases if case.request.state == "waiting"], single=single)
     batch.close()
     return came
 
 
 def _proceed(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.UUID, dict[str, int]]:
-    """Take one step of each erasure that has begun: all steps of a kind together."""
+    """Take the next step of each erasure that has begun, and what may join it: all steps of a kind together."""
     session, now = batch.session, batch.now
     if not cases:
         return {}
@@ -100,35 +108,65 @@ def _proceed(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.
     for found in mine:
         if found.waits_for == "clock":
             found.waits_for, found.waits_about, found.waits_since = None, "", None
-    _lock_people(session, mine)
-    runs, woken = _runs(batch, cases, founds), _woken(session, mine)
-    came: dict[uuid.UUID, dict[str, int]] = {}
-    taken: dict[str, list[tuple[Run, ErasureStep]]] = {}
-    ended = []
+    people = _lock_people(session, mine)
+    runs, woken = _runs(batch, cases, mine, _holds(session, mine, people)), _woken(session, mine)
     for run in runs:
         release(run)
-        step = _next(run, woken)
-        if step and not single and alone(run, step):
-            came[run.case.request.id] = _ALONE
-        elif step:
-            taken.setdefault(step.what, []).append((run, step))
-            came[run.case.request.id] = {"parts": 1, MORE: 1}
-        elif all(step.state in SETTLED for step in run.steps):
-            ended.append(run)
-            came[run.case.request.id] = {"erased": 1}
-        else:
+    came, taken = _sort(runs, woken, single=single)
+    while taken:
+        for what, each in taken.items():
+            proving.take(each) if what in proving.STEPS else take(each)
+        batch.write()
+        taken = _joining(taken, woken)
+    for run in runs:
+        if came.get(run.case.request.id) != _ALONE and not _settled(run):
             _looks_again(run)
-    for what, each in taken.items():
-        proving.take(each) if what in proving.STEPS else take(each)
-        for run, _ in each:
-            _looks_again(run)
+        if came.get(run.case.request.id) == _PART and run.found.next_at <= now:
+            came[run.case.request.id] = _PART | {MORE: 1}
+    ended = [run for run in runs if _settled(run)]
+    came |= {run.case.request.id: {"erased": 1} for run in ended}
     _end(batch, ended)
     return came
 
 
-def _runs(batch: Batch, cases: Sequence[Case], founds: Mapping[uuid.UUID, PersonErasure]) -> list[Run]:
-    mine = [founds[case.request.id] for case in cases]
-    steps, holds = _steps(batch.session, mine), _holds(batch.session, mine)
+def _sort(
+    runs: Sequence[Run], woken: set[uuid.UUID], *, single: bool
+) -> tuple[dict[uuid.UUID, dict[str, int]], dict[str, list[tuple[Run, ErasureStep]]]]:
+    """The next step of each by its kind, and what is said of it; whoever has to go alone is not among them."""
+    came: dict[uuid.UUID, dict[str, int]] = {}
+    taken: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    for run in runs:
+        step = _next(run, woken)
+        if step and not single and alone(run, step):
+            came[run.case.request.id] = _ALONE
+        elif step:
+            came[run.case.request.id] = _PART
+            taken.setdefault(step.what, []).append((run, step))
+    return came, taken
+
+
+def _joining(
+    taken: Mapping[str, Sequence[tuple[Run, ErasureStep]]], woken: set[uuid.UUID]
+) -> dict[str, list[tuple[Run, ErasureStep]]]:
+    """The steps that are taken in the transaction of the one before them, which is settled and needs no commit between.
+
+    After a failure each goes by itself: then it is clear which one it is.
+    """
+    joining: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    for run, step in (pair for each in taken.values() for pair in each if pair[1].state in SETTLED):
+        then = _next(run, woken)
+        if then and JOINED.get(step.what) == then.what and step.attempts == then.attempts == 0:
+            joining.setdefault(then.what, []).append((run, then))
+    return joining
+
+
+def _runs(
+    batch: Batch,
+    cases: Sequence[Case],
+    mine: Sequence[PersonErasure],
+    holds: Mapping[uuid.UUID, tuple[StandingHold, ...]],
+) -> list[Run]:
+    steps = _steps(batch.session, mine)
     return [Run(batch, case, found, steps[found.id], holds[found.id]) for case, found in zip(cases, mine, strict=True)]
 
 
@@ -201,9 +239,9 @@ def _begin_all(batch: Batch, cases: Sequence[Case], founds: Mapping[uuid.UUID, P
         found.email_hash, found.forms = person.email_hash, list(person.forms)
         found.fingerprint, found.begun_at, found.next_at = case.request.plan_fingerprint, now, now
         found.waits_for, found.waits_about, found.waits_since = None, "", None
-        _plan_steps(session, case, found, now)
-        session.add(ErasureEvidence(erasure_id=found.id, at=now, what="begun", reference=str(found.fingerprint)[:16]))
+        batch.saw(found.id, "begun", reference=str(found.fingerprint)[:16])
         batch.tell(Action.ERASURE_BEGUN, case, plan=str(found.fingerprint)[:16])
+    _plan_steps(session, cases, founds, now)
     proving.prepare([Run(batch, case, found, [], ()) for case, found in zip(cases, mine, strict=True)])
     session.flush()
     change_together(session, cases, to="erasing", now=now)
@@ -249,7 +287,8 @@ def _not_yet(
         return {}
     found: dict[uuid.UUID, tuple[str, str]] = {}
     ids = [case.request.id for case in cases]
-    holds = _holds(session, [founds[each] for each in ids])
+    mine = [founds[each] for each in ids]
+    holds = _holds(session, mine, local.known_together(session, [_person(found) for found in mine]))
     others: dict[uuid.UUID, list[str]] = {}
     for row in session.execute(text(OTHERS), {"ids": ids}):
         others.setdefault(row.id, []).append(number(row.number))
@@ -280,7 +319,8 @@ def _founds(session: Session, cases: Sequence[Case], now: datetime) -> dict[uuid
     """The erasure of each request, by the request's id; made when it is first due, and locked."""
     if not cases:
         return {}
-    mine = select(PersonErasure).where(PersonErasure.request_id.in_([case.request.id for case in cases]))
+    mine = select(PersonErasure).where(among(PersonErasure.request_id, [case.request.id for case in cases]))
+    mine = mine.options(defer(PersonErasure.traces))  # large, and only the scan needs them
     known = session.scalars(mine.order_by(PersonErasure.id).with_for_update().execution_options(populate_existing=True))
     found = {each.request_id: each for each in known}
     for request in (case.request for case in cases if case.request.id not in found):
@@ -295,21 +335,29 @@ def _founds(session: Session, cases: Sequence[Case], now: datetime) -> dict[uuid
 
 def _steps(session: Session, founds: Sequence[PersonErasure]) -> dict[uuid.UUID, list[ErasureStep]]:
     found: dict[uuid.UUID, list[ErasureStep]] = {each.id: [] for each in founds}
-    mine = select(ErasureStep).where(ErasureStep.erasure_id.in_(found)).order_by(ErasureStep.phase, ErasureStep.place)
+    mine = (
+        select(ErasureStep).where(among(ErasureStep.erasure_id, found)).order_by(ErasureStep.phase, ErasureStep.place)
+    )
     for step in session.scalars(mine.execution_options(populate_existing=True)):
         found[step.erasure_id].append(step)
     return found
 
 
-def _plan_steps(session: Session, case: Case, found: PersonErasure, now: datetime) -> None:
+def _plan_steps(
+    session: Session, cases: Sequence[Case], founds: Mapping[uuid.UUID, PersonErasure], now: datetime
+) -> None:
     """Write down every place that has to forget, whether configured or not, and what comes before and after."""
-    listed = listed_processors(session, parameters(session, case.request).version)
-    wanted = [("processor", name) for name in third_parties(found.kind, listed)]
-    wanted += [("letter", LETTER), ("database", local.NAME), *proving.STEPS.items()]
-    for what, place in wanted:
-        key = f"{case.request.id}:completion:erasure" if what == "letter" else f"{found.id} {place}"
-        session.add(ErasureStep(id=uuid7(), erasure_id=found.id, phase=PHASES[what], what=what, place=place, key=key,
-                                next_at=now))  # fmt: skip
+    concerned, rows = dict[tuple[str, str], tuple[str, ...]](), list[dict[str, Any]]()
+    for request in (case.request for case in cases):
+        found, version = founds[request.id], parameters(session, request).version
+        if (found.kind, version) not in concerned:
+            concerned[found.kind, version] = third_parties(found.kind, listed_processors(session, version))
+        wanted = [("processor", name) for name in concerned[found.kind, version]]
+        for what, place in [*wanted, ("letter", LETTER), ("database", local.NAME), *proving.STEPS.items()]:
+            key = f"{request.id}:completion:erasure" if what == "letter" else f"{found.id} {place}"
+            rows.append(_NEW | {"id": uuid7(), "erasure_id": found.id, "phase": PHASES[what], "what": what, "place": place,
+                                "key": key, "next_at": now})  # fmt: skip
+    insert_many(session, ErasureStep, rows)
 
 
 def _lock_people(session: Session, founds: Sequence[PersonErasure]) -> list[Person]:
@@ -325,7 +373,7 @@ def _lock_people(session: Session, founds: Sequence[PersonErasure]) -> list[Pers
 
 def _lock(session: Session, own: type[Student] | type[Visitor], ids: Sequence[uuid.UUID]) -> None:
     if ids:
-        session.execute(select(own.id).where(own.id.in_(ids)).order_by(own.id).with_for_update())
+        session.execute(select(own.id).where(among(own.id, ids)).order_by(own.id).with_for_update())
 
 
 def _person(found: PersonErasure) -> Person:
@@ -334,13 +382,15 @@ def _person(found: PersonErasure) -> Person:
     )
 
 
-def _holds(session: Session, founds: Sequence[PersonErasure]) -> dict[uuid.UUID, tuple[StandingHold, ...]]:
+def _holds(
+    session: Session, founds: Sequence[PersonErasure], people: Sequence[Person]
+) -> dict[uuid.UUID, tuple[StandingHold, ...]]:
     """Every hold on each person, by whichever of their records; also when the record it was found by is gone."""
     asked: list[tuple[uuid.UUID, uuid.UUID | None, uuid.UUID | None]] = []
-    there = [found for found in founds if found.person_id]
-    for found, person in zip(there, local.known_together(session, [_person(each) for each in there]), strict=True):
-        asked += [(found.id, found.person_id, None)] if found.kind == "student" else []
-        asked += [(found.id, None, form) for form in person.forms]
+    for found, person in zip(founds, people, strict=True):
+        if found.person_id:
+            asked += [(found.id, found.person_id, None)] if found.kind == "student" else []
+            asked += [(found.id, None, form) for form in person.forms]
     holds = holds_together(session, asked)
     return {found.id: tuple(sorted(holds.get(found.id, ()), key=lambda hold: hold.number)) for found in founds}
 
@@ -352,22 +402,24 @@ def _woken(session: Session, founds: Sequence[PersonErasure]) -> set[uuid.UUID]:
 
 def _next(run: Run, woken: set[uuid.UUID]) -> ErasureStep | None:
     """The first step that is due: nothing before it is open, and its time has come or what it waited for is there."""
-    for step in run.steps:
-        if _open(run, step) and (step.next_at <= run.now or step.id in woken):
-            return step
-    return None
+    return next((step for step in _opened(run) if step.next_at <= run.now or step.id in woken), None)
 
 
-def _open(run: Run, step: ErasureStep) -> bool:
-    """Whether a step may be taken: letter and database go around what is held, what comes after them does not."""
-    passing = (*SETTLED, "held") if step.what in ("letter", "database") else SETTLED
-    before = [each for each in run.steps if each.phase < step.phase]
-    return step.state not in SETTLED and all(each.state in passing for each in before)
+def _opened(run: Run) -> list[ErasureStep]:
+    """The steps that may be taken: letter and database go around what is held, what comes after them does not."""
+    left = [step for step in run.steps if step.state not in SETTLED]
+    first = min((step.phase for step in left), default=0)
+    going = min((step.phase for step in left if step.state != "held"), default=len(PHASES))
+    return [step for step in left if step.phase <= (going if step.what in ("letter", "database") else first)]
+
+
+def _settled(run: Run) -> bool:
+    return all(step.state in SETTLED for step in run.steps)
 
 
 def _looks_again(run: Run) -> None:
     """Write down when the erasure has something to do next, and for what it waits until then, since the first time."""
-    found, still = run.found, [step for step in run.steps if _open(run, step)]
+    found, still = run.found, _opened(run)
     found.next_at = min((step.next_at for step in still), default=run.now)
     waiting = [step for step in still if step.next_at > run.now]
     if still and len(waiting) == len(still):
@@ -389,10 +441,10 @@ def _end(batch: Batch, runs: Sequence[Run]) -> None:
         found = run.found
         found.person_id, found.email_hash, found.forms, found.traces = None, None, None, None
         found.waits_for, found.waits_about, found.waits_since = None, "", None
-        session.add(ErasureEvidence(erasure_id=found.id, at=now, what="ended"))
+        batch.saw(found.id, "ended")
         rows = sum(sum(step.counts.values()) for step in run.steps if step.what == "database")
         batch.tell(Action.ERASURE_ENDED, run.case, steps=len(run.steps), rows=rows)
-    session.flush()
+    batch.write()
     for run in runs:
         run.found.finished_at = now
     session.flush()

@@ -13,10 +13,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
+from core.models.base import among, insert_many, update_many, uuid7
 from core.models.erasures import ErasureEvidence, ErasureStep, PersonErasure
 from core.models.requests import Outbox
 from core.models.ways import fates
@@ -40,6 +43,11 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 HELD_AGAIN = timedelta(minutes=15)
 BY_HAND_AGAIN, HUMAN_AFTER = timedelta(days=1), timedelta(days=5)
 LETTER_AGAIN, LETTER_WAITS = timedelta(minutes=5), timedelta(days=7)
+CHANGING: dict[type[ErasureStep] | type[PersonErasure], tuple[str, ...]] = {
+    ErasureStep: ("state", "attempts", "next_at", "waits_for", "waits_about", "error", "reference", "counts", "erased_at", "proven_at",
+                  "owner_id"),
+    PersonErasure: ("next_at", "waits_for", "waits_about", "waits_since"),
+}  # fmt: skip
 STILL_THERE, UNKNOWN = "still there", "cannot be looked up"
 
 
@@ -51,6 +59,25 @@ class Batch:
     now: datetime
     lines: list[Line] = field(default_factory=list)
     hands: list[str] = field(default_factory=list)
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not event.contains(self.session, "before_flush", _write_together):
+            event.listen(self.session, "before_flush", _write_together)
+
+    def saw(
+        self, erasure_id: uuid.UUID, what: str, *, step_id: uuid.UUID | None = None, became: str = "", error: str = "", reference: str = "",
+        counts: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Add to the evidence of an erasure."""
+        self.seen.append({"id": uuid7(), "erasure_id": erasure_id, "step_id": step_id, "at": self.now, "what": what, "became": became,
+                          "error": error, "reference": reference, "counts": dict(counts or {})})  # fmt: skip
+
+    def write(self) -> None:
+        """Write what changed, and the evidence of it: all of a kind by one statement."""
+        self.session.flush()
+        insert_many(self.session, ErasureEvidence, self.seen)
+        self.seen = []
 
     def tell(self, action: Action, case: Case, **details: str | int) -> None:
         """Add a line about a request to the audit."""
@@ -58,7 +85,7 @@ class Batch:
 
     def close(self) -> None:
         """Write everything, the audit last."""
-        self.session.flush()
+        self.write()
         if self.hands:
             drop_hand(self.session, *self.hands)
         append_together(self.session, self.lines, now=self.now)
@@ -94,6 +121,18 @@ class Run:
 
 
 Taken = Sequence[tuple[Run, ErasureStep]]
+
+
+def _write_together(session: Session, *_: object) -> None:
+    """Before the session writes: write those of which nothing but columns that change often did, all of a kind by one statement."""
+    for model, names in CHANGING.items():
+        changed = [
+            row for row in session.dirty if type(row) is model and set(instance_state(row).committed_state) <= {*names}
+        ]
+        update_many(session, model, [{"id": row.id} | {name: getattr(row, name) for name in names} for row in changed])
+        for row in changed:
+            for name in names:
+                set_committed_value(row, name, getattr(row, name))
 
 
 def take(taken: Taken) -> None:
@@ -282,7 +321,7 @@ def exempt(run: Run, step: ErasureStep, reason: str) -> None:
 def _letters(taken: Taken) -> None:
     """The last letter goes out while there is an address: a week at most, by mail or by hand; then it goes without."""
     session, now = taken[0][0].session, taken[0][0].now
-    mine = select(Outbox).where(Outbox.dedupe_key.in_([step.key for _, step in taken])).order_by(Outbox.id)
+    mine = select(Outbox).where(among(Outbox.dedupe_key, [step.key for _, step in taken])).order_by(Outbox.id)
     there = {letter.dedupe_key: letter for letter in session.scalars(mine.with_for_update())}
     new: dict[str, list[tuple[Run, ErasureStep]]] = {}
     for run, step in taken:
@@ -297,7 +336,8 @@ def _letters(taken: Taken) -> None:
             if run.case.request.id in nobody:
                 exempt(run, step, "nobody to write to")
             else:
-                step.state, step.waits_for, step.waits_about, step.next_at = "waiting", "letter", "", now
+                step.state, step.waits_for, step.waits_about = "waiting", "letter", ""
+                step.next_at = now + _letter_again()
                 note(run, step, "asked")
 
 
@@ -313,7 +353,12 @@ def _follow(run: Run, step: ErasureStep, letter: Outbox) -> None:
         exempt(run, step, "could not be sent")
     else:
         step.state, step.waits_for = "waiting", "letter"
-        step.next_at = run.now + (LETTER_AGAIN if mail.configured() else BY_HAND_AGAIN)
+        step.next_at = run.now + _letter_again()
+
+
+def _letter_again() -> timedelta:
+    """When to look again for a letter; what became of it wakes its step before."""
+    return LETTER_AGAIN if mail.configured() else BY_HAND_AGAIN
 
 
 def _holding(run: Run, step: ErasureStep) -> tuple[str, ...]:
@@ -355,7 +400,6 @@ def note(
     counts: Mapping[str, int] | None = None,
 ) -> None:  # fmt: skip
     """Add to the evidence what was done with a step, or seen of it."""
-    run.session.add(
-        ErasureEvidence(erasure_id=run.found.id, step_id=step.id, at=run.now, what=what, became=str(became), error=error,
-                        reference=reference, counts=dict(counts or {}))
-    )  # fmt: skip
+    run.batch.saw(
+        run.found.id, what, step_id=step.id, became=str(became), error=error, reference=reference, counts=counts
+    )

@@ -314,5 +314,6 @@ def _review_day(day: date, now: datetime) -> date:
 
 TOGETHER = """
     select a.key, h.* from unnest(cast(:keys as uuid[]), cast(:students as uuid[]), cast(:visitors as uuid[])) a(key, student, visitor),
-        lateral privacy.standing_holds(a.student, a.visitor) h order by h.number
+        lateral privacy.standing_holds(a.student, a.visitor) h
+    where exists (select from privacy.legal_hold where released_at is null) order by h.number
 """

@@ -14,7 +14,7 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +27,7 @@ from core.settings import settings
 DOMAIN = "resocode-ledger-1"
 BEGINS, ERASED, CANCELED = "begins", "erased", "canceled"
 _NAME = "erasures.{machine}.jsonl"
+_KEY = re.compile(rb'"key":"([^"]+)"')
 _cache: dict[Path, tuple[tuple[int, int], "tuple[list[Entry], str]"]] = {}
 
 
@@ -150,16 +151,17 @@ def _add(*entries: Entry) -> None:
     """Add those that no file has yet; every file is read once for all of them."""
     told = [_told(entry) for entry in entries]
     known = [file.read_bytes() for file in _files()] if told else []
-    new = [each for each in told if not any(_holds(raw, each["key"]) for raw in known)]
+    named = {key.decode() for raw in known for key in _KEY.findall(raw)}
+    new = [each for each in told if each["key"] not in named or not any(_holds(raw, each["key"]) for raw in known)]
     if new:
-        file = folder() / _NAME.format(machine=_machine())
-        append_only.extend_together(file, [partial(_line, each) for each in new])
+        file, sign = folder() / _NAME.format(machine=_machine()), signing.signer()
+        append_only.extend_together(file, [partial(_line, each, sign) for each in new])
 
 
-def _line(told: dict[str, Any], last: str | None) -> str:
+def _line(told: dict[str, Any], sign: Callable[[bytes], tuple[str, str]], last: str | None) -> str:
     before = append_only.parsed(last)["number"] if last else 0
     line = told | {"number": before + 1, "previous": _digest(last)}
-    public_key, signature = signing.sign(statement(line))
+    public_key, signature = sign(statement(line))
     return _canonical(line | {"public_key": public_key, "signature": signature}).decode()
 
 

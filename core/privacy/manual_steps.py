@@ -12,6 +12,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound, Refused
+from core.models.base import among
 from core.models.erasure import RETURN_REASONS, ManualStep
 from core.privacy.audit import Action, append, append_view, guarded
 from core.privacy.holds import FoundPerson, as_officer
@@ -107,7 +108,7 @@ def is_confirmed(session: Session, key: str) -> ManualStep | None:
 
 def drop_hand(session: Session, *keys: str) -> None:
     """Nobody needs to do these by hand any more: the processor did it, or what it followed from was taken back."""
-    asked = update(ManualStep).where(ManualStep.key.in_(keys), ManualStep.state.in_(("open", "attested")))
+    asked = update(ManualStep).where(among(ManualStep.key, keys), ManualStep.state.in_(("open", "attested")))
     session.execute(asked.values(state="canceled").execution_options(synchronize_session=False))
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
-from core.models.base import uuid7
+from core.models.base import among, uuid7
 from core.models.erasures import ErasureStep, PersonErasure
 from core.models.proof import ErasureFinding, Suppression
 from core.policy.clock import add_months
@@ -52,7 +52,7 @@ def take(taken: Taken) -> None:
 def _ledger(taken: Taken) -> None:
     """The lines outside the database, on the disk before anything goes."""
     mine = select(Suppression.erasure_id, Suppression.hash, Suppression.until).where(
-        Suppression.erasure_id.in_([run.found.id for run, _ in taken]))  # fmt: skip
+        among(Suppression.erasure_id, [run.found.id for run, _ in taken]))  # fmt: skip
     listed: dict[uuid.UUID, list[tuple[bytes, datetime]]] = {}
     for row in taken[0][0].session.execute(mine):
         listed.setdefault(row.erasure_id, []).append((row.hash, row.until))
@@ -91,8 +91,10 @@ def _scan(session: Session, batch: Sequence[tuple[PersonErasure, ErasureStep]], 
     """One pass for all of them; what was found is written down."""
     ids = [str(each) for found, _ in batch for each in (found.person_id, *(found.forms or ()))]
     housekeeping.forget_jobs(session, keys=ids)
+    kept = select(PersonErasure.id, PersonErasure.traces).where(
+        among(PersonErasure.id, [found.id for found, _ in batch]), PersonErasure.traces.is_not(None))  # fmt: skip
     scan = residue.scan(
-        session, now=now, batch={found.id: found.traces for found, _ in batch if found.traces is not None},
+        session, now=now, batch={row.id: row.traces for row in session.execute(kept) if row.traces is not None},
         began={found.id: found.begun_at or now for found, _ in batch},
     )  # fmt: skip
     _keep(session, scan.findings, now)
@@ -107,8 +109,9 @@ def _others(session: Session, mine: Sequence[uuid.UUID]) -> list[tuple[PersonEra
     """Other erasures whose residue scan is next, and which nobody is at."""
     most = max(AT_ONCE - len(mine), 0)
     rows = session.execute(text(NEXT_TOO), {"mine": list(mine), "most": most}).all()
-    steps = session.scalars(select(ErasureStep).where(ErasureStep.id.in_([row.id for row in rows]))).all()
-    of = select(PersonErasure).where(PersonErasure.id.in_([step.erasure_id for step in steps]))
+    steps = session.scalars(select(ErasureStep).where(among(ErasureStep.id, [row.id for row in rows]))).all()
+    of = select(PersonErasure).where(among(PersonErasure.id, [step.erasure_id for step in steps]))
+    of = of.options(defer(PersonErasure.traces))
     found = {each.id: each for each in session.scalars(of)}
     return [(found[step.erasure_id], step) for step in steps]
 
@@ -120,7 +123,7 @@ def _keep(session: Session, found: Mapping[uuid.UUID, tuple[residue.Finding, ...
         for erasure, findings in found.items()
         for each in findings
     }
-    mine = select(ErasureFinding).where(ErasureFinding.erasure_id.in_(found))
+    mine = select(ErasureFinding).where(among(ErasureFinding.erasure_id, found))
     known = {
         (each.erasure_id, each.place_table, each.place_column, each.place_row, each.trace): each
         for each in session.scalars(mine)
@@ -141,7 +144,7 @@ def _settle(taken: Taken) -> None:
     if not taken:
         return
     still = select(ErasureFinding.erasure_id, func.count()).where(
-        ErasureFinding.erasure_id.in_([run.found.id for run, _ in taken]), ErasureFinding.verdict.is_(None))  # fmt: skip
+        among(ErasureFinding.erasure_id, [run.found.id for run, _ in taken]), ErasureFinding.verdict.is_(None))  # fmt: skip
     rows = taken[0][0].session.execute(still.group_by(ErasureFinding.erasure_id)).all()
     open_ = {row[0]: int(row[1]) for row in rows}
     for run, step in taken:

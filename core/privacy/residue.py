@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from core import keys
 from core.errors import DatabaseError
-from core.models.base import Base
+from core.models.base import Base, among
 from core.models.labels import Category, ColumnLabel, Erasure, TableLabel
 from core.models.platform import EmailLog, Enrollment, Student, StudentProfile, Visitor
 from core.models.standing import Correction
@@ -102,26 +102,26 @@ def traces_together(session: Session, people: Sequence[Person]) -> list[bytes]:
     students, forms = suppression.whose(people)
     kept = [_Kept() for _ in people]
     own = select(Student.id, Student.name, Student.email, Student.source_key, StudentProfile.phone).outerjoin(
-        StudentProfile, StudentProfile.student_id == Student.id).where(suppression.among(Student.id, students))  # fmt: skip
-    left = select(Visitor.id, Visitor.name, Visitor.email, Visitor.source_key, Visitor.phone).where(suppression.among(Visitor.id, forms)).order_by(Visitor.id)  # fmt: skip
+        StudentProfile, StudentProfile.student_id == Student.id).where(among(Student.id, students))  # fmt: skip
+    left = select(Visitor.id, Visitor.name, Visitor.email, Visitor.source_key, Visitor.phone).where(among(Visitor.id, forms)).order_by(Visitor.id)  # fmt: skip
     for owners, rows in ((students, own), (forms, left)):
         for row in session.execute(rows) if owners else ():
             for place in owners[row.id]:
                 kept[place].rows.append(row)
     for column, owners in ((EmailLog.student_id, students), (EmailLog.visitor_id, forms)):
-        used = select(column, EmailLog.address).where(suppression.among(column, owners)).distinct()
+        used = select(column, EmailLog.address).where(among(column, owners)).distinct()
         for owner, address in session.execute(used) if owners else ():
             for place in owners[owner] if owner else ():
                 kept[place].used.append(address)
     replaced = select(Correction).where(
-        suppression.among(Correction.student_id, students) | suppression.among(Correction.visitor_id, forms), Correction.state == "in force")  # fmt: skip
+        among(Correction.student_id, students) | among(Correction.visitor_id, forms), Correction.state == "in force")  # fmt: skip
     for each in session.scalars(replaced):
         for place in {*students.get(each.student_id, ()), *forms.get(each.visitor_id, ())}:  # type: ignore[arg-type]
             if each.reason == "never theirs":
                 kept[place].never.append(each.old_value)
             elif each.field.endswith(".email"):
                 kept[place].earlier.append(each.old_value)
-    enrolled = select(Enrollment.student_id, Enrollment.id).where(suppression.among(Enrollment.student_id, students))
+    enrolled = select(Enrollment.student_id, Enrollment.id).where(among(Enrollment.student_id, students))
     for student, enrollment in session.execute(enrolled):
         for place in students[student]:
             kept[place].enrolled.append(enrollment)
@@ -160,9 +160,7 @@ def scan(
     Raises DatabaseError when traces cannot be read: then nothing is proven.
     """
     people = {erasure: unsealed(each) for erasure, each in batch.items()}
-    excused = {
-        erasure: _excused(session, person, began[erasure], held=erasure in spared) for erasure, person in people.items()
-    }
+    excused = _excused(session, people, began, spared)
     looked_for = Sieve({trace for person in people.values() for trace in person.looked_for})
     fixed = _of_known_words(session)
     found: dict[uuid.UUID, list[Finding]] = {erasure: [] for erasure in people}
@@ -271,15 +269,22 @@ def _is_labelled(column: Column[object], category: Category) -> bool:
     return isinstance(label, ColumnLabel) and label.category is category
 
 
-def _excused(session: Session, person: Traces, began: datetime, *, held: bool) -> local.Roots:
+def _excused(
+    session: Session,
+    people: Mapping[uuid.UUID, Traces],
+    began: Mapping[uuid.UUID, datetime],
+    spared: frozenset[uuid.UUID],
+) -> dict[uuid.UUID, local.Roots]:
     """Whose rows may be there: somebody new with the same address, and, where a hold keeps something, the person."""
-    digest = bytes.fromhex(person.email_hash)
-    students = select(Student.id).where(Student.email_hash == digest, Student.registered_at > began)
-    visitors = select(Visitor.id).where(Visitor.email_hash == digest, Visitor.asked_at > began)
-    roots = {"student": list(session.scalars(students)), "visitor": list(session.scalars(visitors))}
-    if held:
-        roots["student"] += [person.id] if person.kind == "student" else []
-        roots["visitor"] += person.forms
+    roots: dict[uuid.UUID, local.Roots] = {erasure: {"student": [], "visitor": []} for erasure in people}
+    told = {"erasures": list(people), "hashes": [bytes.fromhex(each.email_hash) for each in people.values()],
+            "began": [began[erasure] for erasure in people]}  # fmt: skip
+    for row in session.execute(text(SOMEBODY_NEW), told):
+        roots[row.erasure][row.kind].append(row.id)
+    for erasure, person in people.items():
+        if erasure in spared:
+            roots[erasure]["student"] += [person.id] if person.kind == "student" else []
+            roots[erasure]["visitor"] += person.forms
     return roots
 
 
@@ -317,3 +322,12 @@ def _tells(name: str) -> bool:
 def _distinct(values: object) -> tuple[str, ...]:
     assert hasattr(values, "__iter__")
     return tuple(dict.fromkeys(str(value).strip() for value in values if value and str(value).strip()))
+
+
+SOMEBODY_NEW = """
+    with gone as (
+        select * from unnest(cast(:erasures as uuid[]), cast(:hashes as bytea[]), cast(:began as timestamptz[])) g(erasure, hash, began))
+    select g.erasure, 'student' as kind, s.id from gone g join platform.student s on s.email_hash = g.hash and s.registered_at > g.began
+    union all
+    select g.erasure, 'visitor', v.id from gone g join platform.visitor v on v.email_hash = g.hash and v.asked_at > g.began
+"""

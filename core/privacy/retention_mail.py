@@ -1,24 +1,26 @@
 """E-mail logs past their period: whole months are dropped, the edge goes in parts, what a hold keeps is moved aside.
 
 Danger: a drop takes what a hold keeps, stops everybody who reads, or waits for one who never ends. Principle: nobody can place a
-hold while a part runs; a month is locked for the moment of the drop, or not at all and tried again. Mechanism: holds are locked
-against new ones, held rows go to ``platform.held_mail`` (with their ids, so that holds, exports and erasures still find
-them: copied out of a month that is dropped, moved at the edge), then ``platform.drop_month``, which asks the policy again.
+hold while a part runs, and nobody writes into a month between its count and its drop; reading waits for the moment of the drop, or
+the drop is tried again. Mechanism: holds are locked against new ones, ``platform.close_months`` against writing, held rows go to
+``platform.held_mail`` (with their ids, so that holds, exports and erasures still find them: copied out of months that are dropped,
+moved at the edge), then ``platform.drop_month``, which asks the policy again. All months that are due go in one transaction.
 
 What has to be counted is counted once. Whether it is more than usual is first asked of the pages of the files, which bound the rows
 from above: only when that does not settle it are the old rows counted for it.
 """
 
+from collections.abc import Mapping
 from datetime import date, datetime
 
-from sqlalchemy import CursorResult, func, select, text
+from sqlalchemy import CursorResult, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from core.models.platform import EmailLog
 from core.policy import Parameters
 from core.policy.keeping import day_begins, mail_before
 
-PART = 50_000
+PART, MONTHS = 250_000, 24  # at once: rows of the edge (half a second), months
 PAGE, LEAST_ROW = 8192, 72  # bytes: no row of the log is smaller, even with every text empty
 WHOSE = ("student_id", "visitor_id")
 UNUSUAL_ROWS, UNUSUAL_SHARE = 1000, 0.75
@@ -53,7 +55,7 @@ def _enough(due: int) -> int:
 
 
 def _young(session: Session, before: datetime, enough: int) -> int:
-    some = select(EmailLog.id).where(EmailLog.sent_at >= before).limit(enough).subquery()
+    some = select(literal(1)).where(EmailLog.sent_at >= before).limit(enough).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
@@ -64,12 +66,12 @@ def _at_most(session: Session, before: datetime) -> int:
 
 
 def part(session: Session, rules: Parameters, now: datetime) -> tuple[dict[str, int], bool]:
-    """Drop the oldest month, or else delete a part of the edge, around what is held; whether there may be more."""
+    """Drop the months that are due, or else delete a part of the edge, around what is held; whether there may be more."""
     before = mail_before(rules, now)
     session.execute(text("lock table privacy.legal_hold in share mode"))  # no new hold until this part is over
-    month = session.scalar(text(OLDEST_MONTH), {"before": before.date()})
-    if month is not None:
-        return _drop(session, month, now), True
+    months = {row.month: row.mails for row in session.execute(text(CLOSED), {"now": now, "most": MONTHS})}
+    if months:
+        return _drop(session, months, now), True
     moved = _move_held(session, before)
     ends = session.scalar(text(END_OF_PART), {"before": before, "most": PART - 1})
     gone = _number(session.execute(text(EDGE if ends is None else SOME), {"before": before, "ends": ends}))
@@ -84,26 +86,32 @@ def oldest(session: Session, _now: datetime) -> datetime | None:
     return session.scalar(select(func.min(EmailLog.sent_at)))
 
 
-def _drop(session: Session, month: date, now: datetime) -> dict[str, int]:
-    """Drop a month. What is held is copied, and all is counted, before it is locked: readers wait for the drop only."""
-    ends = date(month.year + month.month // 12, month.month % 12 + 1, 1)
-    held = _copy_held(session, _midnight(ends))
-    rows = session.scalar(text(IN_MONTH), {"begins": month, "ends": ends}) or 0
+def _drop(session: Session, months: Mapping[date, int], now: datetime) -> dict[str, int]:
+    """Drop months that are closed and counted. What is held is copied before they are locked: readers wait for the drop only."""
+    last = max(months)
+    held = _copy_held(session, _midnight(date(last.year + last.month // 12, last.month % 12 + 1, 1)))
     session.execute(text("lock table platform.email_log in access exclusive mode"))
-    held += _copy_held(session, _midnight(ends))  # what an import or a bounce brought meanwhile
-    session.execute(text("select platform.drop_month(:month, :now)"), {"month": month, "now": now})
-    counts = {"moved aside": held, "rows": rows - held, "months": 1}
+    session.execute(text(DROP), {"months": sorted(months), "now": now})
+    counts = {"moved aside": held, "rows": sum(months.values()) - held, "months": len(months)}
     return {name: number for name, number in counts.items() if number}
 
 
 def _copy_held(session: Session, before: datetime) -> int:
-    """Copy what is held of the oldest month, which goes: nothing older is there. Return how many rows are new in the other table."""
-    return sum(session.scalar(text(COPY.format(whose=whose)), {"before": before}) or 0 for whose in WHOSE)
+    """Copy what is held of the months that go: nothing older is there. Return how many rows are new in the other table."""
+    kept = (session.scalar(text(COPY.format(whose=whose)), {"before": before}) for whose in WHOSE)
+    return sum(each or 0 for each in kept) if _anything_held(session) else 0
 
 
 def _move_held(session: Session, before: datetime) -> int:
     """Move what is held. Return how many rows."""
+    if not _anything_held(session):
+        return 0
     return sum(_number(session.execute(text(MOVE.format(whose=whose)), {"before": before})) for whose in WHOSE)
+
+
+def _anything_held(session: Session) -> bool:
+    """Whether any hold keeps mails; none can come until the part is over."""
+    return session.scalar(text("select exists (select from privacy.held_for_mail())")) is True
 
 
 def _midnight(day: date) -> datetime:
@@ -143,16 +151,9 @@ RELEASED = """
         where (h.student_id = k.student_id or h.visitor_id = k.visitor_id) and (h.record is null or h.record = k.id))
 """
 LET_GO = f"delete from platform.held_mail where id in ({RELEASED} limit :most)"  # noqa: S608 - constants only
-OLDEST_MONTH = """
-    select min(pg_catalog.to_date(right(c.relname, 7), 'YYYY_MM')) from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = 'platform.email_log'::regclass
-      and pg_catalog.to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month' <= :before
-"""
+CLOSED = "select month, mails from platform.close_months(:now, :most)"
+DROP = "select platform.drop_month(m, :now) from unnest(cast(:months as date[])) m"
 PAGES = """
     select sum(ceil(pg_relation_size(c.oid)::numeric / :page)) from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent = 'platform.email_log'::regclass and pg_catalog.to_date(right(c.relname, 7), 'YYYY_MM') <= :before
-"""
-IN_MONTH = """
-    select count(*) from platform.email_log
-    where sent_at >= cast(:begins as timestamp) at time zone 'UTC' and sent_at < cast(:ends as timestamp) at time zone 'UTC'
 """

@@ -8,18 +8,16 @@ goes on.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from psycopg import sql
-from sqlalchemy import ARRAY, UUID, ColumnElement, any_, bindparam, delete, exists, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from core import keys
-from core.models.base import uuid7
+from core.models.base import among, uuid7
 from core.models.platform import EmailLog, Student, Visitor
 from core.models.proof import Quarantine, Suppression
 from core.models.standing import Correction
@@ -95,11 +93,6 @@ def whose(people: Sequence[Person]) -> tuple[dict[uuid.UUID, list[int]], dict[uu
     return students, forms
 
 
-def among(column: Any, ids: Iterable[uuid.UUID]) -> ColumnElement[bool]:
-    """Return the condition that a column is one of several ids: one statement, however many."""
-    return column == any_(bindparam(None, list(ids), ARRAY(UUID(as_uuid=True)), unique=True))  # type: ignore[no-any-return]
-
-
 def _replaced(
     session: Session, students: dict[uuid.UUID, list[int]], forms: dict[uuid.UUID, list[int]], many: int
 ) -> tuple[list[set[tuple[str, bytes]]], list[set[tuple[str, bytes]]]]:
@@ -135,16 +128,13 @@ def suppress_together(
 
     A record that waits in quarantine under one of them is discarded: its person is erased now.
     """
-    rows = [
-        {"id": uuid7(), "hash": hash_, "kind": kind, "erasure_id": erasure_id, "erased_at": now, "basis": basis, "until": until}
-        for erasure_id, hashes, until in listed
-        for kind, hash_ in hashes
-    ]  # fmt: skip
+    rows = [(uuid7(), hash_, kind, erasure_id, until) for erasure_id, hashes, until in listed for kind, hash_ in hashes]
     if not rows:
         return 0
-    added = session.execute(insert(Suppression).values(rows).on_conflict_do_nothing().returning(Suppression.id)).all()
+    told = dict(zip(("ids", "hashes", "kinds", "erasures", "untils"), map(list, zip(*rows, strict=True)), strict=True))
+    added = session.execute(text(SUPPRESS), told | {"now": now, "basis": basis}).all()
     waiting = select(Quarantine).where(
-        Quarantine.decision.is_(None), Quarantine.email_hash.in_({row["hash"] for row in rows})
+        Quarantine.decision.is_(None), among(Quarantine.email_hash, {row[1] for row in rows})
     )
     for kept in session.scalars(waiting.order_by(Quarantine.id).with_for_update()):
         kept.decision, kept.record, kept.reason, kept.decided_at = "discarded", None, "erased meanwhile", now
@@ -236,6 +226,12 @@ def entries(session: Session, erasure_ids: Sequence[uuid.UUID]) -> dict[uuid.UUI
     return {row[0]: (int(row[1]), row[2]) for row in session.execute(mine.group_by(Suppression.erasure_id))}
 
 
+SUPPRESS = """
+    insert into privacy.suppression (id, hash, kind, erasure_id, erased_at, basis, until)
+    select n.id, n.hash, n.kind, n.erasure_id, :now, :basis, n.until from unnest(cast(:ids as uuid[]), cast(:hashes as bytea[]),
+        cast(:kinds as text[]), cast(:erasures as uuid[]), cast(:untils as timestamptz[])) n(id, hash, kind, erasure_id, until)
+    on conflict do nothing returning id
+"""
 JUDGE = """
     create temporary table {judged} on commit drop as
     select s.ctid as place, v.verdict, v.erased, {dated} as dated

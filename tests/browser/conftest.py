@@ -14,7 +14,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from core.settings import ROOT
 from tests.conftest import open_folder
@@ -28,6 +29,10 @@ FLAGS = [
     "--no-first-run",
 ]
 expect.set_options(timeout=60_000)  # a busy machine is no failure
+# No skeleton and no run is there, every table has its canvas and every chart its picture.
+DRAWN = """() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')
+    && [...document.querySelectorAll('[data-testid=stDataFrame]')].every(each => !each.offsetParent || each.querySelector('canvas')?.width > 0)
+    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(each => each.querySelector('.main-svg'))"""
 PEOPLE = {
     "paula": "Program staff",
     "ines": "Instructor",
@@ -179,6 +184,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A tab in a browser of its own."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 
@@ -191,3 +197,19 @@ def sign_in(page: Page, dashboard: Dashboard, name: str, path: str = "/") -> Non
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name=PEOPLE[name]).wait_for()
     wait_for(lambda: any(cookie["name"] == "resocode" for cookie in page.context.cookies()))
+
+
+def select_row(page: Page, place: int = 0) -> None:
+    """Select a row of the last table, once it has come to rest: it is a canvas, so by place."""
+    page.get_by_test_id("stDataFrame").last.wait_for()
+    page.wait_for_function(DRAWN)
+    page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55 + 36 * place})
+
+
+def open_row(page: Page, place: int, opened: Locator) -> None:
+    """Select a row until what it opens is there: a list that changes at that moment forgets the click, as of any person."""
+    for _ in range(4):
+        select_row(page, place)
+        with contextlib.suppress(PlaywrightTimeout):
+            return opened.wait_for(timeout=15_000)
+    return opened.wait_for()

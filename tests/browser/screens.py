@@ -11,7 +11,7 @@ import subprocess
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from core.settings import ROOT
-from tests.browser.conftest import FLAGS, Dashboard, serving, sign_in
+from tests.browser.conftest import DRAWN, FLAGS, Dashboard, select_row, serving, sign_in
 from tests.conftest import open_folder
 
 SCREENS = ROOT / "docs" / "screens"
@@ -77,10 +77,6 @@ OPENED = {
     "certificates": ("certificate", "Certificate of erasure"),
     "incidents": ("incident", "^Attendance list"),
 }
-# No skeleton and no run is there, every table has its canvas and every chart its picture.
-DRAWN = """() => !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')
-    && [...document.querySelectorAll('[data-testid=stDataFrame]')].every(each => !each.offsetParent || each.querySelector('canvas')?.width > 0)
-    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(each => each.querySelector('.main-svg'))"""
 
 
 def main() -> None:
@@ -131,9 +127,8 @@ def full(browser: Browser, dashboard: Dashboard, scheme: str) -> None:
 
 def open_first(tab: Page, heading: str) -> None:
     """Select the first row: a canvas, so by place."""
-    frame = tab.get_by_test_id("stDataFrame").last
-    frame.scroll_into_view_if_needed()
-    frame.click(position={"x": 17, "y": 55})
+    tab.get_by_test_id("stDataFrame").last.scroll_into_view_if_needed()
+    select_row(tab)
     tab.get_by_role("heading", name=re.compile(heading)).first.wait_for()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Dashboard, sign_in
+from tests.browser.conftest import Dashboard, open_row, sign_in
 from tests.browser.test_requests import expect_next
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -35,8 +35,7 @@ def open_of_kind(page: Page, dashboard: Dashboard, number: str) -> str:
     """Sign in as an officer and open the request from the short list of its kind; its address."""
     sign_in(page, dashboard, "omar", "/requests?kind=access")
     for place in range(12):
-        page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55 + 36 * place})
-        page.get_by_test_id("stMain").get_by_role("button", name="More").wait_for()
+        open_row(page, place, page.get_by_test_id("stMain").get_by_role("button", name="More"))
         if page.get_by_role("heading", name=number).count():
             return page.url
         page.get_by_test_id("stMain").get_by_role("button", name="Requests").click()

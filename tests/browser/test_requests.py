@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Dashboard, sign_in
+from tests.browser.conftest import Dashboard, open_row, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -34,8 +34,7 @@ def open_request(page: Page, dashboard: Dashboard, number: str, name: str) -> st
     sign_in(page, dashboard, name, "/requests")
     page.get_by_test_id("stDataFrame").wait_for()
     for place in range(40):
-        page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55 + 36 * place})
-        page.get_by_test_id("stMain").get_by_role("button", name="More").wait_for()
+        open_row(page, place, page.get_by_test_id("stMain").get_by_role("button", name="More"))
         if page.get_by_role("heading", name=number).count():
             return page.url
         page.get_by_test_id("stMain").get_by_role("button", name="Requests").click()

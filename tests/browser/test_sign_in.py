@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Dashboard, serving, sign_in
+from tests.browser.conftest import Dashboard, select_row, serving, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -216,7 +216,7 @@ def test_what_is_searched_for_stays_out_of_address_and_log(page: Page, dashboard
     search(page, "student001")
     expect(page.get_by_role("heading", name="2 enrollments")).to_be_visible(timeout=60_000)
     assert "student001" not in page.url
-    page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55})
+    select_row(page)
     expect(page.get_by_role("heading", name="Student", exact=True)).to_be_visible()
     page.get_by_test_id("stMain").get_by_role("button").filter(has_text="Enrollments").first.click()
     expect(page.get_by_label("Search by part of a name or e-mail")).to_have_value("student001")
@@ -240,6 +240,6 @@ def test_a_hostile_name_is_shown_to_the_letter(page: Page, dashboard: Dashboard)
     sign_in(page, dashboard, "paula", "/enrollments?period=All+time")
     search(page, "**Bold**")
     expect(page.get_by_role("heading", name="2 enrollments")).to_be_visible(timeout=60_000)
-    page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55})
+    select_row(page)
     expect(page.get_by_role("heading", name="Student", exact=True)).to_be_visible()
     expect(page.get_by_text("**Bold** _and_ `code` $x^2$", exact=True)).to_be_visible()

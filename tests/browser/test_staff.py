@@ -9,7 +9,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Dashboard, serving, sign_in
+from tests.browser.conftest import Dashboard, select_row, serving, sign_in
 from tests.conftest import open_folder
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -106,8 +106,6 @@ def test_invite_approve_redeem_set_up_codes_and_sign_in(browser: Browser, page: 
 
 def test_a_row_opens_the_account_though_last_seen_moves(page: Page, house: Dashboard) -> None:
     sign_in(page, house, "ada", "/staff?role=Mentor")
-    table = page.get_by_test_id("stDataFrame").last
-    table.wait_for()
-    table.click(position={"x": 17, "y": 55})
+    select_row(page)
     expect(page.get_by_role("heading", name="Staff member")).to_be_visible()
     expect(page.get_by_text("marek@demo.example")).to_be_visible()

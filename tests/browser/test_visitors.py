@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Dashboard, sign_in
+from tests.browser.conftest import Dashboard, select_row, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -53,7 +53,7 @@ def test_take_plan_and_the_list_shrinks(page: Page, dashboard: Dashboard) -> Non
     heading = page.get_by_role("heading", name=re.compile(r"^\d+ visitors?$"))
     heading.wait_for()
     before = int(heading.inner_text().split()[0])
-    page.get_by_test_id("stDataFrame").last.click(position={"x": 17, "y": 55})
+    select_row(page)
     drawer = page.get_by_role("dialog")
     expect(drawer.get_by_text("this view is logged")).to_be_visible(timeout=60_000)
     take = drawer.get_by_role("button", name="Take this visitor")

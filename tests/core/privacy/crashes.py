@@ -49,10 +49,15 @@ class Fate:
     database: str
     next: str = ""
     hits: list[str] = field(default_factory=list)
+    states: str = ""
+    most: int = 1000
+
+    def __post_init__(self) -> None:
+        self.states = self.states or STATES
 
     def at(self, boundary: str, label: str, then: Callable[[], None] | None = None) -> None:
         """Pass a boundary: the first time at one of the kind that is played, it happens."""
-        if boundary != self.boundary or label in self.hits:
+        if boundary != self.boundary or label in self.hits or len(self.hits) >= self.most:
             return
         self.hits.append(label)
         if then:
@@ -62,7 +67,7 @@ class Fate:
 
     def before_commit(self, session: Session) -> None:
         if session.info.get("erasure"):
-            self.next = str(session.scalar(text(STATES)))
+            self.next = str(session.scalar(text(self.states)))
             self.at("killed before a commit", self.next)
             self.at("cut before a commit", self.next, lambda: self.cut(session))
 

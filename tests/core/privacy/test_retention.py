@@ -227,6 +227,26 @@ def test_the_database_refuses_a_month_that_is_not_past_its_period() -> None:
     assert len(left()) == 2
 
 
+def test_nobody_writes_into_a_month_between_its_count_and_its_drop() -> None:
+    """Elsewhere writing goes on; and all months that are due go together, counted exactly."""
+    mail(200 * DAY, 200 * DAY, 130 * DAY, 95 * DAY)
+    late = text("update platform.email_log set outcome = 'bounced' where sent_at < :before")
+    with db.transaction("worker") as session:
+        closed = session.execute(text("select month, mails from platform.close_months(:now, 24)"), {"now": NOW}).all()
+        young = mail(5 * DAY)
+        with pytest.raises(DBAPIError, match="lock timeout"), db.transaction("worker") as other:
+            other.execute(text("set local lock_timeout = '50ms'"))
+            other.execute(late, {"before": NOW - 120 * DAY})
+    with_mails = {row.month: row.mails for row in closed if row.mails}
+    assert with_mails == {(NOW - 200 * DAY).date().replace(day=1): 2, (NOW - 130 * DAY).date().replace(day=1): 1}
+    with db.transaction("worker") as session:
+        counts = retention.go_on(session, rule=MAIL, now=NOW)
+    assert counts == {"rows": 3, "months": len(closed), "more": 1}
+    with pytest.raises(DBAPIError, match="permission denied"), db.transaction(staff_id=id_of("ada")) as session:
+        session.execute(text("select platform.close_months(:now, 24)"), {"now": NOW})
+    assert len(left()) == 2 and set(young) < left(), "the edge is the next part's"
+
+
 def test_the_edge_goes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention_mail, "PART", 3)
     at = datetime(2026, 8, 1, 5, tzinfo=UTC)
@@ -368,6 +388,18 @@ def test_a_dry_run_counts_exactly_what_a_run_takes_around_holds() -> None:
         done = {key: counts for key, _, counts in work()}
         assert told[MAIL] == done[MAIL]["rows"] == 1
         assert told[VISITORS] == done[VISITORS]["visitors"] == 1
+
+
+def test_what_the_pages_hold_bounds_the_rows_from_above() -> None:
+    """Whether it is more than usual is first asked of the files: they may tell of more rows than there are, never of fewer."""
+    mail(100 * DAY)
+    fill = text("insert into platform.email_log (sent_at, id, student_id, kind, address, outcome, source)"
+                " select :at, gen_random_uuid(), :ben, '', '', 'sent', '' from generate_series(1, 5000)")  # fmt: skip
+    with db.transaction("worker") as session:
+        session.execute(fill, {"at": NOW - 100 * DAY, "ben": id_of("ben")})
+        bound = retention_mail._at_most(session, NOW - 90 * DAY)
+        session.execute(text("delete from platform.email_log where kind = ''"))
+    assert 5001 <= bound < 20_000
 
 
 def test_a_mail_that_two_holds_keep_is_kept_once_and_as_it_is_at_the_drop(owner: Connection) -> None:
