@@ -296,6 +296,10 @@ def _lapse(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {"lapsed": consent_watch.lapse(session, student_id=uuid.UUID(key), now=now)}
 
 
+def _forget_birth_date(session: Session, key: str, now: datetime) -> dict[str, int]:
+    return {"forgotten": consent_watch.forget_birth_date(session, student_id=uuid.UUID(key), now=now)}
+
+
 def _settle_age(session: Session, key: str, now: datetime) -> dict[str, int]:
     return {"settled": consent_watch.settle(session, student_id=uuid.UUID(key), now=now)}
 
@@ -349,6 +353,7 @@ JOBS: tuple[Job, ...] = (
     Job("below the minimum age", below_age.found_due, _close_below_age),
     Job("not below the minimum age", below_age.mended_due, _mend_below_age),
     Job("consent that lapses", consent_watch.lapses_due, _lapse),
+    Job("birth dates not needed", consent_watch.of_age_and_silent, _forget_birth_date, every=timedelta(minutes=15)),
     Job("restricted for age", consent_watch.restrictions_due, _settle_age),
     Job("consent records", consent_watch.records_missing, _make_records, every=timedelta(minutes=15)),
     Job("guardians not needed", consent_watch.guardians_due, _drop_guardians, every=timedelta(minutes=15)),

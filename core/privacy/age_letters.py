@@ -81,7 +81,8 @@ AGE_LETTERS: dict[str, Notice] = {
         "You are 18 now: please confirm it yourself",
         "Dear {name},\n\nuntil now a parent or guardian agreed for you. You are 18, so that has ended, and nobody decides "
         "for you any more. Please answer this mail with “I am 18 or over, and I go on”, by {until}. We then erase your date "
-        "of birth and keep the yes. If you do not want to go on, tell us that, and we close your account.",
+        "of birth and keep the yes; if you do not answer, it goes after that day, too. If you do not want to go on, tell us that, and we "
+        "close your account.",
         _BY,
         "to the student, on the 18th birthday",
     ),

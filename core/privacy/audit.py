@@ -507,35 +507,62 @@ class Action(StrEnum):
     ERASURE_CERTIFIED = "erasure certified", "The certificate of an erasure was issued.", "certificate", "sha256"
     FINDING_JUDGED = "finding judged", "An officer judged a finding of the residue scan.", "verdict"
     AGE_DECLARED = "age declared", "An officer recorded what a student said about their age; never what.", "how"
-    CONSENT_REQUESTED = "consent requested", "A guardian was asked for consent."
+    # Only a minor needs a consent: these lines name the case, which only privacy officers can open, and no person.
+    CONSENT_REQUESTED = "consent requested", "A guardian was asked for consent.", "case"
     CONSENT_ENTERED = (
         "consent entered",
         "An officer recorded what a guardian decided, and how that came; a yes waits for another officer.",
+        "case",
         "method",
         "outcome",
         "evidence",
     )
+    EVIDENCE_OPENED = (
+        "evidence of consent opened",
+        "An officer made a one-time link to a picture that proves a consent.",
+        "case",
+    )
     CONSENT_VERIFIED = (
         "consent verified",
         "Another officer verified a guardian's consent (alone: the only officer did); the evidence was destroyed.",
+        "case",
         "evidence",
         "alone",
     )
-    CONSENT_REFUSED = "consent refused", "Another officer refused what was entered as a guardian's consent.", "reason"
-    CONSENT_WITHDRAWN = "consent withdrawn", "A guardian or the student took a consent back.", "who"
-    CONSENT_LAPSED = "consent lapsed", "A student came of age: the guardian's consent ended, the student is asked anew."
+    CONSENT_REFUSED = (
+        "consent refused",
+        "Another officer refused what was entered as a guardian's consent.",
+        "case",
+        "reason",
+    )
+    CONSENT_WITHDRAWN = "consent withdrawn", "A guardian or the student took a consent back.", "case", "who"
+    CONSENT_LAPSED = (
+        "consent lapsed",
+        "A student came of age: the guardian's consent ended, the student is asked anew.",
+        "case",
+    )
+    BIRTH_DATE_GONE = (
+        "birth date erased",
+        "A student who came of age and was asked anew did not answer: that they are of age is kept, and no date.",
+        "case",
+    )
     CONSENT_ROUND = (
         "letters to many ordered",
         "An officer ordered letters to everybody who has to answer about age or consent.",
         "kind",
         "people",
     )
-    GUARDIAN_CORRECTED = "guardian corrected", "A guardian's name or address was mended, because they asked."
+    GUARDIAN_CORRECTED = (
+        "guardian corrected",
+        "A guardian's name or address was mended, because they asked.",
+        "case",
+    )
     GUARDIAN_FORGOTTEN = (
         "guardian forgotten",
         "A guardian asked for the erasure of their data: no consent refers to them any more, and the worker erases them.",
+        "case",
     )
-    GUARDIAN_GONE = "guardian erased", "A guardian whom no consent needs any more was erased."
+    GUARDIAN_GONE = "guardian erased", "A guardian whom no consent needs any more was erased.", "case"
     BELOW_AGE = (
         "below the minimum age",
         "Somebody below the minimum age was found: the account was closed, its erasure approved by rule.",

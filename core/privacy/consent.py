@@ -174,7 +174,7 @@ def request_consent(
                      guardian_id=guardian.id, requested_at=now, sentence="The letter to the guardian waits in the outbox.",
                      **NO_CONSENT)  # fmt: skip
     consent_letters.write(session, about, "consent request", to=guardian, key=_key(case, "request"), words=words, by=by, now=now)  # fmt: skip
-    append(session, Action.CONSENT_REQUESTED, now=now, subject_kind="student", subject_id=student_id)
+    append(session, Action.CONSENT_REQUESTED, now=now, subject_kind="consent", case=numbered(case.number))
     return receipt
 
 
@@ -215,7 +215,7 @@ def enter_consent(
     receipt = change(session, case, "consent entered", reason=method if given else "the guardian said no", to=to, now=now,
                      sentence="Entered. Another officer verifies or refuses it." if given else
                      "Recorded: the guardian said no. The account stays restricted.", **values)  # fmt: skip
-    append(session, Action.CONSENT_ENTERED, now=now, subject_kind="student", subject_id=student_id, method=method,
+    append(session, Action.CONSENT_ENTERED, now=now, subject_kind="consent", case=numbered(case.number), method=method,
            outcome=to, evidence=evidence is not None)  # fmt: skip
     return receipt
 
@@ -240,7 +240,8 @@ def open_evidence(session: Session, *, student_id: uuid.UUID, by: Staff, now: da
     secret = files.link_artifact(
         session, session_id=by.session_id, artifact_id=case.evidence_id, name=name, media_type=media_type, now=now
     )
-    append_view(session, person_kind="student", person_ids=[student_id], purpose="evidence of consent", now=now)
+    append_view(session, person_kind="student", person_ids=[student_id], purpose="consent", now=now)
+    append(session, Action.EVIDENCE_OPENED, now=now, subject_kind="consent", case=numbered(case.number))
     return secret
 
 
@@ -268,7 +269,7 @@ def verify_consent(
     if guardian is not None:
         consent_letters.write(session, about, "consent verified", to=guardian, key=_key(case, "verified"), by=by, now=now)  # fmt: skip
     consent_letters.write(session, about, "consent opened", key=_key(case, "opened"), by=by, now=now)
-    append(session, Action.CONSENT_VERIFIED, now=now, subject_kind="student", subject_id=student_id, evidence=had_evidence,
+    append(session, Action.CONSENT_VERIFIED, now=now, subject_kind="consent", case=numbered(case.number), evidence=had_evidence,
            alone=case.entered_by == by.id)  # fmt: skip
     return receipt
 
@@ -292,7 +293,7 @@ def refuse_consent(
     if guardian is not None and reason != "entered by mistake":
         consent_letters.write(session, about, "consent refused", to=guardian, key=_key(case, "refused"), reason=reason,
                               words=words, by=by, now=now)  # fmt: skip
-    append(session, Action.CONSENT_REFUSED, now=now, subject_kind="student", subject_id=student_id, reason=reason)
+    append(session, Action.CONSENT_REFUSED, now=now, subject_kind="consent", case=numbered(case.number), reason=reason)
     return receipt
 
 
@@ -317,7 +318,7 @@ def withdraw_consent(
     for to in (None, guardian) if guardian is not None else (None,):
         consent_letters.write(session, about, "consent withdrawn", to=to, key=_key(case, f"withdrawn {'guardian' if to else 'student'}"),
                               reason=f"by the {who}", words=words, by=by, now=now)  # fmt: skip
-    append(session, Action.CONSENT_WITHDRAWN, now=now, subject_kind="student", subject_id=student_id, who=who)
+    append(session, Action.CONSENT_WITHDRAWN, now=now, subject_kind="consent", case=numbered(case.number), who=who)
     return receipt
 
 
@@ -342,7 +343,7 @@ def correct_guardian(
     mended = update(Guardian).where(Guardian.id == known.id).values(name=name, email=email)
     session.execute(mended.execution_options(synchronize_session=False))
     receipt = change(session, case, "guardian corrected", now=now, sentence="Corrected.")
-    append(session, Action.GUARDIAN_CORRECTED, now=now, subject_kind="student", subject_id=student_id)
+    append(session, Action.GUARDIAN_CORRECTED, now=now, subject_kind="consent", case=numbered(case.number))
     return receipt
 
 
@@ -462,7 +463,7 @@ def let_go(
     settle_restriction(session, case, by=by, now=now)
     consent_letters.write(session, about, "guardian forgotten", to=guardian, key=_key(case, "forgotten"), by=by, now=now,
                           request_id=request_id)  # fmt: skip
-    append(session, Action.GUARDIAN_FORGOTTEN, now=now, subject_kind="student", subject_id=case.student_id)
+    append(session, Action.GUARDIAN_FORGOTTEN, now=now, subject_kind="consent", case=numbered(case.number))
     return receipt
 
 

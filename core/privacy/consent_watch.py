@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.models.consent import Consent, ConsentRound, Guardian
 from core.policy import in_force
-from core.policy.age import SILENT_DAYS, AgeStanding, case_days, standing
+from core.policy.age import SILENT_DAYS, AgeStanding, case_days, days, standing
 from core.privacy import consent, consent_letters
 from core.privacy.audit import Action, append
 
@@ -45,7 +45,23 @@ def lapse(session: Session, *, student_id: uuid.UUID, now: datetime) -> int:
     consent_letters.write(session, about, "consent lapsed", key=f"{key}:lapsed", until=until, by=None, now=now)
     if guardian is not None:
         consent_letters.write(session, about, "guardian released", to=guardian, key=f"{key}:released", by=None, now=now)
-    append(session, Action.CONSENT_LAPSED, now=now, subject_kind="student", subject_id=student_id)
+    append(session, Action.CONSENT_LAPSED, now=now, subject_kind="consent", case=consent.numbered(case.number))
+    return 1
+
+
+def of_age_and_silent(session: Session, now: datetime) -> Sequence[str]:
+    """Return the students who came of age, were asked anew and let the day pass, and whose birth date is kept still."""
+    asked = {"adult": days(now, in_force(session, now)).adult, "now": now}
+    return list(map(str, session.scalars(text(SILENT_ADULTS), asked)))
+
+
+def forget_birth_date(session: Session, *, student_id: uuid.UUID, now: datetime) -> int:
+    """Keep of somebody who came of age and does not answer that they are of age, and no date: it was kept to end the consent on time."""
+    case = session.get(Consent, student_id, with_for_update=True, populate_existing=True)
+    if case is None or str(student_id) not in of_age_and_silent(session, now):
+        return 0
+    consent.settle_as_adult(session, case, reason="came of age", by=None, now=now)
+    append(session, Action.BIRTH_DATE_GONE, now=now, subject_kind="consent", case=consent.numbered(case.number))
     return 1
 
 
@@ -85,8 +101,10 @@ def drop_guardians(session: Session, *, now: datetime) -> int:
     """Erase guardians whom no consent needs any more: the student is of age, or another guardian consents."""
     not_needed = list(session.scalars(text(NOT_NEEDED)))
     gone = session.execute(delete(Guardian).where(Guardian.id.in_(not_needed)).returning(Guardian.student_id)).all()
+    cases = select(Consent.student_id, Consent.number).where(Consent.student_id.in_({row.student_id for row in gone}))
+    numbers = {row.student_id: consent.numbered(row.number) for row in session.execute(cases)}
     for row in gone:
-        append(session, Action.GUARDIAN_GONE, now=now, subject_kind="student", subject_id=row.student_id)
+        append(session, Action.GUARDIAN_GONE, now=now, subject_kind="consent", case=numbers.get(row.student_id, "–"))
     return len(gone)
 
 
@@ -133,6 +151,13 @@ def standing_of(session: Session, case: Consent, now: datetime) -> AgeStanding:
 LAPSES = """
     select c.student_id from privacy.consent c join platform.student s on s.id = c.student_id
     where c.birth_date <= :adult and c.state not in ('not needed', 'lapsed') and s.account_status = 'open'
+    order by c.birth_date, c.student_id
+"""
+SILENT_ADULTS = """
+    select c.student_id from privacy.consent c
+    where c.birth_date <= :adult and c.state = 'lapsed' and c.answer_by <= :now
+      and not exists (select from privacy.legal_hold h where h.student_id = c.student_id and h.released_at is null
+                      and (h.scope_table is null or h.scope_table = 'privacy.consent'))
     order by c.birth_date, c.student_id
 """
 # What a record asks for, against what stands: one row for each difference. The same rule as consent.restricted_for.

@@ -141,8 +141,13 @@ def _correct(
     session.execute(mended.execution_options(synchronize_session=False))
     session.refresh(guardian)
     letters.queue(session, case, "answer", now=now, words=words, reason="corrected")
-    for each in mine:
-        append(session, Action.GUARDIAN_CORRECTED, now=now, subject_kind="student", subject_id=each.student_id)
+    cases = (
+        select(Consent.number)
+        .where(Consent.student_id.in_([each.student_id for each in mine]))
+        .order_by(Consent.number)
+    )
+    for case_number in session.scalars(cases).all():
+        append(session, Action.GUARDIAN_CORRECTED, now=now, subject_kind="consent", case=consent.numbered(case_number))
 
 
 def _erase(session: Session, case: Case, guardian: Guardian, confirmation: str, by: Staff, now: datetime) -> None:

@@ -643,6 +643,18 @@ def come_of_age() -> None:
             consent_watch.lapse(session, student_id=id_of("cleo"), now=consent.BIRTHDAY)
 
 
+def stay_silent() -> None:
+    come_of_age()
+    for _ in range(2):
+        with db.transaction("worker") as session:
+            late = consent.BIRTHDAY + consent_watch.ANSWER_AFTER_LAPSE
+            consent_watch.forget_birth_date(session, student_id=id_of("cleo"), now=late)
+
+
+def look_at_evidence() -> None:
+    requests.act("open_evidence", "olga", student_id=id_of("cleo"))
+
+
 def drop_a_guardian() -> None:
     consent.requested()
     for _ in range(2):
@@ -658,6 +670,7 @@ CONSENT_VERBS: dict[Action, Callable[[Scene], object]] = {
     Action.AGE_DECLARED: lambda _scene: consent.minor(),
     Action.CONSENT_REQUESTED: lambda _scene: consent.requested(),
     Action.CONSENT_ENTERED: lambda _scene: consent.given(evidence=consent.picture()),
+    Action.EVIDENCE_OPENED: lambda _scene: [consent.given(evidence=consent.picture()), look_at_evidence()],
     Action.CONSENT_VERIFIED: lambda _scene: consent.verified(),
     Action.CONSENT_REFUSED: lambda _scene: [
         consent.given(),
@@ -665,6 +678,7 @@ CONSENT_VERBS: dict[Action, Callable[[Scene], object]] = {
     ],
     Action.CONSENT_WITHDRAWN: lambda _scene: [consent.verified(), consent.on("withdraw_consent", who="student")],
     Action.CONSENT_LAPSED: lambda _scene: come_of_age(),
+    Action.BIRTH_DATE_GONE: lambda _scene: stay_silent(),
     Action.CONSENT_ROUND: lambda _scene: remind(),
     Action.GUARDIAN_CORRECTED: lambda _scene: [
         consent.requested(),

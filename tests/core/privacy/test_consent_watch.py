@@ -19,7 +19,7 @@ from tests.core.privacy import house_of_requests as requests
 
 pytestmark = pytest.mark.usefixtures("house")
 MOMENT = timedelta(microseconds=1)
-AGES = ("below the minimum age", "not below the minimum age", "consent that lapses", "restricted for age", "consent records",
+AGES = ("below the minimum age", "not below the minimum age", "consent that lapses", "birth dates not needed", "restricted for age", "consent records",
         "guardians not needed", "letters about consent")  # fmt: skip
 
 
@@ -65,6 +65,30 @@ def test_consent_lapses_on_the_18th_birthday_wherever_the_worker_was(late: timed
     c.on("declare_age", now=c.BIRTHDAY + late + timedelta(days=1), adult=True, how="answered our letter")
     assert (c.case().birth_date, c.case().adult, c.case().state) == (None, True, "not needed")
     assert cast.snapshot(owner, "ben") == before
+
+
+@pytest.mark.parametrize("late", [timedelta(), timedelta(days=5)])
+def test_the_birth_date_of_whoever_stays_silent_at_18_goes_and_they_stay_of_age(late: timedelta, owner: Connection) -> None:  # fmt: skip
+    c.verified()
+    c.minor("ben", born=c.BORN + timedelta(days=40))
+    before = cast.snapshot(owner, "ben")
+    owner.rollback()
+    work(c.BIRTHDAY)
+    until = c.case().answer_by
+    assert until == c.BIRTHDAY + timedelta(days=30) and c.case().birth_date == c.BORN
+    assert "birth dates not needed" not in work(until - MOMENT)
+    hold = {"student_id": id_of("cleo"), "basis": "court proceedings", "reference": "4 C 1", "review_on": date(2027, 6, 1)}  # fmt: skip
+    if late:
+        requests.act("place_hold", "omar", now=until, form_key=id_of("a form"), **hold)
+        assert "birth dates not needed" not in work(until), "a hold keeps it"
+        [(hold_id,)] = requests.rows("select id from privacy.legal_hold")
+        requests.act("release_hold", "omar", now=until + late, hold_id=hold_id, confirmation="H-1", reason="proceedings ended")  # fmt: skip
+    assert work(until + late)["birth dates not needed"] == 1
+    case = c.case()
+    assert (case.birth_date, case.adult, case.state) == (None, True, "not needed")
+    assert c.restricted() == [] and c.history()[-1] == ("age declared", "not needed")
+    assert requests.rows("select count(*) from privacy.consent_step where reason = 'came of age'") == [(1,)]
+    assert cast.snapshot(owner, "ben") == before, "a minor keeps theirs"
 
 
 def test_a_minor_who_was_restricted_is_not_any_more_at_18() -> None:
@@ -194,7 +218,7 @@ def test_a_guardian_stays_as_long_as_a_hold_keeps_them() -> None:
     )
     work(c.BIRTHDAY)
     assert requests.rows("select 1 from privacy.guardian where student_id = :id", id=id_of("cleo")) == []
-    assert requests.lines(id_of("cleo")).count("guardian erased") == 2
+    assert requests.lines().count("guardian erased") == 2
 
 
 def test_another_guardian_replaces_the_first() -> None:
