@@ -14,7 +14,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from pathlib import Path
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -314,9 +315,18 @@ def _embedded_url(role: str) -> URL:
 
 
 def _passwords() -> dict[str, str]:
+    """Those of the roles of this home; every transaction asks, so the file is read again only when it is another one."""
     file = settings().home / "roles.json"
-    if not file.exists():
+    try:
+        found = file.stat()
+    except FileNotFoundError:
         keys.write_secret(file, json.dumps({role: secrets.token_urlsafe(32) for role in LOGIN_ROLES}))
+        found = file.stat()
+    return _passwords_in(file, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _passwords_in(file: Path, _stamp: tuple[int, ...]) -> dict[str, str]:
     return dict(json.loads(file.read_text()))
 
 

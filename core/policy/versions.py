@@ -48,6 +48,7 @@ def in_force(session: Session, at: datetime) -> Parameters:
     row = session.scalars(newest.limit(1)).first()
     if row is None:
         raise NotFound("No version of the policy is in force yet. Run `python -m core policy load`.", at=at)
+    session.info.setdefault(VERSIONS, {})[row.version] = row
     return _parameters(row.version, row.document)
 
 

@@ -24,11 +24,12 @@ from sqlalchemy.orm import Session
 from core import keys
 from core.errors import NotFound, SettingsError
 from core.models.artifacts import Artifact, ArtifactPart
-from core.models.base import uuid7
+from core.models.base import Base, uuid7
 from core.privacy.audit import Action, append
 
 PART = 512 * 1024
 NONCE = 12
+_ARTIFACTS, _PARTS = (Base.metadata.tables[f"privacy.{name}"] for name in ("artifact", "artifact_part"))
 GONE = "This file is not kept any more, or is not open to you."
 SUBJECTS = {"export": "request", "evidence": "consent"}
 
@@ -68,7 +69,9 @@ def keep(
         digest.update(content)
         size += len(content)
         sealed = cipher.encrypt(_nonce(number), content, _seal(artifact_id, number, last=last))
-        session.execute(insert(ArtifactPart).values(artifact_id=artifact_id, number=number, content=sealed))
+        part = insert(_PARTS).values(artifact_id=artifact_id, number=number, content=sealed)
+        if not last:
+            session.execute(part)
         number += 1
     master = keys.current("artifacts")
     row = {
@@ -87,7 +90,9 @@ def keep(
         "kept_at": now,
         "expires_at": expires_at,
     }
-    session.execute(insert(Artifact).values(row))
+    session.execute(
+        insert(_ARTIFACTS).values(row).add_cte(part.cte("last_part"))
+    )  # most files have one: one round trip
     return artifact_id
 
 

@@ -16,6 +16,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+import psycopg
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
@@ -27,7 +28,6 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    text,
     union_all,
 )
 from sqlalchemy.dialects import postgresql
@@ -42,7 +42,7 @@ from core.processors.protocol import Person
 AT_ONCE = 2000  # rows of a table that are held; of a server-side cursor, those that come together
 
 # To plan a statement over so many tables takes far longer than to run it, and the plan is the same for everybody: index by index.
-_PLANNED_ONCE = text("set local plan_cache_mode = force_generic_plan")
+_PLANNED_ONCE = "set local plan_cache_mode = force_generic_plan"
 
 Values = Mapping[str, Any]
 _Read = Callable[[Any], Any]
@@ -74,13 +74,21 @@ def gather(reader: Session, person: Person, roots: Roots) -> Gathered:
     small: dict[str, list[dict[str, Any]]] = {}
     by_place = {each.place: each for each in shown}
     asked, words = _statement(person.kind, shown, ways)
-    reader.execute(_PLANNED_ONCE)
-    for place, number, rows in reader.connection().exec_driver_sql(asked, {**words, **roots}):
+    for place, number, rows in _together(reader, asked, {**words, **roots}):
         if number > AT_ONCE:
             counts[place] = _counted(reader, place, ways, roots)
         elif number:
             counts[place], small[place] = number, _read(by_place[place], rows)
     return Gathered(shown, counts, small)
+
+
+def _together(reader: Session, asked: str, given: dict[str, Any]) -> list[tuple[str, int, str]]:
+    """Run the statement behind the setting that it needs, in one round trip."""
+    driver: psycopg.Connection | None = reader.connection().connection.driver_connection
+    assert driver is not None
+    with driver.pipeline():
+        driver.execute(_PLANNED_ONCE)
+        return driver.execute(asked, given).fetchall()
 
 
 @lru_cache(maxsize=8)

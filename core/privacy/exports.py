@@ -113,7 +113,7 @@ def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str
             return _build_of_guardian(session, request, found, now)
         with db.snapshot() as reader:
             return _build(session, reader, request, found, known(reader, person), now)
-    except (DBAPIError, OSError) as error:
+    except (DBAPIError, postgres.Error, OSError) as error:
         if _is_full(error):
             raise NoSpace("The disk of the database is full; nothing was kept.") from error
         raise
@@ -413,10 +413,10 @@ def _person(request: Request) -> Person | None:
     return Person("visitor", request.visitor_id, request.id) if request.visitor_id is not None else None
 
 
-def _is_full(error: DBAPIError | OSError) -> bool:
+def _is_full(error: DBAPIError | postgres.Error | OSError) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error.orig, postgres.DiskFull)
+    return isinstance(error.orig if isinstance(error, DBAPIError) else error, postgres.DiskFull)
 
 
 DUE = """

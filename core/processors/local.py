@@ -48,7 +48,7 @@ from core.errors import DatabaseError
 from core.models.base import Base, uuid7
 from core.models.data_map import unmapped
 from core.models.labels import Erasure
-from core.models.platform import Tombstone, Visitor
+from core.models.platform import Student, Tombstone, Visitor
 from core.models.shown import ShownTable, shown_tables, statement
 from core.models.ways import GO_TOGETHER, PERSONS, TOMBSTONE, Fate, Way, fates, problems, references
 from core.processors.protocol import (
@@ -172,7 +172,17 @@ def ways_json(wanted: Iterable[Fate]) -> str:
 
 def known(session: Session, person: Person) -> Person:
     """Return a person with all that finds their rows, as the worker; to be kept as long as something of them is to go."""
+    if person.kind == "student" and person.email_hash is None:
+        return _known_student(session, person)
     return known_together(session, [person])[0]
+
+
+def _known_student(session: Session, person: Person) -> Person:
+    """A student and the forms that were left with the same address, in one round trip."""
+    mine = select(Student.email_hash, Visitor.id).outerjoin(Visitor, Visitor.email_hash == Student.email_hash)
+    rows = session.execute(mine.where(Student.id == person.id)).all()
+    forms = {row[1] for row in rows if row[1] is not None}
+    return replace(person, email_hash=rows[0][0] if rows else None, forms=tuple(sorted({*person.forms, *forms})))
 
 
 def known_together(session: Session, people: Sequence[Person]) -> list[Person]:
