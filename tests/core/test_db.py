@@ -15,5 +15,7 @@ def test_passwords_of_the_home_are_made_once_and_read_anew_when_they_change(
     made = db._passwords()
     assert {"resocode_app", "resocode_worker", "resocode_owner"} <= set(made)
     assert db._passwords() == made == json.loads((folder / "roles.json").read_text())
-    (folder / "roles.json").write_text(json.dumps({"resocode_app": "that of a backup"}))  # restored under a running process
+    (folder / "roles.json").write_text(
+        json.dumps({"resocode_app": "that of a backup"})
+    )  # restored under a running process
     assert db._passwords() == {"resocode_app": "that of a backup"}

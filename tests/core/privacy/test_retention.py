@@ -351,6 +351,25 @@ def test_visitors_with_an_open_request_or_under_a_hold_stay_until_it_is_over() -
     assert visitors() == {"asking"}
 
 
+@pytest.mark.parametrize("part", [1, 2, 200])
+def test_the_oldest_contact_is_found_from_the_oldest_forms(part: int) -> None:
+    def oldest(before: datetime = NOW) -> datetime | None:
+        with db.transaction("worker") as session:
+            return session.scalar(text("select privacy.oldest_visitor(:now, :part)"), {"now": before, "part": part})
+
+    visitor("answered late", 990 * DAY, answered=3 * DAY)
+    followed_up(visitor("followed up", 980 * DAY), 5 * DAY)
+    kept = visitor("kept", 970 * DAY)
+    visitor("forms", 960 * DAY, email="forms@example.org")
+    visitor("again", DAY, email="forms@example.org")
+    visitor("oldest", 940 * DAY, answered=920 * DAY)
+    visitor("younger", 910 * DAY)
+    assert oldest(NOW - 1000 * DAY) is None
+    with held(visitor_id=kept):
+        assert oldest() == NOW - 920 * DAY
+    assert oldest() == NOW - 970 * DAY
+
+
 def test_many_visitors_at_once_are_a_question() -> None:
     for number in range(21):
         visitor(f"v{number}", 2 * YEAR)

@@ -8,8 +8,8 @@ and writing elsewhere, goes on) and counts what is in each; ``platform.drop_mont
 
 from migrations import rights
 
-revision = "0054"
-down_revision = "0059"
+revision = "0057"
+down_revision = "0056"
 branch_labels = None
 depends_on = None
 

@@ -10,7 +10,7 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0057"
+revision = "0054"
 down_revision = "0053"
 branch_labels = None
 depends_on = None

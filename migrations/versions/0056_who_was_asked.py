@@ -10,8 +10,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0059"
-down_revision = "0058"
+revision = "0056"
+down_revision = "0055"
 branch_labels = None
 depends_on = None
 

@@ -7,8 +7,8 @@ from alembic import op
 
 from migrations import rights
 
-revision = "0058"
-down_revision = "0057"
+revision = "0055"
+down_revision = "0054"
 branch_labels = None
 depends_on = None
 
