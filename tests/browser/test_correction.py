@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Dashboard, sign_in
 from tests.browser.test_requests import expect_next, hand_on, open_request
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 NEW = "Zoë <img src=x onerror=alert(1)> **Müller**"
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import Dashboard, open_row, sign_in
 from tests.browser.test_requests import expect_next
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def file_export(page: Page, dashboard: Dashboard, email: str) -> str:

@@ -14,7 +14,7 @@ from core import embedded
 from core.settings import ROOT
 from tests.browser.conftest import Dashboard, environment, free_port, serving, sign_in, wait_for
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def servers(home: Path) -> list[psutil.Process]:

@@ -13,7 +13,7 @@ from core.policy.versions import FIRST_VERSION
 from tests.browser.conftest import Dashboard, serving, sign_in
 from tests.conftest import open_folder
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 HOSTILE = "Mail to a wrong address <img src=x onerror=alert(1)> **bold** https://evil.example"
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from core.policy.promises import LEDGER, OPEN_POINTS
 from tests.browser.conftest import Dashboard, sign_in
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_from_a_state_to_its_evidence_and_to_the_printed_report(page: Page, dashboard: Dashboard) -> None:

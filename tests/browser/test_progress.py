@@ -20,7 +20,6 @@ from tests.core.importers.test_oulad import WHOLE
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(
         not (WHOLE / "studentInfo.csv").exists(), reason="the dataset is not here: name its folder in RESOCODE_OULAD"
     ),

@@ -12,7 +12,7 @@ from core import embedded
 from tests.browser.conftest import Dashboard, sign_in, wait_for
 from tests.core.privacy.test_certificates import script
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def waits_by_hand(home: Path) -> str:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import Dashboard, select_row, serving, sign_in
 from tests.conftest import open_folder
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 PHRASE = "juniper-lagoon-meadow-77"
 NINA = "nina@staff.example"

@@ -21,7 +21,7 @@ from core.errors import SettingsError
 from tests.cast import id_of
 from tests.conftest import PASSWORD, open_folder
 
-pytestmark = [pytest.mark.usefixtures("house"), pytest.mark.xdist_group("replica")]
+pytestmark = pytest.mark.usefixtures("house")
 PAULA = id_of("paula")
 SLOT = "replica"
 
