@@ -12,6 +12,7 @@ from core.errors import SettingsError
 from core.settings import settings
 
 log = logging.getLogger("resocode")
+_ASKING = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
 REQUIRED = {
     "server.enableXsrfProtection": True,
     "server.enableCORS": True,
@@ -53,6 +54,9 @@ def _warm_up() -> None:
     with its own package; what a browser loads of it (2 MB) comes with the first chart.
     """
     gc.disable()
+    _ASKING.disabled = (
+        True  # the library of the sign-in registers its components as it is imported: outside of a page, as it must be
+    )
     try:
         for name in ("ui.signin", "ui.codes", "ui.search", "ui.confirm", "streamlit.dataframe_util"):
             importlib.import_module(name)
@@ -63,6 +67,7 @@ def _warm_up() -> None:
     except Exception:
         log.exception("warming up failed: pages import what they need themselves")
     finally:
+        _ASKING.disabled = False
         gc.enable()
 
 
