@@ -1,6 +1,6 @@
 """Old visitors by an index: who asked long ago is looked at, not everybody; the oldest contact is found from the oldest forms.
 
-The page of retention asked for every visitor, each with their contacts, twice.
+The page of retention asked for every visitor, each with their contacts, twice, and for everybody whose subscription ever ended.
 """
 
 from migrations import rights
@@ -56,6 +56,21 @@ begin
         part := part * 4;
     end loop;
 end $$;
+
+-- As in 0035, from the lapses that are open: few, while those who ever lapsed are many.
+create or replace function privacy.lapses_to_close(p_now timestamptz, p_days int) returns table (lapse uuid, student uuid)
+language sql stable security definer set search_path = '' as $$
+    select x.id, x.student_id
+    from privacy.lapse x
+    join platform.student s on s.id = x.student_id and s.account_status = 'open'
+    join privacy.outbox o on o.dedupe_key = x.notice_key and o.state = 'sent'
+    where x.ended_at is null and o.sent_at <= p_now - p_days * interval '1 day'
+      and (select max(b.ends_on) = x.ended_on
+              and pg_catalog.bool_and(b.ends_on is not null and b.ends_on < (p_now at time zone 'UTC')::date)
+           from platform.subscription b where b.student_id = x.student_id)
+      and not exists (select from privacy.request r where r.student_id = x.student_id and r.closed_at is null)
+    order by o.sent_at, x.id
+$$;
 
 -- As in 0048.
 create or replace function privacy.retention_state(
