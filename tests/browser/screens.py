@@ -75,7 +75,7 @@ OPENED = {
     "requests": ("request-overdue", "R-"),
     "requests-to-approve": ("request", "Deletion R-"),
     "certificates": ("certificate", "Certificate of erasure"),
-    "incidents": ("incident", "^Attendance list"),
+    "incidents": ("incident", "Attendance list"),
 }
 
 
