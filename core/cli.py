@@ -58,7 +58,7 @@ from core.models.proposals import PolicyProposal
 from core.policy.evidence import State
 from core.policy.judging import judge
 from core.policy.promises import ledger_table
-from core.privacy import audit, audit_export, bounces, export_build, ledger, restore
+from core.privacy import audit, audit_export, bounces, consent_watch, export_build, ledger, restore
 from core.settings import ROOT, settings
 from core.worker import Outcome, Worker, dry_run
 
@@ -140,6 +140,10 @@ def serve(
             out.print("First start: writing synthetic records …")
             _seed(session)
             refresh_statuses(session, _now())
+            for student in consent_watch.restrictions_due(
+                session, _now()
+            ):  # before anybody looks, and promises are checked
+                consent_watch.settle(session, student_id=uuid.UUID(student), now=_now())
             demo.take_weekly_figures(session, now=_now())
     if known.demo or demo_mode:
         _publish_for_demo()
