@@ -140,10 +140,7 @@ def serve(
             out.print("First start: writing synthetic records …")
             _seed(session)
             refresh_statuses(session, _now())
-            for student in consent_watch.restrictions_due(
-                session, _now()
-            ):  # before anybody looks, and promises are checked
-                consent_watch.settle(session, student_id=uuid.UUID(student), now=_now())
+            consent_watch.settle_all(session, now=_now())
             demo.take_weekly_figures(session, now=_now())
     if known.demo or demo_mode:
         _publish_for_demo()

@@ -79,6 +79,11 @@ def settle(session: Session, *, student_id: uuid.UUID, now: datetime) -> int:
     return 1
 
 
+def settle_all(session: Session, *, now: datetime) -> int:
+    """Settle everybody at once, after a first import: before anybody looks, and before promises are checked. Return how many."""
+    return sum(settle(session, student_id=uuid.UUID(each), now=now) for each in restrictions_due(session, now))
+
+
 def records_missing(session: Session, now: datetime) -> Sequence[str]:
     """Return one key when there are students without a consent record."""
     return ["consent records"] if session.scalar(text(f"select exists ({WITHOUT_RECORD})")) else []

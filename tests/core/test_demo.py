@@ -11,6 +11,9 @@ from core.errors import SettingsError
 from core.importers.generate import generate, prepare
 from core.importers.seed import seed
 from core.importers.sizes import Sizes
+from core.policy.checks import CHECKS
+from core.policy.evidence import State
+from core.privacy import consent_watch
 from tests.cast import NOW
 
 
@@ -42,6 +45,14 @@ def test_programs_have_a_history_from_the_first_day(trial: Session) -> None:
         told = [each for each in whole.history(kind) if each.percent is not None]
         assert len(told) == demo.WEEKS_TOLD + 1, kind
     assert whole.figures[-1].week == NOW.date() - timedelta(days=NOW.weekday())
+
+
+def test_minors_without_consent_are_restricted_before_promises_are_checked(trial: Session) -> None:
+    assert CHECKS["AGE-PARENT"](trial, NOW).state is State.BROKEN, "as imported"
+    assert consent_watch.settle_all(trial, now=NOW) > 0
+    assert CHECKS["AGE-PARENT"](trial, NOW).state is not State.BROKEN
+    assert consent_watch.restrictions_due(trial, NOW) == []
+    assert consent_watch.settle_all(trial, now=NOW) == 0
 
 
 def test_every_role_signs_in_and_the_second_time_nothing_is_new(trial: Session) -> None:
