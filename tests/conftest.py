@@ -164,6 +164,7 @@ def clone(cluster: embedded.Cluster, template: str, patch: pytest.MonkeyPatch, h
         patch.setattr(audit, "_folder", lambda: home / "audit" / name)  # a log of one's own has checkpoints of its own
         patch.setenv("RESOCODE_LEDGER", str(home / "ledger" / name))
         st.cache_data.clear()
+        st.cache_resource.clear()
         yield name
         db.release()
         admin.execute(f"drop database if exists {name} with (force)")
