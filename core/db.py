@@ -23,7 +23,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -34,6 +35,7 @@ from core.settings import ROOT, settings
 
 DATABASE = "resocode"
 OLDEST_SERVER = 150000
+UNREACHABLE = ("08", "53", "57P")  # SQLSTATE: connection, resources, shutdown
 IDLE = 0.25  # seconds after which a connection is asked whether it lives before it is used again
 _lock = threading.Lock()
 _engines_lock = threading.Lock()
@@ -271,9 +273,30 @@ def reachable() -> bool:
     try:
         with engine("app").connect() as connection:
             connection.execute(text("select 1"))
-    except OperationalError:
+    except (OperationalError, InterfaceError, PoolTimeout):
         return False
     return True
+
+
+def gone(error: BaseException) -> bool:
+    """Return whether an error says that no database answered: no connection was free, none could be made, or this one broke.
+
+    A statement that was canceled, a deadlock or a lock that was not given are operational errors, too, but come from a database that answers:
+    who takes them for its absence asks again at once, and so makes a slow database slower. Codes: PostgreSQL, appendix A, classes 08, 53, 57P.
+    """
+    if isinstance(error, PoolTimeout | InterfaceError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    code = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or (
+        isinstance(error, OperationalError) and (not code or code.startswith(UNREACHABLE))
+    )
+
+
+def too_slow(error: BaseException) -> bool:
+    """Return whether a statement was canceled because it took longer than a person waits (SQLSTATE 57014)."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == "57014"
 
 
 def _pool(role: str, address: URL) -> Engine:

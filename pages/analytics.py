@@ -1,13 +1,14 @@
 """Analytics: anonymized figures of closed periods, the same for everybody, never changed. See docs/analytics.md."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import streamlit as st
 
 from core import queries
 from core.queries import AnalyticsState, Answer, Comparison, Question, ReleasedFigure, Share
 from ui import charts, export, guards, release_charts, states
-from ui.cached import published
+from ui.cached import are_kept, drawn, published
 from ui.clock import now
 from ui.tables import day, literal
 
@@ -26,8 +27,14 @@ MEANING = {
 SOURCE = " Source: the published releases. Whiskers and ± hold the true number in 9 of 10 cases."
 
 
-def title_row(state: AnalyticsState) -> None:
+def known() -> AnalyticsState:
+    """What is published, and by which method."""
+    return published(STAFF, queries.analytics_state)
+
+
+def title_row() -> None:
     """Draw the title, what these figures are, and the method one click away."""
+    state = known()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container():
             st.title("Analytics", anchor=False)
@@ -128,8 +135,9 @@ def _question(family: str, milestone: str | None, program: str | None, by: tuple
     return Question(family, by, where)
 
 
-def over_time(state: AnalyticsState, family: str, milestone: str | None, program: str | None, time: str) -> None:
-    """Draw the figures of each period by program, and their table as a file."""
+def over_time(family: str, milestone: str | None, program: str | None, time: str) -> None:
+    """Draw the figures of each period by program."""
+    state = known()
     answer = published(STAFF, queries.released_figures, _question(family, milestone, program, ("program", time)))
     periods = sorted({row.keys[1] for row in answer.rows})[-(12 if time == "month" else MOST_PERIODS) :]
     with st.container(border=True, height="stretch"):
@@ -170,8 +178,9 @@ def _shown(period: str) -> str:
     return period[2:] if "-Q" in period else period
 
 
-def by_experience(state: AnalyticsState, family: str, milestone: str | None) -> None:
+def by_experience(family: str, milestone: str | None) -> None:
     """Draw the newest year by experience: with programs for enrollments, alone for milestones."""
+    state = known()
     dimensions = ("program", "experience", "year") if family == "enrollments" else ("experience", "year")
     answer = published(STAFF, queries.released_figures, _question(family, milestone, None, dimensions))
     year = max((row.keys[-1] for row in answer.rows), default="")
@@ -194,8 +203,9 @@ def by_experience(state: AnalyticsState, family: str, milestone: str | None) -> 
         charts.show(figure, key=f"experience_{family}_{milestone}", alt=alt)
 
 
-def changes(state: AnalyticsState, family: str, milestone: str | None) -> None:
+def changes(family: str, milestone: str | None) -> None:
     """Tell each program's newest period beside the one before."""
+    state = known()
     time = "year" if state.yearly_only else "quarter"
     found = published(STAFF, queries.latest_changes, family=family, milestone=milestone, time=time)
     with st.container(border=True, height="stretch"):
@@ -230,11 +240,17 @@ def comparison(state: AnalyticsState, family: str, milestone: str | None) -> Non
             one = titles[_select("One program", list(titles), "one", 170)]
             rest = [title for title, code in titles.items() if code != one]
             other = titles[_select("The other program", rest, "other", 170)]
-        found = published(
-            STAFF, queries.compare_programs, family=family, one=one, other=other, milestone=milestone, time=time
-        )[-6:]
-        _table({time.capitalize(): [_shown(c.period) for c in found], literal(state.programs[one]): [_figure(c.one) for c in found],
-                literal(state.programs[other]): [_figure(c.other) for c in found], "Difference": [_verdict(c) for c in found]})  # fmt: skip
+        drawn(STAFF, differences, family, milestone, time, one, other)
+
+
+def differences(family: str, milestone: str | None, time: str, one: str, other: str) -> None:
+    """Draw the table of two programs, period by period."""
+    titles = known().programs
+    found = published(
+        STAFF, queries.compare_programs, family=family, one=one, other=other, milestone=milestone, time=time
+    )[-6:]
+    _table({time.capitalize(): [_shown(c.period) for c in found], literal(titles[one]): [_figure(c.one) for c in found],
+            literal(titles[other]): [_figure(c.other) for c in found], "Difference": [_verdict(c) for c in found]})  # fmt: skip
 
 
 def _largest_first(state: AnalyticsState, family: str, milestone: str | None, time: str) -> list[str]:
@@ -269,7 +285,7 @@ def _verdict(found: Comparison) -> str:
     return f"**{abs(found.difference):,} ± {found.margin} {found.verdict}**"
 
 
-def cohorts(state: AnalyticsState, program: str | None) -> None:
+def cohorts(program: str | None) -> None:
     """Draw the cohorts that have ended: learners, and how many reached half and all."""
     found = published(STAFF, queries.cohort_figures, program=program)
     if not found:
@@ -292,8 +308,9 @@ def _share(found: Share) -> str:
     return f" · {found.bound}{found.percent}% ± {found.margin}" if found.percent is not None else ""
 
 
-def key_figures(state: AnalyticsState, family: str) -> None:
+def key_figures(family: str) -> None:
     """Draw what is published and what is left of the budget."""
+    state = known()
     sigma = next(each.sigma for each in state.families if each.name == family)
     grid = st.grid(3, min_column_width=190)
     with grid.cell():
@@ -332,9 +349,9 @@ def export_button(state: AnalyticsState, family: str, milestone: str | None, pro
 
 def page() -> None:
     """Draw the page."""
-    with states.loading(height=500):
-        state = published(STAFF, queries.analytics_state)
-    title_row(state)
+    with nullcontext() if are_kept() else states.loading(height=500):
+        state = known()
+    drawn(STAFF, title_row)
     if not state.releases:
         following = queries.next_closing(now().date())
         states.empty(
@@ -345,23 +362,23 @@ def page() -> None:
     family, milestone, program, time = choice(state)
     grid = st.grid(2, min_column_width=340)
     with grid.cell():
-        over_time(state, family, milestone, program, time)
+        drawn(STAFF, over_time, family, milestone, program, time)
     with grid.cell():
         if family == "activity":
-            changes(state, family, milestone)
+            drawn(STAFF, changes, family, milestone)
         else:
-            by_experience(state, family, milestone)
+            drawn(STAFF, by_experience, family, milestone)
     with st.container(horizontal=True, horizontal_alignment="right"):
         export_button(state, family, milestone, program, time)
-    key_figures(state, family)
+    drawn(STAFF, key_figures, family)
     grid = st.grid(2, min_column_width=340)
     with grid.cell():
         comparison(state, family, milestone)
     with grid.cell():
         if family != "activity":
-            changes(state, family, milestone)
+            drawn(STAFF, changes, family, milestone)
     if not state.yearly_only and family != "activity":
-        cohorts(state, program)
+        drawn(STAFF, cohorts, program)
 
 
 page()

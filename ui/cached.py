@@ -2,7 +2,7 @@
 cached."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
@@ -13,10 +13,11 @@ import streamlit as st
 
 from core import queries, replica
 from core.privacy_actions import Staff
+from ui import theme
 from ui.clock import now
 
 Answer = TypeVar("Answer")
-MOST_PUBLISHED = 256
+MOST_PUBLISHED = MOST_DRAWN = 256
 _published: dict[tuple[object, ...], Any] = {}
 _keeping = Lock()
 _marks: WeakKeyDictionary[replica.Reading, str | None] = WeakKeyDictionary()
@@ -61,6 +62,27 @@ def published(staff: Staff, function: Callable[..., Answer], *arguments: Any, **
     key = (mark, function.__name__, arguments, tuple(sorted(named.items())))
     known: Answer | None = _published.get(key)
     return known if known is not None else _keep(key, read(staff, function, *arguments, **named))
+
+
+def are_kept() -> bool:
+    """Return whether answers about releases are kept: who asks for them again waits for one statement, and needs no skeleton."""
+    return bool(_published)
+
+
+def drawn(staff: Staff, draw: Callable[..., None], *asked: Hashable) -> None:
+    """Draw a part of a page that shows anonymized releases and nothing else: Streamlit keeps what ``draw`` drew and sends it again without running it,
+    for all tabs of this process, by what is published, the theme and what was ``asked`` for. There is no widget in it, and nothing of whoever looks."""
+    mark = _mark(staff)
+    if mark is None:
+        draw(*asked)
+    else:
+        code = draw.__code__
+        _drawn((mark, theme.theme(), code.co_filename, code.co_name, hash(code)), asked, draw)
+
+
+@st.cache_resource(max_entries=MOST_DRAWN, show_spinner=False)
+def _drawn(where: tuple[object, ...], asked: tuple[Hashable, ...], _draw: Callable[..., None]) -> None:
+    _draw(*asked)
 
 
 def _keep(key: tuple[object, ...], answer: Answer) -> Answer:

@@ -212,7 +212,7 @@ def taught_cohorts(session: Session, *, now: datetime) -> tuple[TaughtCohort, ..
     """Return the cohorts that are assigned to whoever asks: running ones first, then those to come, then the ended."""
     today = now.astimezone(UTC).date()
     found = session.execute(sql.TAUGHT, {"now": now, "today": today})
-    return tuple(sorted((_taught(row, now) for row in found), key=_running_first))
+    return tuple(sorted((taught(row, now) for row in found), key=running_first))
 
 
 def taught_cohort(session: Session, *, code: str, now: datetime) -> TaughtCohort:
@@ -313,7 +313,8 @@ def year_before(session: Session, cohort: TaughtCohort, *, now: datetime) -> Yea
     )
 
 
-def _taught(row: Row[Any], now: datetime) -> TaughtCohort:
+def taught(row: Row[Any], now: datetime) -> TaughtCohort:
+    """Return the cohort of a row of ``progress_sql.COHORT``."""
     names = [field.name for field in fields(HelpLimits)]
     limits = HelpLimits() if row.quiet_days is None else HelpLimits(*(getattr(row, name) for name in names))
     return TaughtCohort(
@@ -333,7 +334,8 @@ def _taught(row: Row[Any], now: datetime) -> TaughtCohort:
     )
 
 
-def _running_first(cohort: TaughtCohort) -> tuple[int, int, str]:
+def running_first(cohort: TaughtCohort) -> tuple[int, int, str]:
+    """The order of cohorts: running ones, those to come, the ended; each the latest start first."""
     return 0 if cohort.running else 2 if cohort.ended else 1, -cohort.starts_on.toordinal(), cohort.title
 
 

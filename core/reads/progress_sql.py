@@ -11,11 +11,11 @@ from core.models.platform import HELP_LIMITS
 CLICK_DAYS = 14
 CLICK_WINDOW = 60
 
-TAUGHT = text(f"""
-    select c.id, c.code, c.title, p.title as program, c.starts_on, c.ends_on,
+COHORT = f"""c.id, c.code, c.title, p.title as program, c.starts_on, c.ends_on,
         {", ".join(f"l.{name}" for name in HELP_LIMITS)},
-        m.modules, m.due, e.students, s.waiting, s.oldest_waiting
-    from platform.cohort c join platform.program p on p.id = c.program_id
+        m.modules, m.due, n.students, w.waiting, w.oldest_waiting"""
+# What a cohort c is told with: :now and :today are asked.
+OF_COHORT = """join platform.program p on p.id = c.program_id
     left join platform.help_limit l on l.cohort_id = c.id
     cross join lateral (
         select count(*)::int as modules,
@@ -25,14 +25,23 @@ TAUGHT = text(f"""
     cross join lateral (
         select count(*)::int as students from platform.enrollment e
         where e.cohort_id = c.id and e.enrolled_at <= :now and (e.withdrawn_at is null or e.withdrawn_at > :now)
-    ) e
+    ) n
     cross join lateral (
         select count(*)::int as waiting, min(s.submitted_at) as oldest_waiting from platform.submission s
         join platform.enrollment e on e.id = s.enrollment_id
         where s.cohort_id = c.id and s.status = 'waiting for review' and s.submitted_at <= :now
           and (e.withdrawn_at is null or e.withdrawn_at > :now)
-    ) s
+    ) w"""
+TAUGHT = text(f"""
+    select {COHORT} from platform.cohort c {OF_COHORT}
     where c.id = any ((select staff.my_cohorts())::uuid[])""")
+
+# One student's enrollments in the cohorts of whoever asks, each with its cohort.
+STUDENT = text(f"""
+    select s.id as student_id, s.name, s.email, s.source, s.source_key, e.id as enrollment_id, e.status, e.enrolled_at, e.withdrawn_at,
+        {COHORT}
+    from platform.student s join platform.enrollment e on e.student_id = s.id join platform.cohort c on c.id = e.cohort_id {OF_COHORT}
+    where s.id = :student and e.cohort_id = any ((select staff.my_cohorts())::uuid[])""")
 
 # The cohorts asked for, each with its day and its limits; what is not assigned is left out before anything is read.
 _COHORTS = """

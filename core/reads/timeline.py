@@ -1,10 +1,12 @@
 """One student as those who teach see them: name, e-mail, and the timeline of each enrollment in an assigned cohort.
 
-A student in two cohorts shows only the assigned one. Learning data of one enrollment is read by its id, four statements in
+A student in two cohorts shows only the assigned one. Learning data is read by the ids of enrollments, two statements in
 all; what the records foretell has not happened yet.
 """
 
 import uuid
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,7 +18,8 @@ from sqlalchemy.orm import Session
 
 from core.errors import NotFound
 from core.links import platform_link, web_link
-from core.reads.progress import HelpLimits, TaughtCohort, taught_cohorts
+from core.reads import progress_sql as sql
+from core.reads.progress import HelpLimits, TaughtCohort, running_first, taught
 
 NO_STUDENT = "There is no such student, or the record is not open to you."
 MOST_EVENTS = 400
@@ -72,21 +75,18 @@ class StudentRecord:
 
 def student_record(session: Session, student_id: uuid.UUID, *, now: datetime) -> StudentRecord:
     """Return one student of the cohorts assigned to whoever asks. Raises NotFound for anybody else: one answer."""
-    cohorts = {cohort.id: cohort for cohort in taught_cohorts(session, now=now)}
-    rows = session.execute(_STUDENT, {"student": student_id}).all()
+    today = now.astimezone(UTC).date()
+    rows = session.execute(sql.STUDENT, {"student": student_id, "now": now, "today": today}).all()
     if not rows:
         raise NotFound(NO_STUDENT, student_id=student_id)
-    ids = [row.enrollment_id for row in rows]
-    events = _by_enrollment(session.execute(_EVENTS, {"ids": ids, "now": now}).all())
-    days = _by_enrollment(session.execute(_DAYS, {"ids": ids, "now": now, **_bounds(cohorts, now)}).all())
-    records = [
-        _record(row, cohorts[row.cohort_id], events.get(row.enrollment_id, []), days.get(row.enrollment_id, []), now)
-        for row in rows
-    ]
-    records.sort(key=lambda record: list(cohorts).index(record.cohort.id))
+    cohorts = {row.id: taught(row, now) for row in rows}
+    asked = {"ids": [row.enrollment_id for row in rows], "now": now, "first": _first(cohorts)}
+    found = _by_enrollment(session.execute(_FOUND, asked).all())
+    records = [_record(row, cohorts[row.id], found.get(row.enrollment_id, []), now) for row in rows]
+    records.sort(key=lambda record: running_first(record.cohort))
     first = rows[0]
     link = platform_link("student", first.source, first.source_key)
-    return StudentRecord(first.id, first.name, first.email, link, tuple(records))
+    return StudentRecord(first.student_id, first.name, first.email, link, tuple(records))
 
 
 def gaps(days: list[date], *, first: date, last: date, longest: int) -> list[tuple[date, date]]:
@@ -96,59 +96,41 @@ def gaps(days: list[date], *, first: date, last: date, longest: int) -> list[tup
     return [(one, other) for one, other in pairwise(edges) if (other - one).days > longest]
 
 
-_STUDENT = text("""
-    select s.id, s.name, s.email, s.source, s.source_key, e.id as enrollment_id, e.cohort_id, e.status,
-        e.enrolled_at, e.withdrawn_at
-    from platform.student s join platform.enrollment e on e.student_id = s.id
-    where s.id = :student and e.cohort_id = any ((select staff.my_cohorts())::uuid[])""")
-
-_EVENTS = text("""
+# Everything there is of an enrollment, every table asked once; of usage only the days. ``at``, ``until`` and ``ended`` are a module's beginning, last
+# activity and end. A review brings its submission: the attempt and the module stand there.
+_FOUND = text("""
     select x.*, m.title as module from (
-        select p.enrollment_id, p.module_id, 'module begun' as kind, p.started_at as at, null as state, null::numeric as score,
-            null::int as attempt, null as words, null::uuid as by, null::date as until, null as url, null as source
-        from platform.module_progress p where p.enrollment_id = any (:ids) and p.status <> 'not started'
+        select p.enrollment_id, 'module' as kind, p.module_id, p.status as state, p.score, p.started_at as at, p.active_at as until, p.done_at as ended,
+            null::int as attempt, null as words, null::uuid as by, null::date as day, null as url, null as source, null::uuid as submission_id
+        from platform.module_progress p where p.enrollment_id = any (:ids)
         union all
-        select p.enrollment_id, p.module_id, 'module ' || p.status, coalesce(p.done_at, p.active_at, p.started_at), null, p.score,
-            null, null, null, null, null, null
-        from platform.module_progress p where p.enrollment_id = any (:ids) and p.status in ('done', 'failed')
-        union all
-        select s.enrollment_id, s.module_id, 'submitted', s.submitted_at, s.status, s.score, s.attempt, null, null, null, s.url, null
+        select s.enrollment_id, 'submitted', s.module_id, s.status, s.score, s.submitted_at, null, null, s.attempt, null, null, null, s.url, null, s.id
         from platform.submission s where s.enrollment_id = any (:ids)
         union all
-        select v.enrollment_id, s.module_id, 'reviewed', v.reviewed_at, case when v.passed then 'passed' else 'failed' end, null,
-            s.attempt, v.comment, v.reviewer_id, null, null, null
-        from platform.code_review v join platform.submission s on s.id = v.submission_id where v.enrollment_id = any (:ids)
+        select v.enrollment_id, 'reviewed', null, case when v.passed then 'passed' else 'failed' end, null, v.reviewed_at, null, null,
+            null, v.comment, v.reviewer_id, null, null, null, v.submission_id
+        from platform.code_review v where v.enrollment_id = any (:ids)
         union all
-        select r.enrollment_id, null, 'result', r.decided_at, r.kind, null, null, null, null, null, null, null
+        select r.enrollment_id, 'result', null, r.kind, null, r.decided_at, null, null, null, null, null, null, null, null, null
         from platform.result r where r.enrollment_id = any (:ids)
         union all
-        select t.enrollment_id, null, 'certificate', t.issued_at, case when t.honors then 'with distinction' end, null, null, t.number,
-            null, null, t.url, t.source
+        select t.enrollment_id, 'certificate', null, case when t.honors then 'with distinction' end, null, t.issued_at, null, null, null, t.number,
+            null, null, t.url, t.source, null
         from platform.certificate t where t.enrollment_id = any (:ids)
         union all
-        select h.enrollment_id, null, 'noted', h.written_at, null, null, null, h.note, h.written_by, h.handled_until, null, null
+        select h.enrollment_id, 'noted', null, null, null, h.written_at, null, null, null, h.note, h.written_by, h.handled_until, null, null, null
         from platform.help_note h where h.enrollment_id = any (:ids)
-    ) x left join platform.module m on m.id = x.module_id
-    where x.at <= :now order by x.at desc, x.kind""")
-
-# The days on which a student did something, with how much.
-_DAYS = text("""
-    select d.enrollment_id, (d.at at time zone 'UTC')::date as day, sum(d.things)::int as things from (
-        select p.enrollment_id, a.at, 1 as things from platform.module_progress p
-        cross join lateral (select distinct * from unnest(array[p.started_at, p.active_at, p.done_at]) as at where at is not null) a
-        where p.enrollment_id = any (:ids)
         union all
-        select s.enrollment_id, s.submitted_at, 1 from platform.submission s where s.enrollment_id = any (:ids)
-        union all
-        select u.enrollment_id, u.at, 1 from platform.usage_event u
-        where u.enrollment_id = any (:ids) and u.at >= cast(:first as timestamptz) and u.at <= cast(:last as timestamptz)
-    ) d where d.at <= :now group by 1, 2 order by 2""")
+        select u.enrollment_id, 'used', null, null, null, null, null, null, count(*)::int, null, null, (u.at at time zone 'UTC')::date, null, null, null
+        from platform.usage_event u
+        where u.enrollment_id = any (:ids) and u.at >= cast(:first as timestamptz) and u.at <= cast(:now as timestamptz) group by 1, 12
+    ) x left join platform.module m on m.id = x.module_id""")
 
 
-def _bounds(cohorts: dict[uuid.UUID, TaughtCohort], now: datetime) -> dict[str, datetime]:
-    """From the first day of the oldest assigned cohort until now: the months of usage that can matter."""
-    first = min((cohort.starts_on for cohort in cohorts.values()), default=now.date())
-    return {"first": datetime.combine(first, time.min, UTC) - timedelta(days=30), "last": now}
+def _first(cohorts: dict[uuid.UUID, TaughtCohort]) -> datetime:
+    """From the first day of the oldest cohort on: the months of usage that can matter."""
+    first = min(cohort.starts_on for cohort in cohorts.values())
+    return datetime.combine(first, time.min, UTC) - timedelta(days=30)
 
 
 def _by_enrollment(rows: Any) -> dict[uuid.UUID, list[Row[Any]]]:
@@ -158,20 +140,19 @@ def _by_enrollment(rows: Any) -> dict[uuid.UUID, list[Row[Any]]]:
     return found
 
 
-def _record(
-    row: Row[Any], cohort: TaughtCohort, events: list[Row[Any]], days: list[Row[Any]], now: datetime
-) -> LearningRecord:
-    told = [_event(each) for each in events] + _edges(row, now) + _gaps(row, cohort, [each.day for each in days])
+def _record(row: Row[Any], cohort: TaughtCohort, found: list[Row[Any]], now: datetime) -> LearningRecord:
+    days = _days(found, now)
+    told = sorted((each for each in _events(found) if each.at <= now), key=lambda event: event.kind)
+    told += _edges(row, now) + _gaps(row, cohort, list(days))
     told.sort(key=lambda event: event.at, reverse=True)
-    done = sum(each.kind == "module done" for each in events)
     withdrawn = row.withdrawn_at if row.withdrawn_at and row.withdrawn_at <= now else None
-    last = max((each.day for each in days), default=None)
+    last = max(days, default=None)
     return LearningRecord(
         row.enrollment_id,
         cohort,
         row.status,
         withdrawn,
-        done,
+        sum(each.kind == "module done" for each in told),
         datetime.combine(last, time.min, UTC) if last else None,
         tuple(told[:MOST_EVENTS]),
         len(told) > MOST_EVENTS,
@@ -179,19 +160,52 @@ def _record(
     )
 
 
-def _event(row: Row[Any]) -> TimelineEntry:
+def _days(found: list[Row[Any]], now: datetime) -> Counter[date]:
+    """The days on which a student did something, with how much."""
+    counts: Counter[date] = Counter()
+    for row in found:
+        if row.kind == "used":
+            counts[row.day] += row.attempt
+        elif row.kind in ("module", "submitted"):
+            counts.update(at.astimezone(UTC).date() for at in {row.at, row.until, row.ended} if at and at <= now)
+    return counts
+
+
+def _events(found: list[Row[Any]]) -> Iterator[TimelineEntry]:
+    """What happened, and what is foretold."""
+    works = {row.submission_id: row for row in found if row.kind == "submitted"}
+    for row in found:
+        if row.kind == "module":
+            yield from _of_module(row)
+        elif row.kind == "reviewed":
+            if work := works.get(row.submission_id):
+                yield _event(row, work)
+        elif row.kind != "used":
+            yield _event(row, row)
+
+
+def _of_module(row: Row[Any]) -> Iterator[TimelineEntry]:
+    """The beginning of a module, and its end."""
+    title, ended = row.module or "", row.ended or row.until or row.at
+    if row.state != "not started" and row.at:
+        yield TimelineEntry("module begun", row.at, title, module_id=row.module_id)
+    if row.state in ("done", "failed") and ended:
+        yield TimelineEntry(f"module {row.state}", ended, title, score=row.score, module_id=row.module_id)
+
+
+def _event(row: Row[Any], work: Row[Any]) -> TimelineEntry:
     return TimelineEntry(
         row.kind,
         row.at,
-        row.module or "",
+        work.module or "",
         row.state or "",
         row.score,
-        row.attempt,
+        work.attempt,
         row.words or "",
         row.by,
-        row.until,
+        row.day,
         link=web_link(row.url) or (platform_link("certificate", row.source, row.words) if row.source else None),
-        module_id=row.module_id,
+        module_id=work.module_id,
     )
 
 
@@ -213,10 +227,10 @@ def _gaps(row: Row[Any], cohort: TaughtCohort, days: list[date]) -> list[Timelin
     ]
 
 
-def _weeks(days: list[Row[Any]], last: date) -> tuple[int, ...]:
+def _weeks(days: Counter[date], last: date) -> tuple[int, ...]:
     counts = [0] * WEEKS_BACK
-    for each in days:
-        back = (last - each.day).days // 7
+    for day, things in days.items():
+        back = (last - day).days // 7
         if 0 <= back < WEEKS_BACK:
-            counts[WEEKS_BACK - 1 - back] += each.things
+            counts[WEEKS_BACK - 1 - back] += things
     return tuple(counts)

@@ -1,12 +1,14 @@
-"""Answers about releases are kept until something is published; nothing else is, and not for who may not read."""
+"""Answers about releases, and what is drawn of them, are kept until something is published; nothing else is, and not for who may not read."""
 
 import pytest
+import streamlit as st
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
+from streamlit.testing.v1 import AppTest
 
 from core import queries
 from tests.core.privacy import house_of_requests as requests
-from ui import cached
+from ui import cached, theme
 
 pytestmark = pytest.mark.usefixtures("house")
 MORE = """insert into anon.method select (jsonb_populate_record(m, '{"version": "next", "content_sha256": "another"}')).* from anon.method m limit 1"""
@@ -58,3 +60,47 @@ def test_no_more_is_kept_than_a_page_needs(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(cached._published) == 2
     asked(program="A")
     assert read == ["A", "B", "C", "A"], "the oldest goes first"
+
+
+def part(program: str) -> None:
+    read.append(program)
+    st.text(f"{program} in {theme.theme()}, by {queries.analytics_state.__name__}")
+
+
+def seen(name: str = "paula", program: str = "PYTHON") -> list[str]:
+    """The texts that a tab of this member of staff shows."""
+
+    def page(name: str, program: str) -> None:
+        from tests.core.privacy import house_of_requests as requests
+        from tests.ui import test_cached
+        from ui import cached
+
+        with cached.one_transaction():
+            cached.drawn(requests.staff(name), test_cached.part, program)
+
+    app = AppTest.from_function(page, default_timeout=60, args=(name, program)).run()
+    assert not app.exception
+    return [text.value for text in app.text]
+
+
+def test_what_shows_releases_is_drawn_once_for_all_tabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seen() == seen("aiko") == ["PYTHON in light, by analytics_state"]
+    assert read == ["PYTHON"]
+    assert seen(program="JAVA")[0].startswith("JAVA")
+    monkeypatch.setattr(theme, "theme", lambda: "dark")
+    assert seen() == ["PYTHON in dark, by analytics_state"]
+
+
+def test_a_new_release_is_drawn_anew(owner: Connection) -> None:
+    seen()
+    owner.execute(text(MORE))
+    owner.commit()
+    seen()
+    assert read == ["PYTHON", "PYTHON"]
+
+
+def test_who_reads_no_release_is_shown_nothing_that_others_were_drawn() -> None:
+    seen()
+    seen("dora")
+    seen("dora")
+    assert len(read) == 3, "drawn as whoever looks, each time"
