@@ -121,13 +121,17 @@ def prepare(*, migrate_if_behind: bool = False) -> Migrations:
     """Make the database usable and say where it stands: roles (embedded only), keys, and migrations when it is empty.
 
     A server that is behind is left alone unless ``migrate_if_behind``; the embedded one always follows the code.
-    Raises DatabaseError when the server is too old, or when it is behind.
+    Raises DatabaseError when the server is too old, when it is behind, or when a newer program has migrated it.
     """
     known = settings()
     if known.embedded:
         keys.create_missing()
         _prepare_embedded()
     state = migrations()
+    if state.current not in (None, *known_migrations()):
+        raise DatabaseError(
+            "The database is newer than this program: start the newer one, or restore a backup of before.", state=state
+        )
     if not state.up_to_date and (state.current is None or known.embedded or migrate_if_behind):
         migrate()
         state = migrations()
