@@ -440,14 +440,14 @@ def test_what_could_not_be_made_may_be_answered_by_hand_with_evidence() -> None:
 def test_a_request_that_is_closed_while_the_file_is_made_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     filed = verified("export")
     monkeypatch.setattr(registry, "_makers", {"Cloudinary": lambda: Answers("Cloudinary", fails=False)})
-    whole = exports.artifacts.keep
+    whole = exports.artifacts.keeping
 
-    def closed_meanwhile(session: Any, **more: Any) -> uuid.UUID:
+    def closed_meanwhile(session: Any, **more: Any) -> exports.artifacts.Keeping:
         made = whole(session, **more)
         act("withdraw_request", "omar", reason="by the person", **on(filed))
         return made
 
-    monkeypatch.setattr(exports.artifacts, "keep", closed_meanwhile)
+    monkeypatch.setattr(exports.artifacts, "keeping", closed_meanwhile)
     work()
     assert row(filed.request_id)["state"] == "withdrawn"
     assert rows("select 1 from privacy.artifact") == []
