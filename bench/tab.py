@@ -4,6 +4,7 @@ It keeps what a browser keeps (elements by their place, the state of widgets, th
 browser sends, so that the server does the same work. Everything is awaited: thirty tabs are one process.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 TICKET = '{ticket: "'
 KEPT_RUNS = 2  # a browser forgets a cached message after so many runs without it
+LONGEST = 60  # seconds: a page that runs in a circle, or answers no more, is a TimeoutError
 FAILED = ("could not be loaded", "That did not work", "is not open to you")
 
 
@@ -152,7 +154,7 @@ class Tab:
         assert self._socket is not None
         messages = size = 0
         while True:
-            data = await self._socket.recv()
+            data = await asyncio.wait_for(self._socket.recv(), LONGEST - (time.perf_counter() - start))
             messages, size = messages + 1, size + len(data)
             message = ForwardMsg.FromString(data)  # type: ignore[arg-type]
             kind = message.WhichOneof("type")

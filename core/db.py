@@ -21,7 +21,8 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -32,6 +33,7 @@ from core.settings import ROOT, settings
 
 DATABASE = "resocode"
 OLDEST_SERVER = 150000
+UNREACHABLE = ("08", "53", "57P")  # SQLSTATE: connection, resources, shutdown
 IDLE = 0.25  # seconds after which a connection is asked whether it lives before it is used again
 _lock = threading.Lock()
 _engines_lock = threading.Lock()
@@ -127,13 +129,17 @@ def prepare(*, migrate_if_behind: bool = False) -> Migrations:
     """Make the database usable and say where it stands: roles (embedded only), keys, and migrations when it is empty.
 
     A server that is behind is left alone unless ``migrate_if_behind``; the embedded one always follows the code.
-    Raises DatabaseError when the server is too old, or when it is behind.
+    Raises DatabaseError when the server is too old, when it is behind, or when a newer program has migrated it.
     """
     known = settings()
     if known.embedded:
         keys.create_missing()
         _prepare_embedded()
     state = migrations()
+    if state.current not in (None, *known_migrations()):
+        raise DatabaseError(
+            "The database is newer than this program: start the newer one, or restore a backup of before.", state=state
+        )
     if not state.up_to_date and (state.current is None or known.embedded or migrate_if_behind):
         migrate()
         state = migrations()
@@ -231,9 +237,30 @@ def reachable() -> bool:
     try:
         with engine("app").connect() as connection:
             connection.execute(text("select 1"))
-    except OperationalError:
+    except (OperationalError, InterfaceError, PoolTimeout):
         return False
     return True
+
+
+def gone(error: BaseException) -> bool:
+    """Return whether an error says that no database answered: no connection was free, none could be made, or this one broke.
+
+    A statement that was canceled, a deadlock or a lock that was not given are operational errors, too, but come from a database that answers:
+    who takes them for its absence asks again at once, and so makes a slow database slower. Codes: PostgreSQL, appendix A, classes 08, 53, 57P.
+    """
+    if isinstance(error, PoolTimeout | InterfaceError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    code = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or (
+        isinstance(error, OperationalError) and (not code or code.startswith(UNREACHABLE))
+    )
+
+
+def too_slow(error: BaseException) -> bool:
+    """Return whether a statement was canceled because it took longer than a person waits (SQLSTATE 57014)."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == "57014"
 
 
 def _pool(role: str, address: URL) -> Engine:

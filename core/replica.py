@@ -222,13 +222,13 @@ def _look() -> Following:
 def _left(error: BaseException) -> bool:
     """Whether the primary should answer instead: the replica is gone (and left alone for a while), or what it replays got in the
     way of the question, which is fine elsewhere."""
-    if isinstance(error, GONE):
+    if db.gone(error):
         _leave(error)
         return True
     return isinstance(error, DBAPIError) and _is_conflict(error)
 
 
-def _leave(error: Exception) -> None:
+def _leave(error: BaseException) -> None:
     """Leave the replica alone for a while."""
     trouble = Following(trouble="The replica does not answer.")
     _looks[str(settings().read_url)] = _Look(time.monotonic(), trouble)

@@ -5,6 +5,7 @@ clones of templates (some 50 ms each), so tests commit as the product does and n
 pointed at the clone through its ordinary settings. ``RESOCODE_PG_BIN`` runs everything on another PostgreSQL.
 """
 
+import functools
 import os
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import bcrypt
 import psutil
 import psycopg
 import pytest
@@ -64,7 +66,12 @@ def sweep() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make one folder for the run, which all xdist workers share."""
+    """Make one folder for the run, which all xdist workers share.
+
+    And remember what bcrypt said: hundreds of tests sign in with the password of the cast, whose one hash (cost 12, as in
+    the product) takes a quarter of a second to compare. Same question, same answer, asked once in each process.
+    """
+    bcrypt.checkpw = functools.cache(bcrypt.checkpw)
     if not hasattr(config, "workerinput"):
         sweep()
         os.environ["RESOCODE_TEST_FOLDER"] = str(open_folder())

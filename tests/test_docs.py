@@ -1,6 +1,7 @@
 """What the docs must name: every setting, command, page, front-door function and table."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,9 @@ from core import privacy_actions, queries
 from core.models.base import Base
 from core.settings import ROOT
 
-DOCS = {file.name: file.read_text() for file in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]}
+DOCS = {
+    file.name: file.read_text() for file in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+}  # README: the first
 
 
 def settings_in_code() -> set[str]:
@@ -50,6 +53,16 @@ def test_every_table_is_on_the_map(table: str) -> None:
     assert f"`{table.split('.')[1]}`" in DOCS["architecture.md"]
 
 
+@pytest.mark.parametrize("file", sorted(file.name for file in (ROOT / "core").glob("[a-z]*.py")))
+def test_every_file_at_the_top_of_core_is_on_the_map(file: str) -> None:
+    assert re.search(rf"\b{re.escape(file)}\b", DOCS["architecture.md"])
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.keys() - {"README.md"}))
+def test_every_page_of_the_docs_is_in_their_index(page: str) -> None:
+    assert page in (ROOT / "docs" / "README.md").read_text()
+
+
 def test_the_front_doors_tell_all_they_offer() -> None:
     for door in (queries, privacy_actions):
         verbs = [name for name in door.__all__ if name.islower()]
@@ -68,14 +81,18 @@ def test_the_ledger_of_promises_is_up_to_date() -> None:
     assert ledger_table() in DOCS["privacy.md"], "put there what `python -m core policy ledger` prints"
 
 
+def anchors(file: Path) -> set[str]:
+    """What a link may name behind its #: the headings of a page, as they become addresses."""
+    titles = re.findall(r"^#+ (.+)$", file.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
 def test_links_between_the_docs_lead_somewhere() -> None:
-    for folder, files in (
-        (ROOT, [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]),
-        (ROOT / "docs", (ROOT / "docs").glob("*.md")),
-    ):
-        for file in files:
-            for target in re.findall(r"\]\((?!http|#)([^)#]+)", file.read_text()):
-                assert (folder / target).exists(), f"{file.name} → {target}"
+    for file in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")):
+        for target, heading in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", file.read_text()):
+            there = file.parent / target if target else file
+            assert there.exists(), f"{file.name} → {target}"
+            assert not heading or heading in anchors(there), f"{file.name} → {target}#{heading}"
 
 
 def test_the_make_targets_of_the_readme_exist() -> None:

@@ -2,14 +2,13 @@
 
 import logging
 import secrets
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import streamlit as st
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core import db
 from core.errors import AdminError
@@ -17,7 +16,7 @@ from core.queries import AuditState, RollupAge
 from core.settings import ROOT
 from ui.tables import day
 
-DATABASE_GONE = (OperationalError, InterfaceError, PoolTimeout)
+LOOK_AGAIN = 3.0  # seconds
 TODAY = ROOT / "pages" / "overview.py"
 log = logging.getLogger("resocode")
 
@@ -80,10 +79,13 @@ def audit_banner(state: AuditState) -> None:
 def failed(error: BaseException) -> None:
     """Say that something could not be loaded; the details go to the log under the code that is shown."""
     code = incident(error)
-    if isinstance(error, DATABASE_GONE) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+    if db.gone(error):
         sentence = f"The database did not answer. Nothing was changed. This page comes back by itself; or give this code to an admin: `{code}`."
         state("The page could not be loaded", sentence, icon="cloud_off", button="Try again", key="try_again")
-        _come_back()
+        _come_back(time.monotonic())
+    elif db.too_slow(error):
+        sentence = f"The database took too long over it, so it was stopped. Nothing was changed. Try again in a while, or give this code to an admin: `{code}`."
+        state("The page could not be loaded", sentence, icon="hourglass_disabled", button="Try again", key="try_again")
     elif isinstance(error, AdminError):
         state("That did not work", error.sentence, icon="error", button="Try again", key="try_again")
     else:
@@ -110,8 +112,9 @@ def _go_home() -> None:
     st.switch_page(TODAY)
 
 
-@st.fragment(run_every="3s")
-def _come_back() -> None:
-    """Look every three seconds whether the database is back, and load the page again when it is."""
-    if db.reachable():
+@st.fragment(run_every=LOOK_AGAIN)
+def _come_back(since: float) -> None:
+    """Look every three seconds whether the database is back, and load the page again when it is. Never in the run that failed: a database
+    that answers and yet fails would be asked again at once, by everybody, for ever."""
+    if time.monotonic() >= since + LOOK_AGAIN / 2 and db.reachable():
         st.rerun()

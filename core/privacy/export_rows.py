@@ -35,7 +35,7 @@ from sqlalchemy.orm import Session
 
 from core.models.base import Base
 from core.models.shown import ShownTable, shown_tables
-from core.models.ways import Fate, fates
+from core.models.ways import Fate, fates_told
 from core.processors.local import Roots, condition, rows_of
 from core.processors.protocol import Person
 
@@ -69,7 +69,7 @@ class Gathered:
 def gather(reader: Session, person: Person, roots: Roots) -> Gathered:
     """Read everything about a person that is small, and count the rest, as the worker on one snapshot."""
     shown = shown_tables(person.kind)
-    ways = fates(person.kind)
+    ways = fates_told(person.kind)
     counts: dict[str, int] = {}
     small: dict[str, list[dict[str, Any]]] = {}
     by_place = {each.place: each for each in shown}

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
-from sqlalchemy.exc import InternalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InternalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from core import db, embedded, replica
@@ -221,6 +221,20 @@ def test_it_goes_away_in_the_middle_of_a_question(pair: Replica) -> None:
     assert replica.read(question, staff_id=PAULA, session_id=None) == "primary"
     assert places == ["replica", "primary"]
     pair.start()
+
+
+def test_a_question_that_takes_too_long_is_not_asked_of_the_primary_too(pair: Replica) -> None:
+    seen: list[str] = []
+
+    def question(session: Session) -> None:
+        seen.append(where(session))
+        session.execute(text("set local statement_timeout = '20ms'"))
+        session.execute(text("select pg_sleep(5)"))
+
+    with pytest.raises(DBAPIError) as raised:
+        replica.read(question, staff_id=PAULA, session_id=None)
+    assert db.too_slow(raised.value) and not db.gone(raised.value)
+    assert seen == ["replica"] and asked() == "replica", "it answers, and is left in peace for nothing"
 
 
 def test_it_goes_away_between_the_reads_of_a_run(pair: Replica) -> None:

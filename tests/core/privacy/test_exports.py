@@ -221,6 +221,13 @@ def held(person: Person) -> dict[str, list[dict[str, Any]]]:
                 found.setdefault(fate.table, []).append(
                     {labelled[name].export: as_json(each._mapping[name]) for name in labelled}
                 )
+        of_requests = "select m.* from privacy.{} m join privacy.request r on r.id = m.request_id where {}"
+        theirs = " or ".join(f"r.{kind}_id = any(:{kind})" for kind in roots)
+        for place in ("request_move", "request_clock"):
+            columns = Base.metadata.tables[f"privacy.{place}"].c
+            for each in session.execute(text(of_requests.format(place, theirs)), roots):
+                told = {c.info["privacy"].export: as_json(each._mapping[c.name]) for c in columns}
+                found.setdefault(f"privacy.{place}", []).append({n: v for n, v in told.items() if n})
     return found
 
 
