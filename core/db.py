@@ -132,6 +132,14 @@ def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
     return raw.replace("%%", "%").encode(), names
 
 
+@contextmanager
+def single(role: str = "app") -> Iterator[Session]:
+    """Open a session on which every statement is a transaction of its own, for a question that is one statement: nothing says BEGIN and COMMIT,
+    each of which is a round trip."""
+    with statements(role) as connection, Session(connection) as session:
+        yield session
+
+
 def identify(session: Session, *, staff_id: uuid.UUID | None, session_id: uuid.UUID | None = None) -> None:
     """Say for the rest of this transaction who asks."""
     session.execute(
@@ -310,6 +318,7 @@ def _pool(role: str, address: URL) -> Engine:
         pool_size=10,
         max_overflow=10,
         pool_timeout=5,
+        pool_use_lifo=True,  # a few stay warm and need no question whether they live; the others rest
         connect_args={"connect_timeout": 5, "options": options, "application_name": f"resocode {role}"},
     )
     _ask_what_lay_idle(made)
