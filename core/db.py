@@ -11,14 +11,16 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
@@ -39,6 +41,14 @@ _lock = threading.Lock()
 _engines_lock = threading.Lock()
 _engines: dict[tuple[str, URL], Engine] = {}
 _prepared: set[tuple[str, str | None]] = set()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A statement in the server's own words (``$1``), and what it is given."""
+
+    statement: bytes
+    given: Sequence[object]
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,44 @@ def statements(role: str) -> Iterator[Connection]:
     """Open a connection on which every statement is a transaction of its own, for notes that must not wait for anything else."""
     with engine(role).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
+
+
+def together(session: Session, *every: Asked) -> list[list[Any]]:
+    """Run statements that :func:`asked` made in one round trip, the transaction's own begin with them if it has not begun; return
+    the rows of each.
+
+    All are sent before any answer is read. Raises psycopg.Error for the first that fails, and the transaction is over.
+    """
+    session.flush()
+    driver: psycopg.Connection | None = session.connection().connection.driver_connection
+    assert driver is not None
+    with driver.pipeline():
+        cursors = [psycopg.RawCursor(driver).execute(each.statement, each.given) for each in every]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+def asked(statement: str, **given: object) -> Asked:
+    """Return a statement (``:name`` for what it is given) as :func:`together` takes it."""
+    return asked_in_full(_compiled(statement), given)
+
+
+def asked_in_full(statement: str, given: Mapping[str, object]) -> Asked:
+    """Return a statement that SQLAlchemy compiled for psycopg (``%(name)s``) as :func:`together` takes it."""
+    raw, names = _numbered(statement)
+    return Asked(raw, [given[name] for name in names])
+
+
+@lru_cache(maxsize=64)
+def _compiled(statement: str) -> str:
+    return str(text(statement).compile(dialect=postgresql.dialect(paramstyle="pyformat")))  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=64)
+def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
+    """A statement as the server takes it, and the names of what it is given in their order: nobody reads it again each time."""
+    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    raw = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
+    return raw.replace("%%", "%").encode(), names
 
 
 @contextmanager
