@@ -132,6 +132,14 @@ def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
     return raw.replace("%%", "%").encode(), names
 
 
+@contextmanager
+def single(role: str = "app") -> Iterator[Session]:
+    """Open a session on which every statement is a transaction of its own, for a question that is one statement: nothing says BEGIN and COMMIT,
+    each of which is a round trip."""
+    with statements(role) as connection, Session(connection) as session:
+        yield session
+
+
 def identify(session: Session, *, staff_id: uuid.UUID | None, session_id: uuid.UUID | None = None) -> None:
     """Say for the rest of this transaction who asks."""
     session.execute(
@@ -169,13 +177,17 @@ def prepare(*, migrate_if_behind: bool = False) -> Migrations:
     """Make the database usable and say where it stands: roles (embedded only), keys, and migrations when it is empty.
 
     A server that is behind is left alone unless ``migrate_if_behind``; the embedded one always follows the code.
-    Raises DatabaseError when the server is too old, or when it is behind.
+    Raises DatabaseError when the server is too old, when it is behind, or when a newer program has migrated it.
     """
     known = settings()
     if known.embedded:
         keys.create_missing()
         _prepare_embedded()
     state = migrations()
+    if state.current not in (None, *known_migrations()):
+        raise DatabaseError(
+            "The database is newer than this program: start the newer one, or restore a backup of before.", state=state
+        )
     if not state.up_to_date and (state.current is None or known.embedded or migrate_if_behind):
         migrate()
         state = migrations()
@@ -306,6 +318,7 @@ def _pool(role: str, address: URL) -> Engine:
         pool_size=10,
         max_overflow=10,
         pool_timeout=5,
+        pool_use_lifo=True,  # a few stay warm and need no question whether they live; the others rest
         connect_args={"connect_timeout": 5, "options": options, "application_name": f"resocode {role}"},
     )
     _ask_what_lay_idle(made)

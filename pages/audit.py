@@ -171,7 +171,7 @@ def filter_row(people: Sequence[Colleague], moment: datetime) -> tuple[AuditFilt
             "Kind of line", [EVERYTHING, *Action], key="action", bind="query-params", width=170,
             label_visibility="collapsed", format_func=str,
         )  # fmt: skip
-        labels = labelled(people)
+        labels = labeled(people)
         actor = st.selectbox(
             "Who", [EVERYBODY, *OTHERS, *labels], key="actor", bind="query-params", width=190,
             label_visibility="collapsed",
@@ -192,7 +192,7 @@ def filter_row(people: Sequence[Colleague], moment: datetime) -> tuple[AuditFilt
     return AuditFilter(kind, who, labels.get(actor or ""), subject, first, last), problem
 
 
-def labelled(people: Sequence[Colleague]) -> dict[str, uuid.UUID]:
+def labeled(people: Sequence[Colleague]) -> dict[str, uuid.UUID]:
     """Names with roles; two of one name and role are told apart by the end of their id."""
     found: dict[str, uuid.UUID] = {}
     for each in people:
@@ -376,7 +376,7 @@ def word(id: uuid.UUID | None) -> str | None:
 
 def only(*, actor: uuid.UUID | None = None, subject: uuid.UUID | None = None) -> None:
     """Show the lines of one actor, or about one subject, in all time."""
-    people = labelled(read(STAFF, queries.colleagues))
+    people = labeled(read(STAFF, queries.colleagues))
     clear_filters()
     st.session_state["subject"] = str(subject or "")
     st.session_state["actor"] = next((label for label, each in people.items() if each == actor), EVERYBODY)

@@ -76,7 +76,7 @@ def listing(counts: HoldCounts, moment: datetime) -> None:
     top = st.container(horizontal=True, vertical_alignment="center")
     with top:
         shown = st.segmented_control("Which", [STANDING, RELEASED], key="which", bind="query-params", default=STANDING, required=True,
-                                     label_visibility="collapsed", width="stretch")  # fmt: skip
+                                     label_visibility="collapsed")  # fmt: skip
     standing = shown != RELEASED
     if not (counts.standing if standing else counts.released):
         if standing:

@@ -68,7 +68,7 @@ def page(moment: datetime) -> None:
         st.title(
             "Processing record",
             anchor=False,
-            help="GDPR article 30. A new labelled column is in it without anybody writing it down.",
+            help="GDPR article 30. A new labeled column is in it without anybody writing it down.",
         )
         st.caption(
             f"Policy of {literal(rules.version)} · {len(data)} kinds of data · {len(processors)} processors · as of {moment:%H:%M} UTC"

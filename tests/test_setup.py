@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import ROOT
+from tests.conftest import OLDEST
 
 
 def pins(name: str) -> dict[str, set[str]]:
@@ -99,3 +100,10 @@ def test_nothing_names_a_path_of_one_machine_or_a_registry() -> None:
             named += [f"{name}: {line}" for line in file.read_text(errors="replace").splitlines() if home.search(line)]
     assert named == []
     assert os.sep == "/"
+
+
+@pytest.mark.parametrize("beginning", OLDEST)
+def test_what_runs_on_the_oldest_server_is_there(beginning: str) -> None:
+    file, _, test = beginning.partition("::")
+    found = [each for each in (ROOT / "tests" / "core").glob(f"{file}*") if each.is_dir() or each.suffix == ".py"]
+    assert found and all(f"def {test}" in each.read_text() for each in found if test)

@@ -15,7 +15,7 @@ _LIVE = text("""
       and a.attnum > 0 and not a.attisdropped and c.relname <> 'alembic_version'""")
 
 
-def unlabelled(metadata: MetaData | None = None) -> list[str]:
+def unlabeled(metadata: MetaData | None = None) -> list[str]:
     """Return "schema.table.column" of each column (and "schema.table" of each table) that carries no label."""
     found: list[str] = []
     for table in (metadata or Base.metadata).tables.values():
@@ -37,7 +37,7 @@ def unmapped(session: Session) -> list[str]:
 
 
 def data_map() -> list[Label]:
-    """Return one label per column, by table and column order. Raises KeyError on an unlabelled one."""
+    """Return one label per column, by table and column order. Raises KeyError on an unlabeled one."""
     return [label for table in Base.metadata.sorted_tables for label in _labels(table)]
 
 

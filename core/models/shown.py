@@ -1,6 +1,6 @@
 """What a person's own export shows of a table: which columns, under which names, and what stands there for somebody else.
 
-Everything follows from labels and foreign keys, so a new labelled column is in the next export without a change here. A link
+Everything follows from labels and foreign keys, so a new labeled column is in the next export without a change here. A link
 to a table about nobody (a module, a program) is shown by that table's title; a link to somebody who works here by the words of
 its label, never by a name. Keys are shown where rows of the export lead to each other, so that a machine can put them together.
 """

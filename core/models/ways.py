@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, Text
 
 from core.models.base import Base
-from core.models.data_map import unlabelled
+from core.models.data_map import unlabeled
 from core.models.labels import Category, ColumnLabel, Erasure, TableLabel
 
 PERSONS = {"student": "platform.student", "visitor": "platform.visitor"}
@@ -95,7 +95,7 @@ def ways_to(person: str, metadata: MetaData | None = None) -> dict[str, tuple[Wa
 def fates(person: str, metadata: MetaData | None = None) -> tuple[Fate, ...]:
     """Return what an erasure of a person does, table by table, in the order in which it can be done: children first.
 
-    The person's own row comes last. Works on labelled tables only; see :func:`problems`.
+    The person's own row comes last. Works on labeled tables only; see :func:`problems`.
     """
     known = metadata or Base.metadata
     return _fates(person, known, _shape(known))
@@ -109,7 +109,7 @@ def _fates(person: str, known: MetaData, _shape: Shape) -> tuple[Fate, ...]:
             ways[table] = ways.get(table, ()) + more
     order = [table for table in reversed(known.sorted_tables) if table.fullname in ways]
     order.sort(key=lambda table: table.fullname == PERSONS[person])  # stable: only the person moves to the end
-    return tuple(_fate(table, ways[table.fullname]) for table in order if _labelled(table))
+    return tuple(_fate(table, ways[table.fullname]) for table in order if _labeled(table))
 
 
 def fates_told(person: str, metadata: MetaData | None = None) -> tuple[Fate, ...]:
@@ -146,7 +146,7 @@ def problems(metadata: MetaData | None = None) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16)
 def _problems(known: MetaData, _shape: Shape) -> tuple[str, ...]:
-    found = [f"{name} has no label" for name in unlabelled(known)]
+    found = [f"{name} has no label" for name in unlabeled(known)]
     reached = {table for person in PERSONS for table in ways_to(person, known)}
     told = {fate.table for person in PERSONS for fate in fates_told(person, known)}
     for table in known.tables.values():
@@ -239,7 +239,7 @@ def _label(column: Column[object]) -> ColumnLabel | None:
     return found if isinstance(found, ColumnLabel) else None
 
 
-def _labelled(table: Table) -> bool:
+def _labeled(table: Table) -> bool:
     return isinstance(table.info.get("privacy"), TableLabel)
 
 

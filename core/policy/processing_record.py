@@ -1,7 +1,7 @@
 """The record of processing, made from the labels: what kinds of data are kept of whom, what for, who receives them, how long.
 
 Purposes are the sentences of clause 2 of the policy, in our own words, by category; everything else follows from the labels of
-the columns and the parameters in force. A new labelled column is in it without a change here.
+the columns and the parameters in force. A new labeled column is in it without a change here.
 """
 
 from collections.abc import Iterable

@@ -102,7 +102,7 @@ def _anew(found: Image.Image) -> Picture:
     flat = _flattened(upright)
     flat.thumbnail((KEPT_SIDE, KEPT_SIDE))
     bare = Image.new("RGB", flat.size)
-    bare.paste(flat)  # pixels only: no EXIF, no colour profile, no text, no thumbnail
+    bare.paste(flat)  # pixels only: no EXIF, no color profile, no text, no thumbnail
     out = io.BytesIO()
     if kind == "PNG":
         bare.save(out, "PNG", optimize=False)

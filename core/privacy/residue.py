@@ -260,7 +260,7 @@ def _judged(table: Table, column: Column[object], key: str, body: str, person: T
     for trace in person.looked_for:
         if not _may_stand(table, column, trace) and trace.compiled.search(body):
             return Finding(
-                table.fullname, column.name, key, trace.kind, trace.sure and not _is_labelled(column, Category.STAFF)
+                table.fullname, column.name, key, trace.kind, trace.sure and not _is_labeled(column, Category.STAFF)
             )
     return None
 
@@ -272,10 +272,10 @@ def _may_stand(table: Table, column: Column[object], trace: Trace) -> bool:
     if trace.kind == ID:
         return isinstance(row, TableLabel) and row.erasure is Erasure.KEEP
     one_word = len(trace.value.split()) == 1
-    return trace.kind == NAME and (column.name == "name" or (one_word and _is_labelled(column, Category.NOBODY)))
+    return trace.kind == NAME and (column.name == "name" or (one_word and _is_labeled(column, Category.NOBODY)))
 
 
-def _is_labelled(column: Column[object], category: Category) -> bool:
+def _is_labeled(column: Column[object], category: Category) -> bool:
     label = column.info.get("privacy")
     return isinstance(label, ColumnLabel) and label.category is category
 

@@ -31,8 +31,8 @@ def concerned(kind: str, listed: Sequence[str]) -> tuple[Processor, ...]:
 def third_parties(kind: str, listed: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the third parties that concern a "student" or "visitor"."""
     receive = {name for fate in fates(kind) for name in fate.processors}
-    labelled = {str(name) for name in Named}
-    return tuple(sorted(receive | {name for name in listed if name not in labelled}))
+    labeled = {str(name) for name in Named}
+    return tuple(sorted(receive | {name for name in listed if name not in labeled}))
 
 
 def configured(name: str) -> Processor:

@@ -6,7 +6,7 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from core.models.data_map import data_map, unlabelled, unmapped
+from core.models.data_map import data_map, unlabeled, unmapped
 from core.models.labels import Category, Label
 from core.models.ways import PERSONS, ways_to
 from core.policy.checks.asking import many, rows
@@ -35,7 +35,7 @@ where n.nspname || '.' || c.relname = any(:tables) group by 1"""
 
 
 def only_listed(session: Session, now: datetime, *, promise: str, category: Category) -> Evidence:
-    """Every column of this category is labelled, and its tables hold no column that no label knows."""
+    """Every column of this category is labeled, and its tables hold no column that no label knows."""
     labels = data_map()
     mine = [each for each in labels if each.category is category]
     tables = {each.table for each in mine}
@@ -54,7 +54,7 @@ def only_listed(session: Session, now: datetime, *, promise: str, category: Cate
 def _unknown(session: Session, labels: Sequence[Label], tables: set[str], promise: str) -> list[str]:
     """Columns without a label, in tables of this category; what is in no category's table counts for the account."""
     told = {each.table for each in labels if each.category in OF_PROMISE.values()}
-    found = [*unlabelled(), *unmapped(session)]
+    found = [*unlabeled(), *unmapped(session)]
     return [
         column
         for column in found
@@ -76,7 +76,7 @@ def _sentence(mine: Sequence[Label], unknown: Sequence[str], outside: Sequence[L
         return (
             f"{many(len(unknown), 'column')} nobody listed: {', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}."
         )
-    told = f"{len(mine)} of {len(mine)} columns are labelled"
+    told = f"{len(mine)} of {len(mine)} columns are labeled"
     if not outside:
         return f"{told}."
     return f"{told}; {many(len(outside), 'column')} outside the list of clause 1, each with its reason."

@@ -4,19 +4,19 @@ from sqlalchemy import Column, MetaData, Table, Text, text
 
 from core import db
 from core.models.base import Base
-from core.models.data_map import data_map, unlabelled
+from core.models.data_map import data_map, unlabeled
 from core.models.labels import Category, Erasure, label
 
 
-def test_every_column_is_labelled() -> None:
-    assert unlabelled() == []
+def test_every_column_is_labeled() -> None:
+    assert unlabeled() == []
     assert len(data_map()) > 200
 
 
-def test_an_unlabelled_column_or_table_is_found() -> None:
+def test_an_unlabeled_column_or_table_is_found() -> None:
     planted = MetaData()
     Table("loose", planted, Column("name", Text), Column("kept", Text, info=label(Category.PROFILE, "kept")))
-    assert unlabelled(planted) == ["loose", "loose.name"]
+    assert unlabeled(planted) == ["loose", "loose.name"]
 
 
 def test_the_database_holds_no_column_that_the_map_does_not_know(database: str) -> None:

@@ -208,18 +208,18 @@ def test_a_file_that_nobody_wants_any_more_is_destroyed(end: str) -> None:
 
 
 def held(person: Person) -> dict[str, list[dict[str, Any]]]:
-    """What the database holds of the labelled columns, read without the exporter."""
+    """What the database holds of the labeled columns, read without the exporter."""
     found: dict[str, list[dict[str, Any]]] = {}
     with db.transaction("worker") as session:
         roots = roots_of(known(session, person))
         for fate in fates(person.kind):
             columns = Base.metadata.tables[fate.table]
-            labelled = {c.name: c.info["privacy"] for c in columns.c if c.info["privacy"].export}
-            if not labelled:
+            labeled = {c.name: c.info["privacy"] for c in columns.c if c.info["privacy"].export}
+            if not labeled:
                 continue
             for each in session.execute(columns.select().where(condition(fate, roots))):
                 found.setdefault(fate.table, []).append(
-                    {labelled[name].export: as_json(each._mapping[name]) for name in labelled}
+                    {labeled[name].export: as_json(each._mapping[name]) for name in labeled}
                 )
         of_requests = "select m.* from privacy.{} m join privacy.request r on r.id = m.request_id where {}"
         theirs = " or ".join(f"r.{kind}_id = any(:{kind})" for kind in roots)
@@ -285,7 +285,7 @@ def test_nobody_elses_data_and_no_name_of_staff_is_in_it() -> None:
     assert "Asha" in whole
 
 
-def test_a_new_labelled_column_is_in_the_export_the_plan_and_the_record(
+def test_a_new_labeled_column_is_in_the_export_the_plan_and_the_record(
     owner: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sqlalchemy import Column, Text

@@ -135,7 +135,7 @@ def test_a_pinned_policy_and_a_waived_grace_are_part_of_it(monkeypatch: pytest.M
     assert plan(policy_version=before.policy_version, early=True).fingerprint != before.fingerprint
 
 
-def test_a_new_labelled_column_is_in_the_plan_at_once(monkeypatch: pytest.MonkeyPatch, owner: Connection) -> None:
+def test_a_new_labeled_column_is_in_the_plan_at_once(monkeypatch: pytest.MonkeyPatch, owner: Connection) -> None:
     table = Base.metadata.tables["platform.subscription"]
     owner.execute(text("alter table platform.subscription add coupon text"))
     owner.commit()

@@ -1,4 +1,4 @@
-"""This database as a processor: counts, erasure child before parent, read-back; what a hold spares; what is not labelled."""
+"""This database as a processor: counts, erasure child before parent, read-back; what a hold spares; what is not labeled."""
 
 import uuid
 from collections.abc import Iterator
