@@ -64,11 +64,12 @@ def recorded(incident_id: uuid.UUID) -> None:
 
 def page(moment: datetime) -> None:
     """Draw the page."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.title("Incidents", anchor=False, width="stretch")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container():
+            st.title("Incidents", anchor=False)
+            st.caption(f"Breaches of personal data (GDPR articles 33 and 34) · as of {moment:%H:%M} UTC")
         if OFFICER and st.button("Record an incident", key="record", type="primary", icon=":material/add:"):
             desk.open_dialog("incident", 0)
-    st.caption(f"Breaches of personal data (GDPR articles 33 and 34) · as of {moment:%H:%M} UTC")
     desk.say()
     rows = read(STAFF, queries.incident_list, staff_id=STAFF.id, now=moment)
     incidents.record_dialog(moment, recorded)
