@@ -43,8 +43,8 @@ types: ## mypy, strict on core
 screens: ## take the screenshots of docs/screens anew
 	@bin/env --dev && browser=$$(bin/browser) && RESOCODE_BROWSER=$$browser exec $(PY) -m tests.browser.screens
 
-bench: ## measure everything beside its floor and its peers (SIZES=100000,1000000: on made-up records; ONLY=clicks,load)
-	@bin/env --dev && $(PY) -m pip install -q -r bench/requirements.txt && exec $(PY) -m bench.chain $(if $(SIZES),--sizes $(SIZES)) $(if $(ONLY),--only $(ONLY))
+bench: ## measure everything beside its floor and its peers (SIZES=100000,1000000: on made-up records; HOMES=100000=…: on homes that are there; ONLY=clicks,load)
+	@bin/env --dev && $(PY) -m pip install -q -r bench/requirements.txt && exec $(PY) -m bench.chain $(if $(SIZES),--sizes $(SIZES)) $(if $(HOMES),--homes $(HOMES)) $(if $(ONLY),--only $(ONLY))
 
 lock: ## pin requirements*.txt anew, with hashes
 	@bin/env --dev && for name in requirements requirements-dev; do \

@@ -2,6 +2,7 @@
 
     make bench                              on the database of this checkout, as it is
     make bench SIZES=100000,1000000         on made-up records of these sizes, in homes that are thrown away
+    make bench HOMES=100000=FOLDER          on homes that are there already, by their sizes
     make bench ONLY=clicks,load             some of them
 
 What core's reads cost (bench.reads) goes into the table of docs/performance.md when there are sizes; what every benchmark printed, how long it
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,24 +46,28 @@ def main() -> None:
     """Run what is asked for; exit with 1 when one of them failed."""
     parser = argparse.ArgumentParser(prog="python -m bench.chain", description=__doc__)
     parser.add_argument("--sizes", default="", help="numbers of students, with commas between")
+    parser.add_argument("--homes", default="", help="homes that are there already, as 100000=FOLDER,1000000=FOLDER")
     parser.add_argument("--only", default="", help="names of benchmarks, with commas between: reads,clicks,…")
     given = parser.parse_args()
-    sizes = [int(size) for size in given.sizes.split(",") if size]
-    printed = run_all(sizes, [name for name in given.only.split(",") if name])
+    homes = {
+        int(size): Path(folder) for size, folder in (each.split("=", 1) for each in given.homes.split(",") if each)
+    }
+    sizes = [int(size) for size in given.sizes.split(",") if size] or list(homes)
+    printed = run_all(sizes, [name for name in given.only.split(",") if name], homes)
     if sizes and not given.only:
         PRINTED.write_text(told(printed), encoding="utf-8")
     sys.exit(any(each.failed for each in printed))
 
 
-def run_all(sizes: Sequence[int], only: Sequence[str] = ()) -> list[Printed]:
-    """Run the benchmarks of each size (none: of this checkout), then those with a home of their own."""
+def run_all(sizes: Sequence[int], only: Sequence[str] = (), homes: Mapping[int, Path] | None = None) -> list[Printed]:
+    """Run the benchmarks of each size (none: of this checkout), then those with a home of their own. A size that ``homes`` has is not made up."""
     printed: list[Printed] = []
     figures: dict[int, Figures] = {}
     for size in sizes or (0,):
         folder = Path(tempfile.mkdtemp(prefix="resocode-bench-"))
         folder.chmod(0o755)
         try:
-            environment, name = _home(folder, size) if size else (dict(os.environ), "this home")
+            environment, name = _found(folder, size, homes or {})
             if not only or "reads" in only:
                 figures[size] = in_home(environment)
             printed += [_run(bench, name, environment) for bench in _wanted(OF_A_HOME, only)]
@@ -92,6 +97,13 @@ def told(printed: Sequence[Printed]) -> str:
 
 def _wanted(benches: Sequence[str], only: Sequence[str]) -> list[str]:
     return [bench for bench in benches if not only or bench.split()[0].removeprefix("bench.") in only]
+
+
+def _found(folder: Path, size: int, homes: Mapping[int, Path]) -> tuple[dict[str, str], str]:
+    """What a program needs to find the home of a size (0: of this checkout), and what it is called."""
+    if size in homes:
+        return around(homes[size]), f"{size:,} students"
+    return _home(folder, size) if size else (dict(os.environ), "this home")
 
 
 def _home(folder: Path, students: int) -> tuple[dict[str, str], str]:

@@ -11,14 +11,16 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
@@ -39,6 +41,14 @@ _lock = threading.Lock()
 _engines_lock = threading.Lock()
 _engines: dict[tuple[str, URL], Engine] = {}
 _prepared: set[tuple[str, str | None]] = set()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A statement in the server's own words (``$1``), and what it is given."""
+
+    statement: bytes
+    given: Sequence[object]
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,52 @@ def statements(role: str) -> Iterator[Connection]:
         yield connection
 
 
+def together(session: Session, *every: Asked) -> list[list[Any]]:
+    """Run statements that :func:`asked` made in one round trip, the transaction's own begin with them if it has not begun; return
+    the rows of each.
+
+    All are sent before any answer is read. Raises psycopg.Error for the first that fails, and the transaction is over.
+    """
+    session.flush()
+    driver: psycopg.Connection | None = session.connection().connection.driver_connection
+    assert driver is not None
+    with driver.pipeline():
+        cursors = [psycopg.RawCursor(driver).execute(each.statement, each.given) for each in every]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+def asked(statement: str, **given: object) -> Asked:
+    """Return a statement (``:name`` for what it is given) as :func:`together` takes it."""
+    return asked_in_full(_compiled(statement), given)
+
+
+def asked_in_full(statement: str, given: Mapping[str, object]) -> Asked:
+    """Return a statement that SQLAlchemy compiled for psycopg (``%(name)s``) as :func:`together` takes it."""
+    raw, names = _numbered(statement)
+    return Asked(raw, [given[name] for name in names])
+
+
+@lru_cache(maxsize=64)
+def _compiled(statement: str) -> str:
+    return str(text(statement).compile(dialect=postgresql.dialect(paramstyle="pyformat")))  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=64)
+def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
+    """A statement as the server takes it, and the names of what it is given in their order: nobody reads it again each time."""
+    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    raw = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
+    return raw.replace("%%", "%").encode(), names
+
+
+@contextmanager
+def single(role: str = "app") -> Iterator[Session]:
+    """Open a session on which every statement is a transaction of its own, for a question that is one statement: nothing says BEGIN and COMMIT,
+    each of which is a round trip."""
+    with statements(role) as connection, Session(connection) as session:
+        yield session
+
+
 def identify(session: Session, *, staff_id: uuid.UUID | None, session_id: uuid.UUID | None = None) -> None:
     """Say for the rest of this transaction who asks."""
     session.execute(
@@ -121,13 +177,17 @@ def prepare(*, migrate_if_behind: bool = False) -> Migrations:
     """Make the database usable and say where it stands: roles (embedded only), keys, and migrations when it is empty.
 
     A server that is behind is left alone unless ``migrate_if_behind``; the embedded one always follows the code.
-    Raises DatabaseError when the server is too old, or when it is behind.
+    Raises DatabaseError when the server is too old, when it is behind, or when a newer program has migrated it.
     """
     known = settings()
     if known.embedded:
         keys.create_missing()
         _prepare_embedded()
     state = migrations()
+    if state.current not in (None, *known_migrations()):
+        raise DatabaseError(
+            "The database is newer than this program: start the newer one, or restore a backup of before.", state=state
+        )
     if not state.up_to_date and (state.current is None or known.embedded or migrate_if_behind):
         migrate()
         state = migrations()
@@ -258,6 +318,7 @@ def _pool(role: str, address: URL) -> Engine:
         pool_size=10,
         max_overflow=10,
         pool_timeout=5,
+        pool_use_lifo=True,  # a few stay warm and need no question whether they live; the others rest
         connect_args={"connect_timeout": 5, "options": options, "application_name": f"resocode {role}"},
     )
     _ask_what_lay_idle(made)

@@ -1,6 +1,7 @@
 """`make bench` runs every benchmark there is, goes on after one that failed, and says so."""
 
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -56,3 +57,13 @@ def test_every_size_is_made_once_and_measured_by_all(
 def test_one_of_them_alone_on_the_present_home(run: list[tuple[str, str]]) -> None:
     chain.run_all([], ["load", "exports"])
     assert run == [("bench.load", "present"), ("bench.exports", "present")]
+
+
+def test_a_home_that_is_there_is_not_made_up_and_stays(
+    run: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(chain, "write_docs", lambda _figures: None)
+    there = tmp_path / "there"
+    there.mkdir()
+    chain.run_all([1_000], ["load"], {1_000: there})
+    assert run == [("bench.load", "there")] and there.is_dir()

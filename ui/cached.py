@@ -2,9 +2,10 @@
 cached."""
 
 import uuid
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -69,7 +70,7 @@ def are_kept() -> bool:
     return bool(_published)
 
 
-def drawn(staff: Staff, draw: Callable[..., None], *asked: Hashable) -> None:
+def drawn(staff: Staff, draw: Callable[..., None], *asked: str | None) -> None:
     """Draw a part of a page that shows anonymized releases and nothing else: Streamlit keeps what ``draw`` drew and sends it again without running it,
     for all tabs of this process, by what is published, the theme and what was ``asked`` for. There is no widget in it, and nothing of whoever looks."""
     mark = _mark(staff)
@@ -77,12 +78,13 @@ def drawn(staff: Staff, draw: Callable[..., None], *asked: Hashable) -> None:
         draw(*asked)
     else:
         code = draw.__code__
-        _drawn((mark, theme.theme(), code.co_filename, code.co_name, hash(code)), asked, draw)
+        key = repr((mark, theme.theme(), code.co_filename, code.co_name, hash(code), asked))
+        _drawn(key=key, _draw=partial(draw, *asked))
 
 
 @st.cache_resource(max_entries=MOST_DRAWN, show_spinner=False)
-def _drawn(where: tuple[object, ...], asked: tuple[Hashable, ...], _draw: Callable[..., None]) -> None:
-    _draw(*asked)
+def _drawn(*, key: str, _draw: Callable[[], None]) -> None:
+    _draw()
 
 
 def _keep(key: tuple[object, ...], answer: Answer) -> Answer:

@@ -146,11 +146,12 @@ def _of_tab(quietly: bool) -> Staff | None:
     token = st.session_state.get("token")
     if not isinstance(token, str):
         return None
-    with db.transaction() as session:
+    with db.single() as session:
         staff = privacy_actions.live_session(session, secret=token, now=now(), quietly=quietly)
-        if staff and not _same_browser(staff):
+    if staff and not _same_browser(staff):
+        with db.transaction() as session:
             privacy_actions.refuse_session(session, by=staff, now=now())
-            return None
+        return None
     return staff
 
 

@@ -13,7 +13,16 @@ import streamlit as st
 from core import privacy_actions, queries
 from core.errors import AdminError, BadInput, NotFound
 from core.privacy_actions import Staff
-from core.queries import HelpLimits, HelpList, LearningRecord, NeedsHelp, Reason, StudentRecord, TaughtCohort
+from core.queries import (
+    HelpLimits,
+    HelpList,
+    LearningRecord,
+    NeedsHelp,
+    PlannedCohort,
+    Reason,
+    StudentRecord,
+    TaughtCohort,
+)
 from core.settings import ROOT
 from core.words import isolated
 from ui import export, links, states
@@ -295,7 +304,7 @@ def cohort_box(cohorts: tuple[TaughtCohort, ...]) -> None:
     )
 
 
-def cohort_label(cohort: TaughtCohort) -> str:
+def cohort_label(cohort: PlannedCohort) -> str:
     """Return a cohort's title with its state, unless it runs."""
     return cohort.title + (" · ended" if cohort.ended else "" if cohort.started else " · not started")
 

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Base, Id
-from core.models.labels import Category, Erasure, about, label, outside, technical
+from core.models.labels import AT_ERASURE, Category, Erasure, about, label, outside, technical
 from core.models.platform import one_of
 
 SCHEMA = "privacy"
@@ -70,8 +70,8 @@ class Artifact(Base):
     key_id: Mapped[str] = mapped_column(info=technical())
     kept_at: Mapped[datetime] = mapped_column(info=outside(_RIGHT, "file made"))
     expires_at: Mapped[datetime] = mapped_column(info=outside(_RIGHT, "file kept until"))
-    destroyed_at: Mapped[datetime | None] = mapped_column(info=outside(_RIGHT, "file destroyed"))
-    destroyed_why: Mapped[str | None] = mapped_column(info=technical())
+    destroyed_at: Mapped[datetime | None] = mapped_column(info=outside(_RIGHT, "file destroyed", on_erasure=AT_ERASURE))
+    destroyed_why: Mapped[str | None] = mapped_column(info=technical(on_erasure="erased"))
 
 
 class ArtifactPart(Base):

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
@@ -87,7 +88,10 @@ def update_many(session: Session, model: type[Base], rows: Sequence[Mapping[str,
 
 
 def _read(table: FromClause, names: Sequence[str]) -> str:
-    return ", ".join(f"cast(n.{name} as jsonb)" if _is_json(table, name) else f"n.{name}" for name in names)
+    read = {
+        name: f"cast(n.{name} as {_type_of(table, name)})" if _as_text(table, name) else f"n.{name}" for name in names
+    }
+    return ", ".join(read.values())
 
 
 def _arrays(table: FromClause, names: Sequence[str]) -> str:
@@ -96,19 +100,30 @@ def _arrays(table: FromClause, names: Sequence[str]) -> str:
 
 
 def _array_of(table: FromClause, name: str) -> str:
-    return "text" if _is_json(table, name) else str(table.c[name].type.compile(_POSTGRESQL))
+    return "text" if _as_text(table, name) else _type_of(table, name)
+
+
+@cache
+def _type_of(table: FromClause, name: str) -> str:
+    return str(table.c[name].type.compile(_POSTGRESQL))
 
 
 def _as_arrays(table: FromClause, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     lists: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in names}
-    return {
-        name: [each if each is None else json.dumps(each) for each in of] if _is_json(table, name) else of
-        for name, of in lists.items()
-    }
+    return {name: [_text_of(each) for each in of] if _as_text(table, name) else of for name, of in lists.items()}
 
 
-def _is_json(table: FromClause, name: str) -> bool:
-    return isinstance(table.c[name].type, JSONB)
+def _as_text(table: FromClause, name: str) -> bool:
+    """Whether a value travels as text: json, and a list, because a list of lists would have to be even."""
+    return isinstance(table.c[name].type, (JSONB, ARRAY))
+
+
+def _text_of(value: Any) -> str | None:
+    """A value of json, or a list of ids, as PostgreSQL reads it."""
+    if value is None or isinstance(value, Mapping):
+        return None if value is None else json.dumps(value)
+    assert all(isinstance(each, uuid.UUID) for each in value)
+    return f"{{{','.join(map(str, value))}}}"
 
 
 Id = Annotated[uuid.UUID, mapped_column(primary_key=True, default=uuid7, info=technical())]

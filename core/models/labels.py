@@ -46,12 +46,17 @@ class Processor(StrEnum):
     PAYMENTS = "payment gateway"
 
 
+AT_ERASURE = "now"  # the instant of the erasure
+
+
 @dataclass(frozen=True)
 class TableLabel:
     """How the rows of a table reach a person, and their fate.
 
     ``reaches`` is the column that leads to the person ("student_id"), "id" when the row is the person, or "" when no
     person can be reached. ``reason`` and ``until`` are obligatory with ``Erasure.KEEP``.
+    ``told_by`` is the column that leads to a row of the person's export: these rows are told with it. Only the export follows
+    it: an erasure empties what leads from that row to the person, and then nothing leads from these, either.
     """
 
     reaches: str
@@ -59,6 +64,7 @@ class TableLabel:
     processors: tuple[Processor, ...] = ()
     reason: str = ""
     until: str = ""
+    told_by: str = ""
 
     def __post_init__(self) -> None:
         if self.erasure is Erasure.KEEP and not (self.reason and self.until):
@@ -73,6 +79,7 @@ class ColumnLabel:
     ``stands_for``: the column leads to somebody else; an export says these words instead ("somebody who teaches").
     ``free_text``: somebody other than the person wrote it, and may name a third one: it is screened before it leaves.
     ``correctable``: a person may have it corrected here (core.privacy.correcting).
+    ``on_erasure``: what it says once an erasure emptied its row, unless it says something already: AT_ERASURE, or a word.
     """
 
     category: Category
@@ -83,6 +90,7 @@ class ColumnLabel:
     stands_for: str = ""
     free_text: bool = False
     correctable: bool = False
+    on_erasure: str = ""
 
     def __post_init__(self) -> None:
         if (self.stands_for or self.free_text) and not self.export:
@@ -117,9 +125,9 @@ def outside(because: str, export: str = "", **more: Any) -> dict[str, ColumnLabe
     return label(Category.OUTSIDE, export, because=because, **more)
 
 
-def technical() -> dict[str, ColumnLabel]:
+def technical(**more: Any) -> dict[str, ColumnLabel]:
     """Return the ``info`` of a key, a source mark or another column that says nothing about a person by itself."""
-    return label(Category.NOBODY)
+    return label(Category.NOBODY, **more)
 
 
 def about(**privacy: Any) -> dict[str, TableLabel]:

@@ -35,6 +35,7 @@ LETTERS, BY_RULE, CAMPAIGN = 0, 1, 2  # which of them leave first
 _RIGHT = "answers a right of clause 7"
 _PROOF = {"reason": "proof that promises were kept", "until": "3 years after the event"}
 _RECORD = about(reaches="", erasure=Erasure.KEEP, **_PROOF)
+_HISTORY = about(reaches="", erasure=Erasure.KEEP, told_by="request_id", **_PROOF)
 _NOBODY = about(reaches="", erasure=Erasure.NONE)
 
 
@@ -44,6 +45,11 @@ def _request() -> Any:
 
 def _staff(*, index: bool = True) -> Any:
     return mapped_column(ForeignKey("staff.staff_member.id"), index=index, info=label(Category.STAFF))
+
+
+def _somebody(export: str) -> Any:
+    shown = label(Category.STAFF, export, stands_for="somebody who works here")
+    return mapped_column(ForeignKey("staff.staff_member.id"), index=True, info=shown)
 
 
 def _subject(kind: str) -> Any:
@@ -164,15 +170,15 @@ class RequestMove(Base):
     """One move of a request, written by the trigger. ``moved_by`` None: the worker, or an import."""
 
     __tablename__ = "request_move"
-    __table_args__ = ({"schema": SCHEMA, "info": _RECORD},)
+    __table_args__ = ({"schema": SCHEMA, "info": _HISTORY},)
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"), info=technical())
     request_id: Mapped[uuid.UUID] = _request()
     version: Mapped[int] = mapped_column(info=technical())
-    from_state: Mapped[str] = mapped_column(info=technical())
-    to_state: Mapped[str] = mapped_column(info=technical())
-    moved_at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
-    moved_by: Mapped[uuid.UUID | None] = _staff()
+    from_state: Mapped[str] = mapped_column(info=outside(_RIGHT, "state before"))
+    to_state: Mapped[str] = mapped_column(info=outside(_RIGHT, "state after"))
+    moved_at: Mapped[datetime] = mapped_column(info=outside(_RIGHT, "moved"))
+    moved_by: Mapped[uuid.UUID | None] = _somebody("moved by")
 
 
 class RequestClock(Base):
@@ -186,17 +192,17 @@ class RequestClock(Base):
         one_of("what", CLOCK_EVENTS),
         UniqueConstraint("request_id", "version", "what"),
         CheckConstraint("(what = 'extend') = (months is not null)", name="extension_has_months"),
-        {"schema": SCHEMA, "info": _RECORD},
+        {"schema": SCHEMA, "info": _HISTORY},
     )
 
     id: Mapped[Id]
     request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.request.id"), info=technical())
     version: Mapped[int] = mapped_column(info=technical())
-    what: Mapped[str] = mapped_column(info=technical())
-    at: Mapped[datetime] = mapped_column(info=label(Category.STAFF))
-    set_by: Mapped[uuid.UUID | None] = _staff()
-    reason: Mapped[str] = mapped_column(server_default="", info=technical())
-    months: Mapped[int | None] = mapped_column(SmallInteger, info=technical())
+    what: Mapped[str] = mapped_column(info=outside(_RIGHT, "what the clock did"))
+    at: Mapped[datetime] = mapped_column(info=outside(_RIGHT, "at"))
+    set_by: Mapped[uuid.UUID | None] = _somebody("set by")
+    reason: Mapped[str] = mapped_column(server_default="", info=outside(_RIGHT, "reason"))
+    months: Mapped[int | None] = mapped_column(SmallInteger, info=outside(_RIGHT, "months added"))
 
 
 class RequestText(Base):

@@ -14,7 +14,7 @@ from sqlalchemy import Column, ColumnElement, MetaData, Select, Table, case, nul
 
 from core.models.base import Base
 from core.models.labels import Category, ColumnLabel, TableLabel
-from core.models.ways import PERSONS, Shape, fates
+from core.models.ways import PERSONS, Shape, fates_told
 
 KEY = "id"
 
@@ -50,9 +50,12 @@ class ShownTable:
 
 
 def shown_tables(person: str, metadata: MetaData | None = None) -> tuple[ShownTable, ...]:
-    """Return the tables of the export of a "student" or "visitor", parents first; those with keys only are left out."""
+    """Return the tables of the export of a "student" or "visitor", parents first; those with keys only are left out.
+
+    These are the tables that can lead to the person, and those that are told with a row of theirs (``told_by``).
+    """
     known = metadata or Base.metadata
-    places = tuple(fate.table for fate in reversed(fates(person, known)))
+    places = tuple(fate.table for fate in reversed(fates_told(person, known)))
     labels = tuple(column.info.get("privacy") for place in places for column in known.tables[place].columns)
     return _shown_tables(known, places, Shape(labels))
 

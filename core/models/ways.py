@@ -109,6 +109,32 @@ def _fates(person: str, known: MetaData, _shape: Shape) -> tuple[Fate, ...]:
     return tuple(_fate(table, ways[table.fullname]) for table in order if _labeled(table))
 
 
+def fates_told(person: str, metadata: MetaData | None = None) -> tuple[Fate, ...]:
+    """Return every table with rows of a person's export, children first: :func:`fates`, and before them what is ``told_by`` those.
+
+    What is told only is no part of a plan: an erasure leaves it, and it leads to nobody once the row that it follows does not.
+    """
+    known = metadata or Base.metadata
+    return _told(person, known, _shape(known))
+
+
+@lru_cache(maxsize=16)
+def _told(person: str, known: MetaData, _shape: Shape) -> tuple[Fate, ...]:
+    own = fates(person, known)
+    ways = {fate.table: fate.ways for fate in own}
+    more = []
+    for table in reversed(known.sorted_tables):
+        row = table.info.get("privacy")
+        if table.fullname in ways or not isinstance(row, TableLabel) or not row.told_by:
+            continue
+        links = [link for link in _links(table) if link.column == row.told_by]
+        found = tuple(
+            Way(table.fullname, way.person, (link, *way.links)) for link in links for way in ways.get(link.to_table, ())
+        )
+        more += [_fate(table, found)] if found else []
+    return (*more, *own)
+
+
 def problems(metadata: MetaData | None = None) -> tuple[str, ...]:
     """Return, in words, everything about the labels that makes a plan unreliable; empty when they are whole."""
     known = metadata or Base.metadata
@@ -119,12 +145,15 @@ def problems(metadata: MetaData | None = None) -> tuple[str, ...]:
 def _problems(known: MetaData, _shape: Shape) -> tuple[str, ...]:
     found = [f"{name} has no label" for name in unlabeled(known)]
     reached = {table for person in PERSONS for table in ways_to(person, known)}
+    told = {fate.table for person in PERSONS for fate in fates_told(person, known)}
     for table in known.tables.values():
         row = table.info.get("privacy")
         if not isinstance(row, TableLabel):
             continue
         if row.reaches and table.fullname not in reached:
             found.append(f"{table.fullname} reaches a person by {row.reaches}, which leads nowhere")
+        if row.told_by and table.fullname not in told:
+            found.append(f"{table.fullname} is told by {row.told_by}, which leads to nobody's rows")
         if table.fullname in reached:
             found += _contradictions(table, row)
     return tuple(sorted(found))

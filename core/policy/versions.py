@@ -3,6 +3,7 @@
 import json
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -63,10 +64,20 @@ def pinned(session: Session, version: str | None, at: datetime) -> Parameters:
     return _parameters(row.version, row.document)
 
 
+@lru_cache(maxsize=16)
+def read(version: str, document: str) -> tuple[Parameters, tuple[str, ...]]:
+    """Return the parameters of a version and the third parties it lists, from its document as JSON; read once for each text."""
+    known = json.loads(document)
+    return _parameters(version, known), _listed(known)
+
+
 def listed_processors(session: Session, version: str) -> tuple[str, ...]:
     """Return the names of the third parties that a version of the policy lists. Raises NotFound for an unknown version."""
-    row = _published(session, version)
-    return tuple(str(each["name"]) for each in row.document.get("processors", ()))
+    return _listed(_published(session, version).document)
+
+
+def _listed(document: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(each["name"]) for each in document.get("processors", ()))
 
 
 def _published(session: Session, version: str) -> PolicyVersion:

@@ -15,13 +15,14 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from core import keys
+from core import db, keys
 from core.errors import NotFound, SettingsError
 from core.models.artifacts import Artifact, ArtifactPart
 from core.models.base import Base, uuid7
@@ -29,7 +30,7 @@ from core.privacy.audit import Action, append
 
 PART = 512 * 1024
 NONCE = 12
-_ARTIFACTS, _PARTS = (Base.metadata.tables[f"privacy.{name}"] for name in ("artifact", "artifact_part"))
+_PARTS = Base.metadata.tables["privacy.artifact_part"]
 GONE = "This file is not kept any more, or is not open to you."
 SUBJECTS = {"export": "request", "evidence": "consent"}
 
@@ -42,6 +43,20 @@ class Opened:
     size: int
     parts: int
     key: bytes
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """A file of which everything but the last part and its row is written; ``size`` is that of the whole content, in clear."""
+
+    id: uuid.UUID
+    size: int
+    row: dict[str, Any]
+
+    @property
+    def last(self) -> db.Asked:
+        """What writes the rest: most files have one part, so that this is all of it."""
+        return db.asked(LAST, **self.row)
 
 
 def keep(
@@ -57,7 +72,28 @@ def keep(
     student_id: uuid.UUID | None = None,
     visitor_id: uuid.UUID | None = None,
 ) -> uuid.UUID:
-    """Keep a file until ``expires_at`` and return its id; the caller writes the audit line.
+    """Keep a file until ``expires_at`` and return its id; the caller writes the audit line. See :func:`keeping`."""
+    kept = keeping(session, kind=kind, name=name, media_type=media_type, chunks=chunks, expires_at=expires_at, now=now,
+                   owner_id=owner_id, student_id=student_id, visitor_id=visitor_id)  # fmt: skip
+    session.execute(text(LAST), kept.row)
+    return kept.id
+
+
+def keeping(
+    session: Session,
+    *,
+    kind: str,
+    name: str,
+    media_type: str,
+    chunks: Iterable[bytes],
+    expires_at: datetime,
+    now: datetime,
+    owner_id: uuid.UUID | None = None,
+    student_id: uuid.UUID | None = None,
+    visitor_id: uuid.UUID | None = None,
+) -> Keeping:
+    """Keep a file until ``expires_at``, up to its last part: the file is there once ``last`` of what is returned has run, and the caller
+    runs it together with what else ends the work (core.db.together), and writes the audit line.
 
     ``kind`` is "export" (``owner_id``: the request) or "evidence" (of the consent of ``student_id``); ``name`` holds no personal data.
     ``student_id`` or ``visitor_id``: whom it is about, so that their erasure takes it along. The worker keeps any kind, a
@@ -69,9 +105,8 @@ def keep(
         digest.update(content)
         size += len(content)
         sealed = cipher.encrypt(_nonce(number), content, _seal(artifact_id, number, last=last))
-        part = insert(_PARTS).values(artifact_id=artifact_id, number=number, content=sealed)
         if not last:
-            session.execute(part)
+            session.execute(insert(_PARTS).values(artifact_id=artifact_id, number=number, content=sealed))
         number += 1
     master = keys.current("artifacts")
     row = {
@@ -89,11 +124,9 @@ def keep(
         "key_id": master.id,
         "kept_at": now,
         "expires_at": expires_at,
+        "content": sealed,
     }
-    session.execute(
-        insert(_ARTIFACTS).values(row).add_cte(part.cte("last_part"))
-    )  # most files have one: one round trip
-    return artifact_id
+    return Keeping(artifact_id, size, row)
 
 
 def read(session: Session, artifact_id: uuid.UUID, *, now: datetime) -> Iterator[bytes]:
@@ -182,3 +215,13 @@ def _unwrapped(key_id: str, artifact_id: uuid.UUID, wrapped: bytes) -> bytes:
     if master is None:
         raise SettingsError(f"The key artifacts.{key_id} is missing; files kept under it cannot be opened.")
     return AESGCM(master.secret[:32]).decrypt(wrapped[:NONCE], wrapped[NONCE:], artifact_id.bytes)
+
+
+LAST = """
+    with last_part as (
+        insert into privacy.artifact_part (artifact_id, number, content) values (:id, :parts - 1, :content))
+    insert into privacy.artifact (id, kind, owner_id, student_id, visitor_id, name, media_type, size, sha256, parts, wrapped_key, key_id,
+        kept_at, expires_at)
+    values (:id, :kind, :owner_id, :student_id, :visitor_id, :name, :media_type, :size, :sha256, :parts, :wrapped_key, :key_id, :kept_at,
+        :expires_at)
+"""

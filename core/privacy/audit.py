@@ -24,7 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import Row, Text, cast, func, select, text
 from sqlalchemy.orm import Session
 
-from core import append_only, signing
+from core import append_only, db, signing
 from core.errors import DatabaseError, Refused
 from core.models.privacy import AuditCheck, AuditEvent, AuditSeal
 from core.privacy.audit_actions import Action as Action  # whoever writes a line names its kind
@@ -37,6 +37,7 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
+APPEND = "select privacy.append_audit(:at, :action, :kind, :subject, :details)"
 APPEND_TOGETHER = """
     select privacy.append_audit(:at, l.action, l.kind, l.subject, l.details) from (
         select * from unnest(cast(:actions as text[]), cast(:kinds as text[]), cast(:subjects as uuid[]), cast(:details as text[]))
@@ -131,17 +132,8 @@ def append(
     Who acts is not an argument: the database takes it from ``app.staff_id`` of this transaction. Raises ValueError for a
     detail that the kind of line does not name.
     """
-    written = session.execute(
-        text("select privacy.append_audit(:at, :action, :kind, :subject, :details)"),
-        {
-            "at": now,
-            "action": str(action),
-            "kind": subject_kind,
-            "subject": subject_id,
-            "details": _canonical(action, details),
-        },
-    )
-    return int(written.scalar_one())
+    line = Line(action, subject_kind, subject_id, details)
+    return int(session.execute(text(APPEND), _told(line, now)).scalar_one())
 
 
 @dataclass(frozen=True)
@@ -152,6 +144,16 @@ class Line:
     subject_kind: str | None = None
     subject_id: uuid.UUID | None = None
     details: Mapping[str, str | int | bool | list[str] | None] = field(default_factory=dict)
+
+
+def appending(line: Line, *, now: datetime) -> db.Asked:
+    """Return the statement that writes one line, for whoever sends it as the last of several (core.db.together)."""
+    return db.asked(APPEND, **_told(line, now))
+
+
+def _told(line: Line, now: datetime) -> dict[str, Any]:
+    return {"at": now, "action": str(line.action), "kind": line.subject_kind, "subject": line.subject_id,
+            "details": _canonical(line.action, dict(line.details))}  # fmt: skip
 
 
 def append_together(session: Session, lines: Sequence[Line], *, now: datetime) -> None:

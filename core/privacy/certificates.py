@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -58,10 +58,10 @@ def issue_together(
 class _Facts:
     """What certificates that are issued together say: all of it follows from rows that do not change any more."""
 
-    erasures: dict[uuid.UUID, PersonErasure]
+    erasures: dict[uuid.UUID, Any]
     requests: dict[uuid.UUID, Request]
     plans: dict[str, dict[str, Any]]  # by fingerprint: it is the hash of the document
-    steps: dict[uuid.UUID, list[ErasureStep]]
+    steps: dict[uuid.UUID, list[Row[Any]]]
     approvals: dict[uuid.UUID, tuple[int, str | None]]
     verdicts: dict[uuid.UUID, dict[str, int]]
     suppressed: dict[uuid.UUID, tuple[int, datetime | None]]
@@ -69,21 +69,21 @@ class _Facts:
 
 
 def _facts(session: Session, erasure_ids: Sequence[uuid.UUID]) -> _Facts:
-    found = {
-        each.id: each for each in session.scalars(select(PersonErasure).where(among(PersonErasure.id, erasure_ids)))
-    }
+    e = PersonErasure
+    begun = select(e.id, e.request_id, e.kind, e.fingerprint, e.begun_at).where(among(e.id, erasure_ids))
+    found = {each.id: each for each in session.execute(begun)}
     if set(found) != set(erasure_ids) or not all(each.begun_at for each in found.values()):
         raise NotFound("There is no such erasure.")
     asked = [each.request_id for each in found.values()]
     of_plan = select(DeletionPlan.fingerprint, DeletionPlan.document).ext(distinct_on(DeletionPlan.fingerprint)).where(
         among(DeletionPlan.request_id, asked), among(DeletionPlan.fingerprint, {each.fingerprint for each in found.values()}))  # fmt: skip
     ordered = (
-        select(ErasureStep)
+        select(ErasureStep.__table__)
         .where(among(ErasureStep.erasure_id, erasure_ids))
         .order_by(ErasureStep.phase, ErasureStep.place)
     )
-    steps: dict[uuid.UUID, list[ErasureStep]] = {each: [] for each in erasure_ids}
-    for step in session.scalars(ordered):
+    steps: dict[uuid.UUID, list[Row[Any]]] = {each: [] for each in erasure_ids}
+    for step in session.execute(ordered):
         steps[step.erasure_id].append(step)
     given = select(Request.id, func.count(Approval.staff_id).label("people"), func.max(Approval.rule).label("rule")).join(
         Approval, (Approval.request_id == Request.id) & (Approval.fingerprint == Request.plan_fingerprint), isouter=True
@@ -137,7 +137,7 @@ def _request(facts: _Facts, request: Request) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _place(step: ErasureStep) -> dict[str, Any]:
+def _place(step: Row[Any]) -> dict[str, Any]:
     """What became of one place. An exempt one says why; counts name tables or kinds of records, and nobody."""
     proven = {"proven_at": _at(step.proven_at)} if step.state == "proven" else {"why": step.error}
     return {"place": step.place, "what": step.what, "state": step.state, "counts": dict(step.counts)} | proven
@@ -157,7 +157,7 @@ def _kept_elsewhere(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield {"place": row["place"], "why": row["reason"], "until": row["until"]}
 
 
-def _residue(steps: Sequence[ErasureStep], verdicts: dict[str, int]) -> dict[str, Any]:
+def _residue(steps: Sequence[Row[Any]], verdicts: dict[str, int]) -> dict[str, Any]:
     scanned = next((step for step in steps if step.what == "residue"), None)
     counts = dict(scanned.counts) if scanned else {}
     return {

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, text
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound, Refused
 from core.models.base import among, insert_many, uuid7
@@ -36,7 +36,8 @@ from core.privacy.acting import (
 )
 from core.privacy.audit import Action, append, demand_sound, guarded
 from core.privacy.deletion import changed_plan
-from core.privacy.erasure_steps import PHASES, Batch, Run, alone, fail_step, release, take
+from core.privacy.erasure_rows import Found, Step
+from core.privacy.erasure_steps import PHASES, Batch, Run, Taken, alone, fail_step, release, take
 from core.privacy.holds import StandingHold, as_officer, holds_together
 from core.privacy.preview import fingerprints
 from core.privacy.rules import ask
@@ -99,7 +100,7 @@ def _proceed(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.
     session, now = batch.session, batch.now
     if not cases:
         return {}
-    founds = _founds(session, cases, now)
+    founds = _founds(batch, cases)
     mine = [founds[case.request.id] for case in cases]
     if brake := _stopped(session, now):
         for found in mine:
@@ -113,11 +114,9 @@ def _proceed(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.
     for run in runs:
         release(run)
     came, taken = _sort(runs, woken, single=single)
-    while taken:
-        for what, each in taken.items():
-            proving.take(each) if what in proving.STEPS else take(each)
-        batch.write()
-        taken = _joining(taken, woken)
+    _take(batch, taken)
+    while (taken := _joining(taken, woken)) and _joined(batch, taken, single=single):
+        pass
     for run in runs:
         if came.get(run.case.request.id) != _ALONE and not _settled(run):
             _looks_again(run)
@@ -131,10 +130,10 @@ def _proceed(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.
 
 def _sort(
     runs: Sequence[Run], woken: set[uuid.UUID], *, single: bool
-) -> tuple[dict[uuid.UUID, dict[str, int]], dict[str, list[tuple[Run, ErasureStep]]]]:
+) -> tuple[dict[uuid.UUID, dict[str, int]], dict[str, list[tuple[Run, Step]]]]:
     """The next step of each by its kind, and what is said of it; whoever has to go alone is not among them."""
     came: dict[uuid.UUID, dict[str, int]] = {}
-    taken: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    taken: dict[str, list[tuple[Run, Step]]] = {}
     for run in runs:
         step = _next(run, woken)
         if step and not single and alone(run, step):
@@ -145,14 +144,38 @@ def _sort(
     return came, taken
 
 
-def _joining(
-    taken: Mapping[str, Sequence[tuple[Run, ErasureStep]]], woken: set[uuid.UUID]
-) -> dict[str, list[tuple[Run, ErasureStep]]]:
+def _take(batch: Batch, taken: Mapping[str, Taken]) -> None:
+    """Do one part of these steps, a kind at a time; each kind sees what the one before it has written."""
+    for what, each in taken.items():
+        proving.take(each) if what in proving.STEPS else take(each)
+        batch.write()
+
+
+def _joined(batch: Batch, taken: Mapping[str, Taken], *, single: bool) -> bool:
+    """Do steps that may share the transaction of those before them; False when that raised.
+
+    Of one erasure alone everything of them is taken back then: they are next, by themselves, and what raises again is theirs.
+    Several are halved by the worker.
+    """
+    if not single:
+        _take(batch, taken)
+        return True
+    before = batch.saved()
+    try:
+        with batch.session.begin_nested():
+            _take(batch, taken)
+    except Exception:  # noqa: BLE001 - told by the next part, of the step that it belongs to
+        batch.restore(before)
+        return False
+    return True
+
+
+def _joining(taken: Mapping[str, Taken], woken: set[uuid.UUID]) -> dict[str, list[tuple[Run, Step]]]:
     """The steps that are taken in the transaction of the one before them, which is settled and needs no commit between.
 
     After a failure each goes by itself: then it is clear which one it is.
     """
-    joining: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    joining: dict[str, list[tuple[Run, Step]]] = {}
     for run, step in (pair for each in taken.values() for pair in each if pair[1].state in SETTLED):
         then = _next(run, woken)
         if then and JOINED.get(step.what) == then.what and step.attempts == then.attempts == 0:
@@ -163,10 +186,10 @@ def _joining(
 def _runs(
     batch: Batch,
     cases: Sequence[Case],
-    mine: Sequence[PersonErasure],
+    mine: Sequence[Found],
     holds: Mapping[uuid.UUID, tuple[StandingHold, ...]],
 ) -> list[Run]:
-    steps = _steps(batch.session, mine)
+    steps = _steps(batch, mine)
     return [Run(batch, case, found, steps[found.id], holds[found.id]) for case, found in zip(cases, mine, strict=True)]
 
 
@@ -181,9 +204,9 @@ def note_failure(session: Session, key: str, code: str, now: datetime) -> None:
     case = of_system(session, verb="erase", request_id=uuid.UUID(key))
     if case.request.state not in ("waiting", "erasing"):
         return
-    founds, batch = _founds(session, [case], now), Batch(session, now)
-    found = founds[case.request.id]
-    run = Run(batch, case, found, _steps(session, [found])[found.id], ())
+    batch = Batch(session, now)
+    found = _founds(batch, [case])[case.request.id]
+    run = Run(batch, case, found, _steps(batch, [found])[found.id], ())
     if case.request.state == "erasing" and (step := _next(run, _woken(session, [found]))):
         fail_step(run, step, error=code)
         _looks_again(run)
@@ -221,7 +244,7 @@ def _begin(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.UU
         doubtful = _doubtful(session, due, now)
         came |= {case.request.id: _ALONE for case in due if case.request.id in doubtful}
         due = [case for case in due if case.request.id not in doubtful]
-    founds = _founds(session, due, now)
+    founds = _founds(batch, due)
     waits = _not_yet(session, due, founds, now)
     for request_id, (what, about) in waits.items():
         _wait(founds[request_id], what, about, now)
@@ -232,7 +255,7 @@ def _begin(batch: Batch, cases: Sequence[Case], *, single: bool) -> dict[uuid.UU
     return came | {case.request.id: {"begun": 1, MORE: 1} for case in going}
 
 
-def _begin_all(batch: Batch, cases: Sequence[Case], founds: Mapping[uuid.UUID, PersonErasure]) -> None:
+def _begin_all(batch: Batch, cases: Sequence[Case], founds: Mapping[uuid.UUID, Found]) -> None:
     session, now = batch.session, batch.now
     mine = [founds[case.request.id] for case in cases]
     for case, found, person in zip(cases, mine, _lock_people(session, mine), strict=True):
@@ -242,8 +265,8 @@ def _begin_all(batch: Batch, cases: Sequence[Case], founds: Mapping[uuid.UUID, P
         batch.saw(found.id, "begun", reference=str(found.fingerprint)[:16])
         batch.tell(Action.ERASURE_BEGUN, case, plan=str(found.fingerprint)[:16])
     _plan_steps(session, cases, founds, now)
-    proving.prepare([Run(batch, case, found, [], ()) for case, found in zip(cases, mine, strict=True)])
-    session.flush()
+    traces = proving.prepare([Run(batch, case, found, [], ()) for case, found in zip(cases, mine, strict=True)])
+    batch.rows.begin(mine, traces)
     change_together(session, cases, to="erasing", now=now)
 
 
@@ -280,7 +303,7 @@ def _sent_back(session: Session, case: Case, now: datetime) -> bool:
 
 
 def _not_yet(
-    session: Session, cases: Sequence[Case], founds: Mapping[uuid.UUID, PersonErasure], now: datetime
+    session: Session, cases: Sequence[Case], founds: Mapping[uuid.UUID, Found], now: datetime
 ) -> dict[uuid.UUID, tuple[str, str]]:
     """Why approved deletions that are due do not begin: the code, and what it is about; nothing of those that do."""
     if not cases:
@@ -315,37 +338,24 @@ def _stopped(session: Session, now: datetime) -> str | None:
     return "clock" if "clock" in on else "many" if "many" in on else None
 
 
-def _founds(session: Session, cases: Sequence[Case], now: datetime) -> dict[uuid.UUID, PersonErasure]:
+def _founds(batch: Batch, cases: Sequence[Case]) -> dict[uuid.UUID, Found]:
     """The erasure of each request, by the request's id; made when it is first due, and locked."""
     if not cases:
         return {}
-    mine = select(PersonErasure).where(among(PersonErasure.request_id, [case.request.id for case in cases]))
-    mine = mine.options(defer(PersonErasure.traces))  # large, and only the scan needs them
-    known = session.scalars(mine.order_by(PersonErasure.id).with_for_update().execution_options(populate_existing=True))
-    found = {each.request_id: each for each in known}
-    for request in (case.request for case in cases if case.request.id not in found):
-        found[request.id] = PersonErasure(
-            id=uuid7(), request_id=request.id, kind="visitor" if request.visitor_id else "student",
-            person_id=request.student_id or request.visitor_id, waits_about="", next_at=now, made_at=now,
-        )  # fmt: skip
-        session.add(found[request.id])
-    session.flush()
-    return found
+    mine = among(PersonErasure.request_id, [case.request.id for case in cases])
+    found = {each.request_id: each for each in batch.rows.founds(mine, lock=True)}
+    new = [case.request for case in cases if case.request.id not in found]
+    return found | {each.request_id: each for each in batch.rows.make(new, now=batch.now)}
 
 
-def _steps(session: Session, founds: Sequence[PersonErasure]) -> dict[uuid.UUID, list[ErasureStep]]:
-    found: dict[uuid.UUID, list[ErasureStep]] = {each.id: [] for each in founds}
-    mine = (
-        select(ErasureStep).where(among(ErasureStep.erasure_id, found)).order_by(ErasureStep.phase, ErasureStep.place)
-    )
-    for step in session.scalars(mine.execution_options(populate_existing=True)):
+def _steps(batch: Batch, founds: Sequence[Found]) -> dict[uuid.UUID, list[Step]]:
+    found: dict[uuid.UUID, list[Step]] = {each.id: [] for each in founds}
+    for step in batch.rows.steps(among(ErasureStep.erasure_id, found)):
         found[step.erasure_id].append(step)
     return found
 
 
-def _plan_steps(
-    session: Session, cases: Sequence[Case], founds: Mapping[uuid.UUID, PersonErasure], now: datetime
-) -> None:
+def _plan_steps(session: Session, cases: Sequence[Case], founds: Mapping[uuid.UUID, Found], now: datetime) -> None:
     """Write down every place that has to forget, whether configured or not, and what comes before and after."""
     concerned, rows = dict[tuple[str, str], tuple[str, ...]](), list[dict[str, Any]]()
     for request in (case.request for case in cases):
@@ -360,7 +370,7 @@ def _plan_steps(
     insert_many(session, ErasureStep, rows)
 
 
-def _lock_people(session: Session, founds: Sequence[PersonErasure]) -> list[Person]:
+def _lock_people(session: Session, founds: Sequence[Found]) -> list[Person]:
     """Lock the persons' own rows, so that nothing that points to them comes in meanwhile (a hold, an import); know them all."""
     people = [_person(found) for found in founds]
     for kind, own in (("student", Student), ("visitor", Visitor)):
@@ -376,14 +386,14 @@ def _lock(session: Session, own: type[Student] | type[Visitor], ids: Sequence[uu
         session.execute(select(own.id).where(among(own.id, ids)).order_by(own.id).with_for_update())
 
 
-def _person(found: PersonErasure) -> Person:
+def _person(found: Found) -> Person:
     return Person(
         found.kind, found.person_id or uuid.UUID(int=0), found.request_id, found.email_hash, tuple(found.forms or ())
     )
 
 
 def _holds(
-    session: Session, founds: Sequence[PersonErasure], people: Sequence[Person]
+    session: Session, founds: Sequence[Found], people: Sequence[Person]
 ) -> dict[uuid.UUID, tuple[StandingHold, ...]]:
     """Every hold on each person, by whichever of their records; also when the record it was found by is gone."""
     asked: list[tuple[uuid.UUID, uuid.UUID | None, uuid.UUID | None]] = []
@@ -395,17 +405,17 @@ def _holds(
     return {found.id: tuple(sorted(holds.get(found.id, ()), key=lambda hold: hold.number)) for found in founds}
 
 
-def _woken(session: Session, founds: Sequence[PersonErasure]) -> set[uuid.UUID]:
+def _woken(session: Session, founds: Sequence[Found]) -> set[uuid.UUID]:
     """The steps for which there is what they waited for."""
     return set(session.scalars(text(WOKEN), {"ids": [found.id for found in founds]}))
 
 
-def _next(run: Run, woken: set[uuid.UUID]) -> ErasureStep | None:
+def _next(run: Run, woken: set[uuid.UUID]) -> Step | None:
     """The first step that is due: nothing before it is open, and its time has come or what it waited for is there."""
     return next((step for step in _opened(run) if step.next_at <= run.now or step.id in woken), None)
 
 
-def _opened(run: Run) -> list[ErasureStep]:
+def _opened(run: Run) -> list[Step]:
     """The steps that may be taken: letter and database go around what is held, what comes after them does not."""
     left = [step for step in run.steps if step.state not in SETTLED]
     first = min((step.phase for step in left), default=0)
@@ -428,7 +438,7 @@ def _looks_again(run: Run) -> None:
         _wait(found, first.waits_for or "error", ", ".join(dict.fromkeys(same)), run.now, again=found.next_at - run.now)
 
 
-def _wait(found: PersonErasure, what: str, about: str, now: datetime, *, again: timedelta = LOOK_AGAIN) -> None:
+def _wait(found: Found, what: str, about: str, now: datetime, *, again: timedelta = LOOK_AGAIN) -> None:
     if (found.waits_for, found.waits_about) != (what, about):
         found.waits_for, found.waits_about, found.waits_since = what, about, now
     found.next_at = now + again
@@ -438,16 +448,12 @@ def _end(batch: Batch, runs: Sequence[Run]) -> None:
     """Everything is proven: forget what found the persons, and let the requests be what follows."""
     session, now = batch.session, batch.now
     for run in runs:
-        found = run.found
-        found.person_id, found.email_hash, found.forms, found.traces = None, None, None, None
-        found.waits_for, found.waits_about, found.waits_since = None, "", None
-        batch.saw(found.id, "ended")
+        batch.saw(run.found.id, "ended")
         rows = sum(sum(step.counts.values()) for step in run.steps if step.what == "database")
         batch.tell(Action.ERASURE_ENDED, run.case, steps=len(run.steps), rows=rows)
+    batch.rows.end([run.found for run in runs])
     batch.write()
-    for run in runs:
-        run.found.finished_at = now
-    session.flush()
+    batch.rows.finish([run.found for run in runs], now=now)
     if runs:
         change_together(session, [run.case for run in runs], to="erased", now=now, outcome="erased")
 

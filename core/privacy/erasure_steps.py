@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import event, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
-from core.models.base import among, insert_many, update_many, uuid7
-from core.models.erasures import ErasureEvidence, ErasureStep, PersonErasure
+from core.models.base import among, insert_many, uuid7
+from core.models.erasures import ErasureEvidence
 from core.models.requests import Outbox
 from core.models.ways import fates
 from core.policy.keeping import BY_RETENTION
 from core.privacy import letters
 from core.privacy.acting import Case
 from core.privacy.audit import Action, Line, append_together
+from core.privacy.erasure_rows import Found, Rows, Step
 from core.privacy.holds import StandingHold, spared_by
 from core.privacy.manual_steps import drop_hand, is_confirmed
 from core.privacy.outbox import BY_AN_OFFICER
@@ -43,11 +43,6 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 HELD_AGAIN = timedelta(minutes=15)
 BY_HAND_AGAIN, HUMAN_AFTER = timedelta(days=1), timedelta(days=5)
 LETTER_AGAIN, LETTER_WAITS = timedelta(minutes=5), timedelta(days=7)
-CHANGING: dict[type[ErasureStep] | type[PersonErasure], tuple[str, ...]] = {
-    ErasureStep: ("state", "attempts", "next_at", "waits_for", "waits_about", "error", "reference", "counts", "erased_at", "proven_at",
-                  "owner_id"),
-    PersonErasure: ("next_at", "waits_for", "waits_about", "waits_since"),
-}  # fmt: skip
 STILL_THERE, UNKNOWN = "still there", "cannot be looked up"
 
 
@@ -62,8 +57,7 @@ class Batch:
     seen: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if not event.contains(self.session, "before_flush", _write_together):
-            event.listen(self.session, "before_flush", _write_together)
+        self.rows = Rows(self.session)
 
     def saw(
         self, erasure_id: uuid.UUID, what: str, *, step_id: uuid.UUID | None = None, became: str = "", error: str = "", reference: str = "",
@@ -76,7 +70,18 @@ class Batch:
     def write(self) -> None:
         """Write what changed, and the evidence of it: all of a kind by one statement."""
         self.session.flush()
+        self.rows.write()
         insert_many(self.session, ErasureEvidence, self.seen)
+        self.seen = []
+
+    def saved(self) -> tuple[Any, ...]:
+        """Return what :meth:`restore` takes, when everything is written."""
+        return self.rows.saved(), list(self.lines), list(self.hands)
+
+    def restore(self, before: tuple[Any, ...]) -> None:
+        """Be as before what the database has taken back."""
+        rows, self.lines, self.hands = before
+        self.rows.restore(rows)
         self.seen = []
 
     def tell(self, action: Action, case: Case, **details: str | int) -> None:
@@ -98,8 +103,8 @@ class Run:
 
     batch: Batch
     case: Case
-    found: PersonErasure
-    steps: list[ErasureStep]
+    found: Found
+    steps: list[Step]
     holds: tuple[StandingHold, ...]
 
     @property
@@ -120,19 +125,7 @@ class Run:
         return Person(found.kind, found.person_id, found.request_id, found.email_hash, tuple(found.forms or ()))
 
 
-Taken = Sequence[tuple[Run, ErasureStep]]
-
-
-def _write_together(session: Session, *_: object) -> None:
-    """Before the session writes: write those of which nothing but columns that change often did, all of a kind by one statement."""
-    for model, names in CHANGING.items():
-        changed = [
-            row for row in session.dirty if type(row) is model and set(instance_state(row).committed_state) <= {*names}
-        ]
-        update_many(session, model, [{"id": row.id} | {name: getattr(row, name) for name in names} for row in changed])
-        for row in changed:
-            for name in names:
-                set_committed_value(row, name, getattr(row, name))
+Taken = Sequence[tuple[Run, Step]]
 
 
 def take(taken: Taken) -> None:
@@ -153,7 +146,7 @@ def take(taken: Taken) -> None:
             _place(run, step)
 
 
-def alone(run: Run, step: ErasureStep) -> bool:
+def alone(run: Run, step: Step) -> bool:
     """Whether the next part of a step may leave for another machine: then nobody else's work shares its transaction."""
     leaves = step.what == "processor" and step.state in ("called", "erased") and not _holding(run, step)
     return leaves and _processor(run, step).remote
@@ -170,7 +163,7 @@ def release(run: Run) -> None:
             note(run, step, "again", became="released")
 
 
-def fail_step(run: Run, step: ErasureStep, *, error: str, counts: Mapping[str, int] | None = None) -> None:
+def fail_step(run: Run, step: Step, *, error: str, counts: Mapping[str, int] | None = None) -> None:
     """Put a step back for a later attempt; from the fifth on it is a dead letter, and somebody's."""
     step.attempts += 1
     step.error, step.waits_for, step.waits_about = error, "error", f"{step.place}: {error}"
@@ -205,11 +198,11 @@ def _databases(taken: Taken) -> None:
             _became(run, step, outcome)
 
 
-def _order(run: Run, step: ErasureStep) -> Order:
+def _order(run: Run, step: Step) -> Order:
     return Order(run.person, step.key, spared_by(run.holds), AT_MOST, begun=bool(step.counts))
 
 
-def _place(run: Run, step: ErasureStep) -> None:
+def _place(run: Run, step: Step) -> None:
     """A place at a third party, or its work by hand."""
     processor, order = _processor(run, step), _order(run, step)
     if step.state == "erased":
@@ -223,7 +216,7 @@ def _place(run: Run, step: ErasureStep) -> None:
         _call(run, step, processor, order)
 
 
-def _call(run: Run, step: ErasureStep, processor: Processor, order: Order) -> None:
+def _call(run: Run, step: Step, processor: Processor, order: Order) -> None:
     """A call whose record is committed. Whether an earlier one came through is read first: then there is nothing to do."""
     before = processor.verify(run.session, order, now=run.now)
     if before.absent and before.again_at is None:
@@ -232,7 +225,7 @@ def _call(run: Run, step: ErasureStep, processor: Processor, order: Order) -> No
         _became(run, step, processor.erase(run.session, order, now=run.now))
 
 
-def _ask_human(run: Run, step: ErasureStep) -> None:
+def _ask_human(run: Run, step: Step) -> None:
     """After five days of trouble a person is asked to do it there, too; whichever works first ends it."""
     if step.what != "processor":
         return
@@ -244,7 +237,7 @@ def _ask_human(run: Run, step: ErasureStep) -> None:
         Manual(step.place).erase(run.session, Order(run.person, step.key), now=run.now)
 
 
-def _processor(run: Run, step: ErasureStep) -> Processor:
+def _processor(run: Run, step: Step) -> Processor:
     """Who does it. What cannot erase or cannot be looked into is a person's work, and so is what two persons said is done."""
     if is_confirmed(run.session, step.key):
         return Manual(step.place)
@@ -252,7 +245,7 @@ def _processor(run: Run, step: ErasureStep) -> Processor:
     return found if {Capability.ERASE, Capability.VERIFY} <= found.capabilities else Manual(step.place)
 
 
-def _became(run: Run, step: ErasureStep, outcome: Outcome) -> None:
+def _became(run: Run, step: Step, outcome: Outcome) -> None:
     step.counts = dict(Counter(step.counts) + Counter(outcome.counts))
     step.reference = outcome.reference or step.reference
     step.next_at = run.now
@@ -276,7 +269,7 @@ def _became(run: Run, step: ErasureStep, outcome: Outcome) -> None:
     note(run, step, "answered", became=outcome.became, counts=outcome.counts, reference=outcome.reference)
 
 
-def _waits(run: Run, step: ErasureStep, outcome: Outcome) -> None:
+def _waits(run: Run, step: Step, outcome: Outcome) -> None:
     by_hand = outcome.error == "manual"
     step.state, step.waits_for = "waiting", "by hand" if by_hand else "later"
     if not by_hand:
@@ -285,7 +278,7 @@ def _waits(run: Run, step: ErasureStep, outcome: Outcome) -> None:
     step.next_at = run.now + BY_HAND_AGAIN if by_hand else max(outcome.until or run.now, run.now + FIRST_PAUSE)
 
 
-def _seen(run: Run, step: ErasureStep, proof: Proof) -> None:
+def _seen(run: Run, step: Step, proof: Proof) -> None:
     """What reading back has shown. Only this proves."""
     if proof.absent is None:
         fail_step(run, step, error=proof.error or UNKNOWN)
@@ -302,7 +295,7 @@ def _seen(run: Run, step: ErasureStep, proof: Proof) -> None:
         prove(run, step, counts=proof.found)
 
 
-def prove(run: Run, step: ErasureStep, *, counts: Mapping[str, int] | None = None) -> None:
+def prove(run: Run, step: Step, *, counts: Mapping[str, int] | None = None) -> None:
     """Settle a step for which it was read back that nothing is left."""
     step.state, step.proven_at, step.erased_at = "proven", run.now, step.erased_at or run.now
     step.error, step.waits_for, step.waits_about, step.owner_id = "", None, "", None
@@ -312,7 +305,7 @@ def prove(run: Run, step: ErasureStep, *, counts: Mapping[str, int] | None = Non
         run.batch.tell(Action.ERASURE_PROVEN, run.case, place=step.place, rows=sum(step.counts.values()))
 
 
-def exempt(run: Run, step: ErasureStep, reason: str) -> None:
+def exempt(run: Run, step: Step, reason: str) -> None:
     """Settle a step that is not needed, and say why."""
     step.state, step.error, step.waits_for, step.waits_about = "exempt", reason, None, ""
     note(run, step, "answered", became="not needed", error=reason)
@@ -323,7 +316,7 @@ def _letters(taken: Taken) -> None:
     session, now = taken[0][0].session, taken[0][0].now
     mine = select(Outbox).where(among(Outbox.dedupe_key, [step.key for _, step in taken])).order_by(Outbox.id)
     there = {letter.dedupe_key: letter for letter in session.scalars(mine.with_for_update())}
-    new: dict[str, list[tuple[Run, ErasureStep]]] = {}
+    new: dict[str, list[tuple[Run, Step]]] = {}
     for run, step in taken:
         if letter := there.get(step.key):
             _follow(run, step, letter)
@@ -341,7 +334,7 @@ def _letters(taken: Taken) -> None:
                 note(run, step, "asked")
 
 
-def _follow(run: Run, step: ErasureStep, letter: Outbox) -> None:
+def _follow(run: Run, step: Step, letter: Outbox) -> None:
     """What became of a last letter that was written."""
     if letter.state == "sent":
         step.reference = letter.sent_how or ""
@@ -361,7 +354,7 @@ def _letter_again() -> timedelta:
     return LETTER_AGAIN if mail.configured() else BY_HAND_AGAIN
 
 
-def _holding(run: Run, step: ErasureStep) -> tuple[str, ...]:
+def _holding(run: Run, step: Step) -> tuple[str, ...]:
     """The holds that keep a step from being taken at all: on everything, or on what a third party received.
 
     A hold on a part of this database is gone around; the last letter waits, because not everything goes.
@@ -376,7 +369,7 @@ def _holding(run: Run, step: ErasureStep) -> tuple[str, ...]:
     )
 
 
-def _hold(run: Run, step: ErasureStep, numbers: tuple[str, ...]) -> None:
+def _hold(run: Run, step: Step, numbers: tuple[str, ...]) -> None:
     about = ", ".join(numbers)
     if (step.state, step.waits_about) != ("held", about):
         note(run, step, "waits", became="held", reference=about)
@@ -396,7 +389,7 @@ def _owner(run: Run) -> uuid.UUID | None:
 
 
 def note(
-    run: Run, step: ErasureStep, what: str, *, became: str = "", error: str = "", reference: str = "",
+    run: Run, step: Step, what: str, *, became: str = "", error: str = "", reference: str = "",
     counts: Mapping[str, int] | None = None,
 ) -> None:  # fmt: skip
     """Add to the evidence what was done with a step, or seen of it."""

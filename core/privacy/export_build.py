@@ -121,8 +121,7 @@ def chunks(reader: Session, order: Order, gathered: Gathered, told: Callable[[Va
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:  # type: ignore[call-overload]
         files = Files(archive, buffer, order.made_at)
         source = Source(reader, order, gathered)
-        learns = "platform.enrollment" in gathered.counts
-        pictures = export_pictures.pictures(reader, order.person) if learns else ()
+        pictures = export_pictures.pictures(gathered.pictured)
         yield from files.add("index.html", [_page(order, source, pictures)])
         for shown in source.shown:
             yield from files.add(csv_name(shown.name), _csv(shown, source))

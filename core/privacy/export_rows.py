@@ -16,7 +16,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-import psycopg
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
@@ -33,9 +32,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from core import db
 from core.models.base import Base
 from core.models.shown import ShownTable, shown_tables
-from core.models.ways import Fate, fates
+from core.models.ways import Fate, fates_told
+from core.privacy.export_pictures import PICTURED
 from core.processors.local import Roots, condition, rows_of
 from core.processors.protocol import Person
 
@@ -46,6 +47,7 @@ _PLANNED_ONCE = "set local plan_cache_mode = force_generic_plan"
 
 Values = Mapping[str, Any]
 _Read = Callable[[Any], Any]
+PICTURES = "pictures"  # beside the tables, in the same statement
 _DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
@@ -53,12 +55,13 @@ _DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-
 class Gathered:
     """What there is about a person: rows by table (tables without any are left out), and the rows of those that are small.
 
-    ``every`` are all tables in which there could be something.
+    ``every`` are all tables in which there could be something; ``pictured`` is what core.privacy.export_pictures draws, as JSON.
     """
 
     every: tuple[ShownTable, ...]
     counts: Mapping[str, int] = field(default_factory=dict)
     small: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    pictured: str = ""
 
     @property
     def large(self) -> bool:
@@ -69,26 +72,25 @@ class Gathered:
 def gather(reader: Session, person: Person, roots: Roots) -> Gathered:
     """Read everything about a person that is small, and count the rest, as the worker on one snapshot."""
     shown = shown_tables(person.kind)
-    ways = fates(person.kind)
+    ways = fates_told(person.kind)
     counts: dict[str, int] = {}
     small: dict[str, list[dict[str, Any]]] = {}
+    pictured = ""
     by_place = {each.place: each for each in shown}
     asked, words = _statement(person.kind, shown, ways)
     for place, number, rows in _together(reader, asked, {**words, **roots}):
-        if number > AT_ONCE:
+        if place == PICTURES:
+            pictured = rows
+        elif number > AT_ONCE:
             counts[place] = _counted(reader, place, ways, roots)
         elif number:
             counts[place], small[place] = number, _read(by_place[place], rows)
-    return Gathered(shown, counts, small)
+    return Gathered(shown, counts, small, pictured)
 
 
 def _together(reader: Session, asked: str, given: dict[str, Any]) -> list[tuple[str, int, str]]:
     """Run the statement behind the setting that it needs, in one round trip."""
-    driver: psycopg.Connection | None = reader.connection().connection.driver_connection
-    assert driver is not None
-    with driver.pipeline():
-        driver.execute(_PLANNED_ONCE)
-        return driver.execute(asked, given).fetchall()
+    return db.together(reader, db.asked(_PLANNED_ONCE), db.asked_in_full(asked, given))[-1]
 
 
 @lru_cache(maxsize=8)
@@ -98,7 +100,8 @@ def _statement(kind: str, shown: tuple[ShownTable, ...], ways: tuple[Fate, ...])
     wanted = {way.person for fate in ways for way in fate.ways}
     whose = {each: bindparam(each, type_=ARRAY(Uuid())) for each in sorted(wanted)}
     made = union_all(*(_of_table(person, each, whose) for each in shown)).compile(dialect=_DIALECT)
-    return str(made), {name: value for name, value in made.params.items() if name not in whose}
+    drawn = f" union all select '{PICTURES}', 1, {PICTURED}" if kind == "student" else ""
+    return f"{made}{drawn}", {name: value for name, value in made.params.items() if name not in whose}
 
 
 def _of_table(person: Person, shown: ShownTable, whose: Mapping[str, Any]) -> Select[str, int, str]:

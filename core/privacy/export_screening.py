@@ -11,18 +11,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core import db
 from core.models.base import uuid7
 from core.models.exports import ExportText
-from core.models.requests import Request
 from core.privacy.export_build import Answer, Decision, decided, row_key
 from core.privacy.export_rows import AT_ONCE, Gathered, Values
-from core.privacy.export_texts import Known, digest, found_in, words_of
+from core.privacy.export_texts import Known, digest, found_in, names_in, words_of
+from core.privacy.export_wanted import Wanted
 from core.processors.local import Roots, rows_of
 from core.processors.protocol import Person
 
@@ -48,23 +49,31 @@ class Text:
         return digest(self.place, self.field, self.row, self.body)
 
 
+@dataclass(frozen=True)
+class Screened:
+    """What was decided about texts that may name somebody else, by digest, and how many ``wait`` for that."""
+
+    decisions: Mapping[str, Decision]
+    wait: int = 0
+
+
 def screen(
-    session: Session, reader: Session, request: Request, person: Person, roots: Roots, gathered: Gathered,
+    session: Session, reader: Session, wanted: Wanted, person: Person, roots: Roots, gathered: Gathered,
     answers: Sequence[Answer],
-) -> int:  # fmt: skip
-    """List the texts that may name somebody else and that nobody has judged; return how many wait."""
-    batch: list[Text] = []
-    listed = 0
-    for each in _texts(reader, person, roots, gathered, answers):
-        batch.append(each)
-        if len(batch) == AT_ONCE:
-            listed += _list(session, reader, request, person, batch)
-            batch = []
-    listed += _list(session, reader, request, person, batch) if batch else 0
-    if not listed:
-        return 0
-    waiting = select(ExportText.id).where(ExportText.request_id == request.id, ExportText.decision.is_(None))
-    return len(session.scalars(waiting).all())
+) -> Screened:  # fmt: skip
+    """List the texts that may name somebody else and that nobody has judged. Without any, the file may be made with the decisions."""
+    decisions: dict[str, Decision] = {}
+    waiting: set[str] = set()
+    texts = _texts(reader, person, roots, gathered, answers)
+    while batch := list(islice(texts, AT_ONCE)):
+        known, decided = _known(reader, wanted, person, batch)
+        decisions |= decided
+        open_ones = [line for line in _lines(wanted, batch, known) if line["digest"] not in decisions]
+        if open_ones:
+            again = insert(ExportText).on_conflict_do_nothing(index_elements=["request_id", "digest"])
+            session.execute(again, open_ones)
+            waiting |= {line["digest"] for line in open_ones}
+    return Screened(decisions, len(waiting))
 
 
 def judged(answers: Iterable[Answer], decisions: Mapping[str, Decision]) -> tuple[Answer, ...]:
@@ -134,20 +143,15 @@ def _changed(value: Any, decide: Callable[[str, str], str], path: str = "") -> A
     return value
 
 
-def _list(session: Session, reader: Session, request: Request, person: Person, texts: Sequence[Text]) -> int:
-    known = _known(reader, person, texts)
-    lines = []
+def _lines(wanted: Wanted, texts: Sequence[Text], known: Known) -> Iterator[dict[str, Any]]:
+    """What an officer has to look at, of some texts."""
     for each in texts:
         found = found_in(each.body, known)
         if not found.passages or not (each.ours or _says_something(each.body, known)):
             continue
-        lines.append({"id": uuid7(), "request_id": request.id, "student_id": request.student_id, "visitor_id": request.visitor_id,
-                      "place": each.shown_as, "field": each.field, "written_on": each.written, "digest": each.digest,
-                      "found": {"words": list(found.words), "passages": list(found.passages)}})  # fmt: skip
-    if lines:
-        again = insert(ExportText).on_conflict_do_nothing(index_elements=["request_id", "digest"])
-        session.execute(again, lines)
-    return len(lines)
+        yield {"id": uuid7(), "request_id": wanted.request_id, "student_id": wanted.student_id, "visitor_id": wanted.visitor_id,
+               "place": each.shown_as, "field": each.field, "written_on": each.written, "digest": each.digest,
+               "found": {"words": list(found.words), "passages": list(found.passages)}}  # fmt: skip
 
 
 def _says_something(body: str, known: Known) -> bool:
@@ -155,18 +159,20 @@ def _says_something(body: str, known: Known) -> bool:
     return not _CODE.fullmatch(body) or "@" in body or body.casefold() in known.others
 
 
-def _known(reader: Session, person: Person, texts: Sequence[Text]) -> Known:
-    """Whose names are whose: the person's own, those of people who work here and learn in the same cohorts, and titles.
+def _known(reader: Session, wanted: Wanted, person: Person, texts: Sequence[Text]) -> tuple[Known, dict[str, Decision]]:
+    """Whose names are whose: the person's own, those of people who work here and learn in the same cohorts, and titles; and what
+    was decided about texts of the request.
 
-    Only names that have a word of these texts are fetched (and those that are spelled in a way that the database cannot compare).
+    Only names that have a capitalized word of these texts are fetched (and those that the database cannot compare by their spelling).
     """
-    words = sorted(words_of(each.body for each in texts))
-    row = reader.execute(text(KNOWN), {"student": person.id, "visitors": list(person.forms), "words": words}).one()
-    own = [each for given in row.own or () for each in given]
-    plain = {str(value).casefold() for value in own if value}
-    digits = {"".join(char for char in str(given[2]) if char.isdigit()) for given in row.own or () if given[2]}
-    mine = words_of(given[0] for given in row.own or ())
-    return Known(frozenset(mine | plain | digits), words_of(row.others or ()) - mine, words_of(row.titles or ()))
+    words = sorted(names_in(each.body for each in texts))
+    given = {"student": person.id, "visitors": list(person.forms), "words": words, "request": wanted.request_id}
+    [(own, others, titles, decided)] = db.together(reader, db.asked(KNOWN, **given))[0]
+    plain = {str(value).casefold() for each in own or () for value in each if value}
+    digits = {"".join(char for char in str(each[2]) if char.isdigit()) for each in own or () if each[2]}
+    mine = words_of(each[0] for each in own or ())
+    known = Known(frozenset(mine | plain | digits), words_of(others or ()) - mine, words_of(titles or ()))
+    return known, {digest: Decision(what, tuple(map(str, words or ()))) for digest, what, words in decided or ()}
 
 
 KNOWN = """
@@ -184,5 +190,7 @@ KNOWN = """
        where n.name !~ '^[A-Za-z ]+$' or string_to_array(lower(n.name), ' ') && cast(:words as text[])) as others,
       (select json_agg(t.title) from (
          select title from platform.program union select title from platform.cohort union select title from platform.module) t
-       where t.title !~ '^[A-Za-z ]+$' or string_to_array(lower(t.title), ' ') && cast(:words as text[])) as titles
+       where t.title !~ '^[A-Za-z ]+$' or string_to_array(lower(t.title), ' ') && cast(:words as text[])) as titles,
+      (select json_agg(json_build_array(digest, decision, words)) from privacy.export_text
+       where request_id = :request and decision is not null) as decided
 """

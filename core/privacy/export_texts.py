@@ -452,6 +452,12 @@ def words_of(texts: Iterable[str | None]) -> frozenset[str]:
     )
 
 
+def names_in(texts: Iterable[str]) -> frozenset[str]:
+    """Return the words of texts that may be names, because they are written with a capital: case-folded, as :func:`words_of`."""
+    every = (word for text in texts for word in _WORD.findall(text) if word[0].isupper())
+    return words_of(re.sub(r"['\u2019]s$", "", word) for word in every)
+
+
 def found_in(text: str, known: Known) -> Found:
     """Return what in a text may be about somebody else; nothing in it: it leaves as it is."""
     spans = sorted(_spans(text, known))

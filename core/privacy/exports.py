@@ -14,12 +14,13 @@ import json
 import logging
 import secrets
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from psycopg import errors as postgres
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -31,10 +32,18 @@ from core.models.consent import Guardian
 from core.models.exports import DELIVERIES, TEXT_DECISIONS, Export, ExportText
 from core.models.requests import Request
 from core.models.ways import PERSONS
-from core.policy import Parameters, listed_processors
 from core.policy.machine import number
 from core.policy.processing_record import processing_record
-from core.privacy import artifacts, export_build, export_page, export_rows, export_screening, guardians, letters
+from core.privacy import (
+    artifacts,
+    export_build,
+    export_page,
+    export_rows,
+    export_screening,
+    export_wanted,
+    guardians,
+    letters,
+)
 from core.privacy.acting import (
     MISSING,
     Receipt,
@@ -42,17 +51,17 @@ from core.privacy.acting import (
     change,
     demand_move,
     hold_officer,
-    parameters,
     stop_clock,
     write_text,
 )
-from core.privacy.audit import Action, append, guarded
+from core.privacy.audit import Action, Line, append, appending, guarded
 from core.privacy.export_build import Answer, Decision
 from core.privacy.export_rows import Gathered
+from core.privacy.export_wanted import Wanted
 from core.privacy.files import link_artifact
 from core.privacy.rules import ask
 from core.privacy.sessions import Staff
-from core.processors.local import Roots, known, roots_of
+from core.processors.local import roots_of
 from core.processors.protocol import Exported, Person, Processor
 from core.processors.registry import configured, third_parties
 from core.words import clean
@@ -95,24 +104,21 @@ def exports_due(session: Session, now: datetime) -> Sequence[str]:
 
 
 def go_on(session: Session, *, request_id: uuid.UUID, now: datetime) -> dict[str, int]:
-    """Do the next part: count and say so, then make the file, or list the texts that somebody has to judge first.
+    """Do the next part: make the file, or list the texts that somebody has to judge first; where it is much, count and say so before.
 
     Counts with "more" ask for the next part. Raises NoSpace when the disk is full; nothing is kept then.
     """
-    request = session.get(Request, request_id, populate_existing=True)
-    if request is None or request.kind not in KINDS:
+    wanted = export_wanted.begin(session, request_id, now)
+    if wanted is None:
         return {}
-    if request.closed_at is not None:
-        return _drop(session, request, now)
-    person = _person(request)
-    if request.state != "verified" or (person is None and request.guardian_id is None):
+    if wanted.closed:
+        return _drop(session, wanted, now)
+    if wanted.stage is None:
         return {}
-    found = _begun(session, request.id, now)
     try:
-        if person is None:
-            return _build_of_guardian(session, request, found, now)
-        with db.snapshot() as reader:
-            return _build(session, reader, request, found, known(reader, person), now)
+        if wanted.person is None:
+            return _build_of_guardian(session, wanted, now)
+        return _build(session, wanted, wanted.person, now)
     except (DBAPIError, postgres.Error, OSError) as error:
         if _is_full(error):
             raise NoSpace("The disk of the database is full; nothing was kept.") from error
@@ -228,7 +234,7 @@ def answer_export(
 
 def demand_by_hand(session: Session, request: Request) -> None:
     """Raise BadInput when a request is answered by its file and not by hand: only one that could not be made is."""
-    if request.kind in KINDS and (_person(request) is not None or request.guardian_id is not None):
+    if request.kind in KINDS and (request.student_id or request.visitor_id or request.guardian_id):
         found = session.get(Export, request.id)
         if found is None or found.state != "failed":
             raise BadInput(
@@ -236,114 +242,116 @@ def demand_by_hand(session: Session, request: Request) -> None:
             )
 
 
-def _build(
-    session: Session, reader: Session, request: Request, found: Export, person: Person, now: datetime
-) -> dict[str, int]:
-    roots = roots_of(person)
-    gathered = export_rows.gather(reader, person, roots)
-    counts = dict(gathered.counts)
-    rules = parameters(session, request)
-    processors = _processors(session, rules, person)
-    slow = gathered.large or any(each.remote for each in processors)
-    if slow and not found.rows and found.state == "to build":  # told what is being made, and nobody waits for a lock
-        found.rows = counts
-        session.flush()
-        if counts:
+def _build(session: Session, wanted: Wanted, person: Person, now: datetime) -> dict[str, int]:
+    """Make the file from one look at the database where everything is at hand then, else from a snapshot that holds as long as it takes.
+
+    What takes long is counted and told in a part of its own, so that nobody waits for its lock.
+    """
+    processors, roots = _processors(wanted, person), roots_of(person)
+    remote = any(each.remote for each in processors)
+    if not wanted.rows or not (remote or max(wanted.rows.values()) > export_rows.AT_ONCE):
+        gathered = export_rows.gather(session, person, roots)
+        if not (remote or gathered.large):
+            return _made(session, session, wanted, person, gathered, processors, now)
+        if not wanted.rows and wanted.stage == "to build" and gathered.counts:
+            _note(session, wanted, "to build", gathered)
             return {"counted": 1, MORE: 1}
+    with db.snapshot() as reader:
+        whole = export_rows.gather(reader, person, roots)
+        return _made(session, reader, wanted, person, whole, processors, now)
+
+
+def _made(
+    session: Session, reader: Session, wanted: Wanted, person: Person, gathered: Gathered, processors: Sequence[Processor],
+    now: datetime,
+) -> dict[str, int]:  # fmt: skip
     answers = tuple(_answer(session, each, person, now) for each in processors)
-    if waiting := export_screening.screen(session, reader, request, person, roots, gathered, answers):
-        found.state, found.error, found.rows = "to judge", None, counts
-        session.flush()
-        append(session, Action.EXPORT_WAITS, now=now, subject_kind="request", subject_id=request.id, texts=waiting)
-        return {"texts": waiting}
-    order = _order(session, request, rules, person, roots, gathered, answers, now)
-    size = 0
+    screened = export_screening.screen(session, reader, wanted, person, roots_of(person), gathered, answers)
+    if screened.wait:
+        _note(session, wanted, "to judge", gathered)
+        append(
+            session,
+            Action.EXPORT_WAITS,
+            now=now,
+            subject_kind="request",
+            subject_id=wanted.request_id,
+            texts=screened.wait,
+        )
+        return {"texts": screened.wait}
+    order = _order(wanted, person, gathered, answers, screened.decisions, now)
+    chunks = export_build.chunks(reader, order, gathered, lambda _: None)
+    told = [
+        {"name": a.name, "asked": a.asked, "complete": a.complete, "problem": a.problem, "rows": a.rows}
+        for a in answers
+    ]
+    return _keep(session, wanted, chunks, gathered.counts, told, now)
 
-    def chunks() -> Iterator[bytes]:
-        nonlocal size
-        for chunk in export_build.chunks(reader, order, gathered, lambda _: None):
-            size += len(chunk)
-            yield chunk
 
-    kept = artifacts.keep(
-        session, kind="export", owner_id=request.id, name=f"{order.number.lower()}-data.zip", media_type=ZIP,
-        chunks=chunks(), expires_at=order.kept_until, now=now,
-        student_id=request.student_id, visitor_id=request.visitor_id,
+def _build_of_guardian(session: Session, wanted: Wanted, now: datetime) -> dict[str, int]:
+    """The file of a parent or guardian: small, nothing in it that others wrote, and no processor holds any of it."""
+    assert wanted.guardian_id is not None
+    rows = guardians.held(session, wanted.guardian_id)
+    name = str(rows[0].get("guardian's name", "")) if rows else ""
+    file = guardians.GuardianFile(number(wanted.number), wanted.kind, wanted.rules.version, name, now, now + KEPT, rows)
+    guardian = session.get(Guardian, wanted.guardian_id)
+    about = replace(wanted, student_id=guardian.student_id if guardian else None)
+    return _keep(session, about, guardians.chunks(file), {"privacy.guardian": len(rows)}, [], now)
+
+
+def _keep(
+    session: Session, wanted: Wanted, chunks: Iterator[bytes], counts: Mapping[str, int], told: list[dict[str, Any]], now: datetime
+) -> dict[str, int]:  # fmt: skip
+    """Keep the file in the place of an older one, and say so: one round trip. Raises NotFound when the request was closed meanwhile."""
+    if wanted.round:
+        _destroy(session, wanted.request_id, "made anew", now)
+    kept = artifacts.keeping(
+        session, kind="export", owner_id=wanted.request_id, name=f"{number(wanted.number).lower()}-data.zip", media_type=ZIP,
+        chunks=chunks, expires_at=now + KEPT, now=now, student_id=wanted.student_id, visitor_id=wanted.visitor_id,
     )  # fmt: skip
-    _demand_wanted(session, request.id)
-    if found.round:
-        _destroy(session, request.id, "made anew", now, but=kept)
-    found.state, found.error, found.attempts, found.built_at = "ready", None, 0, now
-    found.artifact_id, found.rows, found.round = kept, counts, found.round + 1
-    found.size = size
-    found.processors = [{"name": a.name, "asked": a.asked, "complete": a.complete, "problem": a.problem, "rows": a.rows} for a in answers]  # fmt: skip
-    session.flush()
-    append(session, Action.EXPORT_BUILT, now=now, subject_kind="request", subject_id=request.id, rows=sum(counts.values()),
-           asked=len(answers), answered=sum(a.complete for a in answers))  # fmt: skip
+    line = Line(Action.EXPORT_BUILT, "request", wanted.request_id, {
+        "rows": sum(counts.values()), "asked": len(told), "answered": sum(each["complete"] for each in told)})  # fmt: skip
+    [state], *_ = db.together(
+        session,
+        db.asked(STILL_WANTED, request=wanted.request_id),
+        kept.last,
+        db.asked(READY, request=wanted.request_id, artifact=kept.id, size=kept.size, now=now, rows=json.dumps(dict(counts)),
+                 processors=json.dumps(told)),
+        appending(line, now=now),
+    )  # fmt: skip
+    if state != ("verified",):
+        raise NotFound(MISSING, request_id=wanted.request_id)
     return {"rows": sum(counts.values())}
 
 
-def _build_of_guardian(session: Session, request: Request, found: Export, now: datetime) -> dict[str, int]:
-    """The file of a parent or guardian: small, nothing in it that others wrote, and no processor holds any of it."""
-    assert request.guardian_id is not None
-    rules, rows = parameters(session, request), guardians.held(session, request.guardian_id)
-    name = str(rows[0].get("guardian's name", "")) if rows else ""
-    file = guardians.GuardianFile(number(request.number), request.kind, rules.version, name, now, now + KEPT, rows)
-    content = list(guardians.chunks(file))
-    guardian = session.get(Guardian, request.guardian_id)
-    kept = artifacts.keep(
-        session, kind="export", owner_id=request.id, name=f"{file.number.lower()}-data.zip", media_type=ZIP, chunks=content,
-        expires_at=file.kept_until, now=now, student_id=guardian.student_id if guardian else None,
-    )  # fmt: skip
-    _demand_wanted(session, request.id)
-    if found.round:
-        _destroy(session, request.id, "made anew", now, but=kept)
-    found.state, found.error, found.attempts, found.built_at = "ready", None, 0, now
-    found.artifact_id, found.rows, found.round = kept, {"privacy.guardian": len(rows)}, found.round + 1
-    found.size, found.processors = sum(map(len, content)), []
-    session.flush()
-    append(
-        session,
-        Action.EXPORT_BUILT,
-        now=now,
-        subject_kind="request",
-        subject_id=request.id,
-        rows=len(rows),
-        asked=0,
-        answered=0,
-    )
-    return {"rows": len(rows)}
+def _note(session: Session, wanted: Wanted, stage: str, gathered: Gathered) -> None:
+    values = {"state": stage, "error": None, "rows": dict(gathered.counts)}
+    session.execute(update(Export).where(Export.request_id == wanted.request_id).values(values))
 
 
 def _order(
-    session: Session, request: Request, rules: Parameters, person: Person, roots: Roots, gathered: Gathered,
-    answers: tuple[Answer, ...], now: datetime,
+    wanted: Wanted, person: Person, gathered: Gathered, answers: tuple[Answer, ...], decisions: Mapping[str, Decision],
+    now: datetime,
 ) -> export_build.Order:  # fmt: skip
-    decided = select(ExportText.digest, ExportText.decision, ExportText.words).where(
-        ExportText.request_id == request.id, ExportText.decision.is_not(None)
-    )
-    decisions = {
-        row.digest: Decision(row.decision, tuple(map(str, row.words or ()))) for row in session.execute(decided)
-    }
     return export_build.Order(
         person=person,
-        roots=roots,
+        roots=roots_of(person),
         name=next((str(row["name"] or "") for row in gathered.small.get(PERSONS[person.kind], ())), ""),
-        number=number(request.number),
-        kind=request.kind,
-        policy_version=rules.version,
+        number=number(wanted.number),
+        kind=wanted.kind,
+        policy_version=wanted.rules.version,
         made_at=now,
         kept_until=now + KEPT,
         decisions=decisions,
         answers=export_screening.judged(answers, decisions),
-        context=export_page.lines(processing_record(rules, person=person.kind)) if request.kind == "access" else (),
+        context=export_page.lines(processing_record(wanted.rules, person=person.kind))
+        if wanted.kind == "access"
+        else (),
     )
 
 
-def _processors(session: Session, rules: Parameters, person: Person) -> tuple[Processor, ...]:
+def _processors(wanted: Wanted, person: Person) -> tuple[Processor, ...]:
     """Every processor that concerns the person."""
-    listed = listed_processors(session, rules.version)
-    return tuple(configured(name) for name in third_parties(person.kind, listed))
+    return tuple(configured(name) for name in third_parties(person.kind, wanted.listed))
 
 
 def _answer(session: Session, processor: Processor, person: Person, now: datetime) -> Answer:
@@ -373,26 +381,17 @@ def _begun(session: Session, request_id: uuid.UUID, now: datetime) -> Export:
     return session.scalars(held, execution_options={"populate_existing": True}).one()
 
 
-def _demand_wanted(session: Session, request_id: uuid.UUID) -> None:
-    """Raise when the request was closed while the file was made: then nothing of it is kept."""
-    state = session.scalar(select(Request.state).where(Request.id == request_id).with_for_update())
-    if state != "verified":
-        raise NotFound(MISSING, request_id=request_id)
+def _drop(session: Session, wanted: Wanted, now: datetime) -> dict[str, int]:
+    if wanted.state == "answered":
+        return {}
+    return {"destroyed": _destroy(session, wanted.request_id, "not needed any more", now)}
 
 
-def _drop(session: Session, request: Request, now: datetime) -> dict[str, int]:
-    return (
-        {} if request.state == "answered" else {"destroyed": _destroy(session, request.id, "not needed any more", now)}
-    )
-
-
-def _destroy(session: Session, request_id: uuid.UUID, why: str, now: datetime, *, but: uuid.UUID | None = None) -> int:
+def _destroy(session: Session, request_id: uuid.UUID, why: str, now: datetime) -> int:
     kept = select(Artifact.id).where(
         Artifact.kind == "export", Artifact.owner_id == request_id, Artifact.destroyed_at.is_(None)
     )
-    return sum(
-        artifacts.destroy(session, each, why=why, now=now) for each in session.scalars(kept).all() if each != but
-    )
+    return sum(artifacts.destroy(session, each, why=why, now=now) for each in session.scalars(kept).all())
 
 
 def _judged(session: Session, text_id: uuid.UUID, decision: str, words: list[str], now: datetime) -> bool:
@@ -407,18 +406,18 @@ def _words(words: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(word for word in cleaned if word))
 
 
-def _person(request: Request) -> Person | None:
-    if request.student_id is not None:
-        return Person("student", request.student_id, request.id)
-    return Person("visitor", request.visitor_id, request.id) if request.visitor_id is not None else None
-
-
 def _is_full(error: DBAPIError | postgres.Error | OSError) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error.orig if isinstance(error, DBAPIError) else error, postgres.DiskFull)
 
 
+STILL_WANTED = "select state from privacy.request where id = :request for update"
+READY = """
+    update privacy.export set state = 'ready', error = null, attempts = 0, built_at = :now, artifact_id = :artifact, size = :size,
+        rows = cast(:rows as jsonb), processors = cast(:processors as jsonb), round = round + 1
+    where request_id = :request
+"""
 DUE = """
     select r.id from privacy.request r left join privacy.export e on e.request_id = r.id
     where r.kind in ('access', 'export') and r.closed_at is null and r.state = 'verified'

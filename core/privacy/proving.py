@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from core.models.base import among, uuid7
 from core.models.erasures import ErasureStep, PersonErasure
@@ -20,7 +20,8 @@ from core.policy.clock import add_months
 from core.privacy import certificates, housekeeping, ledger, residue, suppression
 from core.privacy.acting import parameters
 from core.privacy.audit import Action
-from core.privacy.erasure_steps import Run, Taken, note, prove
+from core.privacy.erasure_rows import Found, Step
+from core.privacy.erasure_steps import Batch, Run, Taken, note, prove
 
 STEPS = {"ledger": "erasure ledger", "residue": "residue scan", "certificate": "certificate of erasure"}
 BASIS = "legitimate interest: what was erased stays erased"
@@ -29,19 +30,17 @@ TOGETHER = timedelta(minutes=1)
 AT_ONCE, WITH_OTHERS = 200, "with others"
 
 
-def prepare(runs: Sequence[Run]) -> None:
-    """At the point of no return: keep what the scan will look for, and keep the persons' old records out from now on."""
-    if not runs:
-        return
+def prepare(runs: Sequence[Run]) -> list[bytes]:
+    """At the point of no return: keep the persons' old records out from now on; return what the scan will look for of each (encrypted)."""
     session, now = runs[0].session, runs[0].now
     people = [run.person for run in runs]
-    for run, traces in zip(runs, residue.traces_together(session, people), strict=True):
-        run.found.traces = traces
+    traces = residue.traces_together(session, people)
     listed = [
         (run.found.id, hashes, add_months(now, 12 * parameters(session, run.case.request).suppression_years))
         for run, hashes in zip(runs, suppression.hashes_together(session, people), strict=True)
     ]
     suppression.suppress_together(session, listed, basis=BASIS, now=now)
+    return traces
 
 
 def take(taken: Taken) -> None:
@@ -81,38 +80,36 @@ def _residue(taken: Taken) -> None:
         for _, step in looking:
             step.reference, step.next_at = WITH_OTHERS, now + TOGETHER
     elif looking:
-        batch = [*((run.found, step) for run, step in looking), *_others(session, mine)]
-        _scan(session, batch, now)
+        batch = looking[0][0].batch
+        _scan(batch, [*((run.found, step) for run, step in looking), *_others(batch, mine)])
         settling += looking
     _settle(settling)
 
 
-def _scan(session: Session, batch: Sequence[tuple[PersonErasure, ErasureStep]], now: datetime) -> None:
+def _scan(batch: Batch, together: Sequence[tuple[Found, Step]]) -> None:
     """One pass for all of them; what was found is written down."""
-    ids = [str(each) for found, _ in batch for each in (found.person_id, *(found.forms or ()))]
+    session, now = batch.session, batch.now
+    ids = [str(each) for found, _ in together for each in (found.person_id, *(found.forms or ()))]
     housekeeping.forget_jobs(session, keys=ids)
     kept = select(PersonErasure.id, PersonErasure.traces).where(
-        among(PersonErasure.id, [found.id for found, _ in batch]), PersonErasure.traces.is_not(None))  # fmt: skip
+        among(PersonErasure.id, [found.id for found, _ in together]), PersonErasure.traces.is_not(None))  # fmt: skip
     scan = residue.scan(
         session, now=now, batch={row.id: row.traces for row in session.execute(kept) if row.traces is not None},
-        began={found.id: found.begun_at or now for found, _ in batch},
+        began={found.id: found.begun_at or now for found, _ in together},
     )  # fmt: skip
     _keep(session, scan.findings, now)
-    for found, each in batch:
+    for found, each in together:
         each.state, each.erased_at, each.next_at = "erased", now, now
         each.counts = {"tables": scan.tables, "columns": scan.columns, "found": len(scan.findings[found.id])}
         found.next_at = now
-    session.flush()
 
 
-def _others(session: Session, mine: Sequence[uuid.UUID]) -> list[tuple[PersonErasure, ErasureStep]]:
+def _others(batch: Batch, mine: Sequence[uuid.UUID]) -> list[tuple[Found, Step]]:
     """Other erasures whose residue scan is next, and which nobody is at."""
     most = max(AT_ONCE - len(mine), 0)
-    rows = session.execute(text(NEXT_TOO), {"mine": list(mine), "most": most}).all()
-    steps = session.scalars(select(ErasureStep).where(among(ErasureStep.id, [row.id for row in rows]))).all()
-    of = select(PersonErasure).where(among(PersonErasure.id, [step.erasure_id for step in steps]))
-    of = of.options(defer(PersonErasure.traces))
-    found = {each.id: each for each in session.scalars(of)}
+    rows = batch.session.execute(text(NEXT_TOO), {"mine": list(mine), "most": most}).all()
+    steps = batch.rows.steps(among(ErasureStep.id, [row.id for row in rows]))
+    found = {each.id: each for each in batch.rows.founds(among(PersonErasure.id, [step.erasure_id for step in steps]))}
     return [(found[step.erasure_id], step) for step in steps]
 
 

@@ -14,8 +14,8 @@ import json
 import re
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -125,7 +125,8 @@ def traces_together(session: Session, people: Sequence[Person]) -> list[bytes]:
     for student, enrollment in session.execute(enrolled):
         for place in students[student]:
             kept[place].enrolled.append(enrollment)
-    return [sealed(each.of(person)) for each, person in zip(kept, people, strict=True)]
+    seal = sealer()
+    return [seal(each.of(person)) for each, person in zip(kept, people, strict=True)]
 
 
 @dataclass
@@ -182,9 +183,19 @@ def searched(table: Table) -> list[Column[object]]:
 
 def sealed(found: Traces) -> bytes:
     """Return traces as the database keeps them: ``<key id>:`` nonce, ciphertext."""
-    key, nonce = keys.current("traces"), secrets.token_bytes(_NONCE)
-    plain = json.dumps(asdict(found), default=str).encode()
-    return f"{key.id}:".encode() + nonce + AESGCM(key.secret[:32]).encrypt(nonce, plain, _BOUND_TO)
+    return sealer()(found)
+
+
+def sealer() -> Callable[[Traces], bytes]:
+    """Return what seals the traces of many under the key that is current now: it is read once."""
+    key = keys.current("traces")
+    cipher, names = AESGCM(key.secret[:32]), [each.name for each in fields(Traces)]
+
+    def seal(found: Traces) -> bytes:
+        nonce, told = secrets.token_bytes(_NONCE), {name: getattr(found, name) for name in names}
+        return f"{key.id}:".encode() + nonce + cipher.encrypt(nonce, json.dumps(told, default=str).encode(), _BOUND_TO)
+
+    return seal
 
 
 def unsealed(kept: bytes) -> Traces:

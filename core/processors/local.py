@@ -47,10 +47,10 @@ from sqlalchemy.orm import Session
 from core.errors import DatabaseError
 from core.models.base import Base, uuid7
 from core.models.data_map import unmapped
-from core.models.labels import Erasure
+from core.models.labels import AT_ERASURE, ColumnLabel, Erasure
 from core.models.platform import Student, Tombstone, Visitor
 from core.models.shown import ShownTable, shown_tables, statement
-from core.models.ways import GO_TOGETHER, PERSONS, TOMBSTONE, Fate, Way, fates, problems, references
+from core.models.ways import GO_TOGETHER, PERSONS, TOMBSTONE, Fate, Way, fates, fates_told, problems, references
 from core.processors.protocol import (
     Became,
     Capability,
@@ -238,7 +238,7 @@ def roots_of(person: Person) -> Roots:
 
 def rows_of(person: Person, shown: ShownTable, roots: Whose) -> Select[Any]:
     """Return the select of a person's rows of one table of their export."""
-    fate = next(each for each in fates(person.kind) if each.table == shown.place)
+    fate = next(each for each in fates_told(person.kind) if each.table == shown.place)
     return statement(shown).where(condition(fate, roots))
 
 
@@ -402,11 +402,22 @@ def _along_to_owner(way: Way, table: Table) -> Select[Any]:
     return rows.join(whose, at.c[way.links[-1].column] == whose.c.id)
 
 
+def _noted(table: Table) -> Iterator[tuple[str, str]]:
+    """The columns that say that a row was emptied, and what they say."""
+    for each in table.c:
+        told = each.info.get("privacy")
+        if isinstance(told, ColumnLabel) and told.on_erasure:
+            yield each.name, told.on_erasure
+
+
 def _blank(session: Session, fate: Fate, rows: Sequence[Row[Any]], now: datetime) -> dict[int, int]:
     """Empty the columns; a link to a person becomes one to a tombstone of their own, where the table has a place for it."""
     table = Base.metadata.tables[fate.table]
     keys, went = _keys(table), dict[int, int]()
     empty: dict[str, Any] = {name: None if table.c[name].nullable else "" for name in fate.blanked}
+    noted: dict[str, Any] = {
+        name: func.coalesce(table.c[name], now if word == AT_ERASURE else word) for name, word in _noted(table)
+    }
     place = _tombstone_column(table)
     by_owner: dict[int, list[tuple[Any, ...]]] = {}
     for row in rows:
@@ -416,7 +427,7 @@ def _blank(session: Session, fate: Fate, rows: Sequence[Row[Any]], now: datetime
     if stones:
         session.execute(insert(Tombstone).values([{"id": stone, "erased_at": now} for stone in stones.values()]))
     for owner, mine in by_owner.items():
-        values = empty | ({place.name: stones[owner]} if place is not None else {})
+        values = empty | noted | ({place.name: stones[owner]} if place is not None else {})
         session.execute(update(table).where(tuple_(*keys).in_(mine)).values(**values))
     return went
 

@@ -8,6 +8,7 @@ Each read is one statement over the cohorts asked for, whatever the number of st
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -37,10 +38,9 @@ class HelpLimits:
 
 
 @dataclass(frozen=True)
-class TaughtCohort:
-    """An assigned cohort. ``as_of`` is now, or the end of its last day; ``modules`` how many there are, ``due`` how many of
-    them were due before that day; ``students`` those who did not withdraw; ``oldest_waiting`` when the oldest open submission came in.
-    """
+class PlannedCohort:
+    """An assigned cohort and its plan. ``as_of`` is now, or the end of its last day; ``modules`` how many there are, ``due`` how
+    many of them were due before that day."""
 
     id: uuid.UUID
     code: str
@@ -51,9 +51,6 @@ class TaughtCohort:
     as_of: datetime
     modules: int
     due: int
-    students: int
-    waiting: int
-    oldest_waiting: datetime | None
     limits: HelpLimits
 
     @property
@@ -70,6 +67,15 @@ class TaughtCohort:
     def running(self) -> bool:
         """Whether today lies between its first and its last day."""
         return self.started and not self.ended
+
+
+@dataclass(frozen=True)
+class TaughtCohort(PlannedCohort):
+    """And who is there. ``students`` those who did not withdraw; ``oldest_waiting`` when the oldest open submission came in."""
+
+    students: int
+    waiting: int
+    oldest_waiting: datetime | None
 
 
 @dataclass(frozen=True)
@@ -212,7 +218,7 @@ def taught_cohorts(session: Session, *, now: datetime) -> tuple[TaughtCohort, ..
     """Return the cohorts that are assigned to whoever asks: running ones first, then those to come, then the ended."""
     today = now.astimezone(UTC).date()
     found = session.execute(sql.TAUGHT, {"now": now, "today": today})
-    return tuple(sorted((taught(row, now) for row in found), key=running_first))
+    return tuple(sorted((_taught(row, now) for row in found), key=running_first))
 
 
 def taught_cohort(session: Session, *, code: str, now: datetime) -> TaughtCohort:
@@ -223,7 +229,7 @@ def taught_cohort(session: Session, *, code: str, now: datetime) -> TaughtCohort
     return known[code]
 
 
-def cohort_stand(session: Session, cohort: TaughtCohort) -> CohortStand:
+def cohort_stand(session: Session, cohort: PlannedCohort) -> CohortStand:
     """Return where a cohort stands: by module, and in all."""
     rows = session.execute(sql.STAND, _asked([cohort])).all()
     modules = tuple(
@@ -255,7 +261,7 @@ def cohort_matrix(session: Session, cohort: TaughtCohort, *, sort: str = "behind
 
 def who_needs_help(
     session: Session,
-    cohorts: tuple[TaughtCohort, ...],
+    cohorts: tuple[PlannedCohort, ...],
     *,
     now: datetime,
     kind: str | None = None,
@@ -289,7 +295,7 @@ def who_needs_help(
 
 
 def certificates_due(
-    session: Session, cohorts: tuple[TaughtCohort, ...], *, now: datetime
+    session: Session, cohorts: tuple[PlannedCohort, ...], *, now: datetime
 ) -> tuple[CertificateDue, ...]:
     """Return who passed (a pass or distinction decided until now) and has no certificate, longest waiting first."""
     rows = session.execute(sql.CERTIFICATES, {"ids": [cohort.id for cohort in cohorts], "now": now})
@@ -302,7 +308,7 @@ def certificates_due(
     )  # fmt: skip
 
 
-def year_before(session: Session, cohort: TaughtCohort, *, now: datetime) -> YearBefore | None:
+def year_before(session: Session, cohort: PlannedCohort, *, now: datetime) -> YearBefore | None:
     """Return the same program's cohort of a year ago on the same day of its run; None when there is none to be told."""
     rows = session.execute(sql.YEAR_BEFORE, {"id": cohort.id, "now": now}).all()
     if not rows:
@@ -313,28 +319,26 @@ def year_before(session: Session, cohort: TaughtCohort, *, now: datetime) -> Yea
     )
 
 
-def taught(row: Row[Any], now: datetime) -> TaughtCohort:
+def planned(row: Row[Any], now: datetime) -> PlannedCohort:
     """Return the cohort of a row of ``progress_sql.COHORT``."""
+    return PlannedCohort(**_plan(row, now))
+
+
+def _plan(row: Row[Any], now: datetime) -> dict[str, Any]:
     names = [field.name for field in fields(HelpLimits)]
     limits = HelpLimits() if row.quiet_days is None else HelpLimits(*(getattr(row, name) for name in names))
+    as_of = min(now, _last_instant(row.ends_on))
+    told = ("id", "code", "title", "program", "starts_on", "ends_on", "modules", "due")
+    return {name: getattr(row, name) for name in told} | {"as_of": as_of, "limits": limits}
+
+
+def _taught(row: Row[Any], now: datetime) -> TaughtCohort:
     return TaughtCohort(
-        row.id,
-        row.code,
-        row.title,
-        row.program,
-        row.starts_on,
-        row.ends_on,
-        min(now, _last_instant(row.ends_on)),
-        row.modules,
-        row.due,
-        row.students,
-        row.waiting,
-        row.oldest_waiting,
-        limits,
+        **_plan(row, now), students=row.students, waiting=row.waiting, oldest_waiting=row.oldest_waiting
     )
 
 
-def running_first(cohort: TaughtCohort) -> tuple[int, int, str]:
+def running_first(cohort: PlannedCohort) -> tuple[int, int, str]:
     """The order of cohorts: running ones, those to come, the ended; each the latest start first."""
     return 0 if cohort.running else 2 if cohort.ended else 1, -cohort.starts_on.toordinal(), cohort.title
 
@@ -343,11 +347,11 @@ def _last_instant(day: date) -> datetime:
     return datetime.combine(day, time.max, UTC)
 
 
-def _due_on(cohort: TaughtCohort, due_day: int | None) -> date | None:
+def _due_on(cohort: PlannedCohort, due_day: int | None) -> date | None:
     return None if due_day is None else cohort.starts_on + timedelta(days=due_day)
 
 
-def _asked(cohorts: list[TaughtCohort]) -> dict[str, object]:
+def _asked(cohorts: Sequence[PlannedCohort]) -> dict[str, object]:
     """The cohorts as arrays, one place each."""
     limits = [cohort.limits for cohort in cohorts]
     return {
@@ -381,7 +385,7 @@ def _days(first: datetime | None, last: datetime | None) -> int | None:
     return None if first is None or last is None else (last - first).days
 
 
-def _needs_help(row: Row[Any], cohort: TaughtCohort) -> NeedsHelp:
+def _needs_help(row: Row[Any], cohort: PlannedCohort) -> NeedsHelp:
     handled = Handled(row.handled_until, row.note, row.written_by, row.written_at) if row.written_at else None
     return NeedsHelp(
         row.enrollment_id,
@@ -398,7 +402,7 @@ def _needs_help(row: Row[Any], cohort: TaughtCohort) -> NeedsHelp:
     )
 
 
-def _reasons(row: Row[Any], cohort: TaughtCohort) -> list[Reason]:
+def _reasons(row: Row[Any], cohort: PlannedCohort) -> list[Reason]:
     """The reasons in the order of their weight in words: what is most urgent is said first."""
     limits = cohort.limits
     found = (

@@ -13,16 +13,16 @@ CLICK_WINDOW = 60
 
 COHORT = f"""c.id, c.code, c.title, p.title as program, c.starts_on, c.ends_on,
         {", ".join(f"l.{name}" for name in HELP_LIMITS)},
-        m.modules, m.due, n.students, w.waiting, w.oldest_waiting"""
-# What a cohort c is told with: :now and :today are asked.
+        m.modules, m.due"""
+# What a cohort c is told with: :today is asked; and who is there, :now.
 OF_COHORT = """join platform.program p on p.id = c.program_id
     left join platform.help_limit l on l.cohort_id = c.id
     cross join lateral (
         select count(*)::int as modules,
             (count(*) filter (where c.starts_on + m.due_day < least(:today, c.ends_on)))::int as due
         from platform.module m where m.cohort_id = c.id or (m.cohort_id is null and m.program_id = c.program_id)
-    ) m
-    cross join lateral (
+    ) m"""
+_WHO_IS_THERE = """cross join lateral (
         select count(*)::int as students from platform.enrollment e
         where e.cohort_id = c.id and e.enrolled_at <= :now and (e.withdrawn_at is null or e.withdrawn_at > :now)
     ) n
@@ -33,7 +33,7 @@ OF_COHORT = """join platform.program p on p.id = c.program_id
           and (e.withdrawn_at is null or e.withdrawn_at > :now)
     ) w"""
 TAUGHT = text(f"""
-    select {COHORT} from platform.cohort c {OF_COHORT}
+    select {COHORT}, n.students, w.waiting, w.oldest_waiting from platform.cohort c {OF_COHORT} {_WHO_IS_THERE}
     where c.id = any ((select staff.my_cohorts())::uuid[])""")
 
 # One student's enrollments in the cohorts of whoever asks, each with its cohort.

@@ -1,12 +1,11 @@
 """One student as those who teach see them: name, e-mail, and the timeline of each enrollment in an assigned cohort.
 
-A student in two cohorts shows only the assigned one. Learning data is read by the ids of enrollments, two statements in
-all; what the records foretell has not happened yet.
+A student in two cohorts shows only the assigned one. Learning data is one statement for each enrollment; what the records foretell has not happened yet.
 """
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -19,7 +18,7 @@ from sqlalchemy.orm import Session
 from core.errors import NotFound
 from core.links import platform_link, web_link
 from core.reads import progress_sql as sql
-from core.reads.progress import HelpLimits, TaughtCohort, running_first, taught
+from core.reads.progress import HelpLimits, PlannedCohort, planned, running_first
 
 NO_STUDENT = "There is no such student, or the record is not open to you."
 MOST_EVENTS = 400
@@ -52,7 +51,7 @@ class LearningRecord:
     ``weeks`` counts what the student did in each of the last eight weeks until the cohort's day, the last one last."""
 
     enrollment_id: uuid.UUID
-    cohort: TaughtCohort
+    cohort: PlannedCohort
     status: str
     withdrawn_at: datetime | None
     done: int
@@ -76,13 +75,10 @@ class StudentRecord:
 def student_record(session: Session, student_id: uuid.UUID, *, now: datetime) -> StudentRecord:
     """Return one student of the cohorts assigned to whoever asks. Raises NotFound for anybody else: one answer."""
     today = now.astimezone(UTC).date()
-    rows = session.execute(sql.STUDENT, {"student": student_id, "now": now, "today": today}).all()
+    rows = session.execute(sql.STUDENT, {"student": student_id, "today": today}).all()
     if not rows:
         raise NotFound(NO_STUDENT, student_id=student_id)
-    cohorts = {row.id: taught(row, now) for row in rows}
-    asked = {"ids": [row.enrollment_id for row in rows], "now": now, "first": _first(cohorts)}
-    found = _by_enrollment(session.execute(_FOUND, asked).all())
-    records = [_record(row, cohorts[row.id], found.get(row.enrollment_id, []), now) for row in rows]
+    records = [_record(row, planned(row, now), _found(session, row, now), now) for row in rows]
     records.sort(key=lambda record: running_first(record.cohort))
     first = rows[0]
     link = platform_link("student", first.source, first.source_key)
@@ -96,51 +92,45 @@ def gaps(days: list[date], *, first: date, last: date, longest: int) -> list[tup
     return [(one, other) for one, other in pairwise(edges) if (other - one).days > longest]
 
 
-# Everything there is of an enrollment, every table asked once; of usage only the days. ``at``, ``until`` and ``ended`` are a module's beginning, last
+# Everything there is of one enrollment, every table asked once; of usage only the days. For a list of them the planner would plan anew each time, which
+# takes as long as the answer. ``at``, ``until`` and ``ended`` are a module's beginning, last
 # activity and end. A review brings its submission: the attempt and the module stand there.
 _FOUND = text("""
     select x.*, m.title as module from (
         select p.enrollment_id, 'module' as kind, p.module_id, p.status as state, p.score, p.started_at as at, p.active_at as until, p.done_at as ended,
             null::int as attempt, null as words, null::uuid as by, null::date as day, null as url, null as source, null::uuid as submission_id
-        from platform.module_progress p where p.enrollment_id = any (:ids)
+        from platform.module_progress p where p.enrollment_id = :id
         union all
         select s.enrollment_id, 'submitted', s.module_id, s.status, s.score, s.submitted_at, null, null, s.attempt, null, null, null, s.url, null, s.id
-        from platform.submission s where s.enrollment_id = any (:ids)
+        from platform.submission s where s.enrollment_id = :id
         union all
         select v.enrollment_id, 'reviewed', null, case when v.passed then 'passed' else 'failed' end, null, v.reviewed_at, null, null,
             null, v.comment, v.reviewer_id, null, null, null, v.submission_id
-        from platform.code_review v where v.enrollment_id = any (:ids)
+        from platform.code_review v where v.enrollment_id = :id
         union all
         select r.enrollment_id, 'result', null, r.kind, null, r.decided_at, null, null, null, null, null, null, null, null, null
-        from platform.result r where r.enrollment_id = any (:ids)
+        from platform.result r where r.enrollment_id = :id
         union all
         select t.enrollment_id, 'certificate', null, case when t.honors then 'with distinction' end, null, t.issued_at, null, null, null, t.number,
             null, null, t.url, t.source, null
-        from platform.certificate t where t.enrollment_id = any (:ids)
+        from platform.certificate t where t.enrollment_id = :id
         union all
         select h.enrollment_id, 'noted', null, null, null, h.written_at, null, null, null, h.note, h.written_by, h.handled_until, null, null, null
-        from platform.help_note h where h.enrollment_id = any (:ids)
+        from platform.help_note h where h.enrollment_id = :id
         union all
         select u.enrollment_id, 'used', null, null, null, null, null, null, count(*)::int, null, null, (u.at at time zone 'UTC')::date, null, null, null
         from platform.usage_event u
-        where u.enrollment_id = any (:ids) and u.at >= cast(:first as timestamptz) and u.at <= cast(:now as timestamptz) group by 1, 12
+        where u.enrollment_id = :id and u.at >= cast(:first as timestamptz) and u.at <= cast(:now as timestamptz) group by 1, 12
     ) x left join platform.module m on m.id = x.module_id""")
 
 
-def _first(cohorts: dict[uuid.UUID, TaughtCohort]) -> datetime:
-    """From the first day of the oldest cohort on: the months of usage that can matter."""
-    first = min(cohort.starts_on for cohort in cohorts.values())
-    return datetime.combine(first, time.min, UTC) - timedelta(days=30)
+def _found(session: Session, row: Row[Any], now: datetime) -> Sequence[Row[Any]]:
+    """What there is of an enrollment; of usage from a month before the cohort's first day on."""
+    first = datetime.combine(row.starts_on, time.min, UTC) - timedelta(days=30)
+    return session.execute(_FOUND, {"id": row.enrollment_id, "now": now, "first": first}).all()
 
 
-def _by_enrollment(rows: Any) -> dict[uuid.UUID, list[Row[Any]]]:
-    found: dict[uuid.UUID, list[Row[Any]]] = {}
-    for row in rows:
-        found.setdefault(row.enrollment_id, []).append(row)
-    return found
-
-
-def _record(row: Row[Any], cohort: TaughtCohort, found: list[Row[Any]], now: datetime) -> LearningRecord:
+def _record(row: Row[Any], cohort: PlannedCohort, found: Sequence[Row[Any]], now: datetime) -> LearningRecord:
     days = _days(found, now)
     told = sorted((each for each in _events(found) if each.at <= now), key=lambda event: event.kind)
     told += _edges(row, now) + _gaps(row, cohort, list(days))
@@ -160,7 +150,7 @@ def _record(row: Row[Any], cohort: TaughtCohort, found: list[Row[Any]], now: dat
     )
 
 
-def _days(found: list[Row[Any]], now: datetime) -> Counter[date]:
+def _days(found: Sequence[Row[Any]], now: datetime) -> Counter[date]:
     """The days on which a student did something, with how much."""
     counts: Counter[date] = Counter()
     for row in found:
@@ -171,7 +161,7 @@ def _days(found: list[Row[Any]], now: datetime) -> Counter[date]:
     return counts
 
 
-def _events(found: list[Row[Any]]) -> Iterator[TimelineEntry]:
+def _events(found: Sequence[Row[Any]]) -> Iterator[TimelineEntry]:
     """What happened, and what is foretold."""
     works = {row.submission_id: row for row in found if row.kind == "submitted"}
     for row in found:
@@ -216,7 +206,7 @@ def _edges(row: Row[Any], now: datetime) -> list[TimelineEntry]:
     return made
 
 
-def _gaps(row: Row[Any], cohort: TaughtCohort, days: list[date]) -> list[TimelineEntry]:
+def _gaps(row: Row[Any], cohort: PlannedCohort, days: list[date]) -> list[TimelineEntry]:
     """Gaps longer than the cohort's limit, from the beginning to the cohort's day or the day of withdrawal."""
     first = max(cohort.starts_on, row.enrolled_at.date())
     last = min(cohort.as_of.date(), row.withdrawn_at.date() if row.withdrawn_at else date.max)

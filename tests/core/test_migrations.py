@@ -37,6 +37,19 @@ def test_a_server_that_is_behind_is_refused_and_migrated_on_demand(database: str
     assert db.prepare().up_to_date
 
 
+def test_a_database_of_a_newer_program_is_refused_and_left_alone(database: str) -> None:
+    said = text("update platform.alembic_version set version_num = :version")
+    newest = db.migrations().newest
+    with db.engine("owner").begin() as connection:
+        connection.execute(said, {"version": "9999"})
+    for forced in (False, True):
+        with pytest.raises(DatabaseError, match="newer than this program"):
+            db.prepare(migrate_if_behind=forced)
+    assert db.migrations().current == "9999"
+    with db.engine("owner").begin() as connection:
+        connection.execute(said, {"version": newest})
+
+
 def test_a_start_looks_once_and_refuses_what_is_behind(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also again after it let go of the database: another one may be behind the same address."""
     db.release()

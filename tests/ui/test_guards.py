@@ -147,7 +147,8 @@ def drawn(request: pytest.FixtureRequest, tab, monkeypatch: pytest.MonkeyPatch):
         "update staff.session set ended_at = now(), end_reason = 'signed out'",
         "update staff.session set seen_at = now() - interval '16 minutes'",
         "update staff.session set expires_at = now() - interval '1 second', seen_at = now()",
-        "update staff.staff_member set role = 'admin' where email like 'paula@%'",
+        "update staff.staff_member set role = 'auditor' where email like 'paula@%'",
+        "update staff.staff_member set role = 'admin' where email like 'paula@%'",  # who has to set up codes first
         "update staff.staff_member set disabled_at = now() where email like 'paula@%'",
     ],
 )

@@ -7,7 +7,8 @@ from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Integer, MetaDa
 
 from core.models.base import Base
 from core.models.labels import Category, Erasure, Processor, about, label, outside, technical
-from core.models.ways import ancestors, fates, problems, ways_to
+from core.models.shown import shown_tables
+from core.models.ways import ancestors, fates, fates_told, problems, ways_to
 
 ROW = {"reaches": "student_id", "erasure": Erasure.ROW}
 
@@ -52,6 +53,32 @@ def test_children_go_before_their_parents_and_the_person_last() -> None:
 def test_a_student_takes_along_the_forms_they_left_as_a_visitor() -> None:
     assert {"platform.visitor", "platform.visitor_device"} <= {each.table for each in fates("student")}
     assert "platform.student" not in {each.table for each in fates("visitor")}
+
+
+def test_what_is_told_with_a_row_is_in_the_export_and_in_no_plan(metadata: MetaData) -> None:
+    """A history of something that an erasure keeps: the plan, and so its fingerprint, knows nothing of it."""
+    before = fates("student", metadata)
+    plant(
+        metadata,
+        Column("payment_id", Uuid, ForeignKey("platform.payment.id"), info=technical()),
+        Column("state", Text, info=outside("x", "state")),
+        info=about(reaches="", erasure=Erasure.KEEP, reason="r", until="u", told_by="payment_id"),
+    )
+    assert fates("student", metadata) == before
+    assert problems(metadata) == ()
+    [told] = [each for each in fates_told("student", metadata) if each.table == "platform.hobby"]
+    assert [(link.column, link.to_table) for link in told.ways[0].links] == [
+        ("payment_id", "platform.payment"),
+        ("student_id", "platform.student"),
+    ]
+    assert "hobby" in {each.name for each in shown_tables("student", metadata)}
+    assert "hobby" not in {each.name for each in shown_tables("visitor", metadata)}, "payments are of students"
+
+
+def test_a_table_that_is_told_with_nothing_is_a_problem(metadata: MetaData) -> None:
+    plant(metadata, Column("owner", Uuid, info=technical()),
+          info=about(reaches="", erasure=Erasure.KEEP, reason="r", until="u", told_by="owner"))  # fmt: skip
+    assert problems(metadata) == ("platform.hobby is told by owner, which leads to nobody's rows",)
 
 
 def test_a_new_table_is_found(metadata: MetaData) -> None:

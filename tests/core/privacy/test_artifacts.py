@@ -199,6 +199,9 @@ def test_a_new_wrapping_key_leaves_old_files_open(monkeypatch: pytest.MonkeyPatc
 
 def test_an_erasure_takes_the_key_and_the_bytes_along() -> None:
     mine, bystander = kept(student_id=id_of("asha")), kept(student_id=id_of("ben"))
+    before = kept(student_id=id_of("asha"))
+    with db.transaction("worker") as session:
+        artifacts.destroy(session, before, why="expired", now=NOW - WEEK)
     places = [fate.table for fate in fates("student")]
     assert places.index("privacy.artifact_part") < places.index("privacy.artifact")
     order = Order(Person("student", id_of("asha")), key="x")
@@ -211,3 +214,9 @@ def test_an_erasure_takes_the_key_and_the_bytes_along() -> None:
         back(mine)
     assert back(bystander) == SECRET
     assert rows("select distinct artifact_id from privacy.artifact_part") == [(bystander,)]
+    ends = rows("select id, destroyed_at, destroyed_why from privacy.artifact")
+    assert {each[0]: tuple(each[1:]) for each in ends} == {
+        mine: (NOW, "erased"), before: (NOW - WEEK, "expired"), bystander: (None, None)
+    }  # fmt: skip
+    with db.transaction("worker") as session:
+        assert artifacts.artifacts_due(session, NOW + 52 * WEEK) == [str(bystander)], "nothing is left to destroy"

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from core import db, embedded, leases
 from core.privacy import audit, brakes, erasure, erasure_steps, ledger
+from core.privacy.erasure_rows import Step
+from core.privacy.erasure_steps import Run
 from core.processors import registry
 from core.processors.local import Local
 from core.processors.protocol import Order, Outcome
@@ -289,6 +291,30 @@ def test_who_raises_is_found_by_halves(owner: Connection, monkeypatch: pytest.Mo
     assert rows("select attempts from privacy.erasure_step s join privacy.erasure e on e.id = s.erasure_id where e.request_id = :id"
                 " and s.what = 'database'", id=poison.request_id)[0][0] >= 1  # fmt: skip
     assert len(commits) < 40, "not one transaction for each"
+
+
+def test_a_step_that_joined_another_and_raises_fails_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "third_parties", lambda _kind, _listed: ())
+    asha, real = waiting(student_id=id_of("asha")), erasure_steps._became
+
+    def poisonous(run: Run, step: Step, outcome: Outcome) -> None:
+        real(run, step, outcome)
+        raise ValueError("bad row")
+
+    monkeypatch.setattr(erasure_steps, "_became", poisonous)
+    work(DUE)
+    send_letters(DUE)
+    work(DUE + MINUTE)
+    tried = (
+        "select s.place, s.state, s.attempts from privacy.erasure_step s where s.phase between 2 and 3 order by s.phase"
+    )
+    assert rows(tried) == [("last letter", "proven", 0), ("this database", "to do", 1)]
+    assert rows("select counts, erased_at from privacy.erasure_step where what = 'database'") == [({}, None)]
+    assert rows("select s.place from privacy.erasure_evidence v join privacy.erasure_step s on s.id = v.step_id where v.what = 'failed'") == [("this database",)]  # fmt: skip
+    assert lines(asha.request_id).count("erasure step proven") == 1, "of the letter; nothing of what was taken back"
+    assert rows("select count(*) from platform.student where id = :id", id=id_of("asha")) == [(1,)]
+    monkeypatch.setattr(erasure_steps, "_became", real)
+    assert erased(asha.request_id, DUE + HOUR)
 
 
 # What a boundary is called: the states in which there is somebody. One game hits two dozen of them.

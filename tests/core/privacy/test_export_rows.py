@@ -28,12 +28,14 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         asked.append(statement)
 
-    def note_rows(reader: Session, statement: str, given: dict[str, Any]) -> list[tuple[str, int, str]]:
-        asked.append(statement)  # goes to the driver itself, behind a setting
-        return together(reader, statement, given)
+    def note_together(session: Session, *every: db.Asked) -> list[list[Any]]:
+        asked.append(
+            "; ".join(each.statement.decode() for each in every)
+        )  # goes to the driver itself, in one round trip
+        return together(session, *every)
 
-    together = export_rows._together
-    monkeypatch.setattr(export_rows, "_together", note_rows)
+    together = db.together
+    monkeypatch.setattr(db, "together", note_together)
     event.listen(db.engine("worker"), "before_cursor_execute", note)
     yield asked
     event.remove(db.engine("worker"), "before_cursor_execute", note)
@@ -47,7 +49,9 @@ def test_an_ordinary_person_is_read_by_one_statement_whatever_the_number_of_tabl
         asked = list(statements)
     assert export(filed)["state"] == "ready"
     assert len([each for each in asked if "json_agg" in each and "UNION ALL" in each]) == 1
-    assert len(asked) <= 12, "a query for each table, or for each text, would be more"
+    assert len(asked) == 4, (
+        "it is begun, everything is read, names are looked up, the file is kept: each is a round trip"
+    )
 
 
 def test_what_is_streamed_is_what_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

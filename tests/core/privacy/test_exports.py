@@ -221,6 +221,13 @@ def held(person: Person) -> dict[str, list[dict[str, Any]]]:
                 found.setdefault(fate.table, []).append(
                     {labeled[name].export: as_json(each._mapping[name]) for name in labeled}
                 )
+        of_requests = "select m.* from privacy.{} m join privacy.request r on r.id = m.request_id where {}"
+        theirs = " or ".join(f"r.{kind}_id = any(:{kind})" for kind in roots)
+        for place in ("request_move", "request_clock"):
+            columns = Base.metadata.tables[f"privacy.{place}"].c
+            for each in session.execute(text(of_requests.format(place, theirs)), roots):
+                told = {c.info["privacy"].export: as_json(each._mapping[c.name]) for c in columns}
+                found.setdefault(f"privacy.{place}", []).append({n: v for n, v in told.items() if n})
     return found
 
 
@@ -433,14 +440,14 @@ def test_what_could_not_be_made_may_be_answered_by_hand_with_evidence() -> None:
 def test_a_request_that_is_closed_while_the_file_is_made_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     filed = verified("export")
     monkeypatch.setattr(registry, "_makers", {"Cloudinary": lambda: Answers("Cloudinary", fails=False)})
-    whole = exports.artifacts.keep
+    whole = exports.artifacts.keeping
 
-    def closed_meanwhile(session: Any, **more: Any) -> uuid.UUID:
+    def closed_meanwhile(session: Any, **more: Any) -> exports.artifacts.Keeping:
         made = whole(session, **more)
         act("withdraw_request", "omar", reason="by the person", **on(filed))
         return made
 
-    monkeypatch.setattr(exports.artifacts, "keep", closed_meanwhile)
+    monkeypatch.setattr(exports.artifacts, "keeping", closed_meanwhile)
     work()
     assert row(filed.request_id)["state"] == "withdrawn"
     assert rows("select 1 from privacy.artifact") == []

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from core import db, keys, queries
 from core.models import platform as p
-from core.queries import Cursor, EnrollmentFilter
+from core.queries import Cursor, EnrollmentFilter, Total
+from core.reads import enrollments
 from core.rollups import refresh_rollups
 from tests.cast import NOW, id_of
 
@@ -22,7 +23,7 @@ COHORTS = ("python", "java", "cloud")
 def a_crowd(session: Session, many: int = 150) -> None:
     """Enrollments of every kind, the same every time; several begin in the same instant, none in some months."""
     dice, hashes = random.Random(11), keys.person_hashes()
-    students, enrollments = [], []
+    students, enrolled = [], []
     for number in range(many):
         name, then = (
             f"{dice.choice(['Ann', 'ann', 'Zoë', '_%x'])} {number % 9}",
@@ -35,14 +36,14 @@ def a_crowd(session: Session, many: int = 150) -> None:
             "id": student, "name": name, "email": f"{number}@crowd.example", "registered_at": then, "source": "test",
             "experience_level": dice.choice(p.EXPERIENCE_LEVELS), "email_hash": email_hash, "provider_hash": provider_hash,
         })  # fmt: skip
-        enrollments.append({
+        enrolled.append({
             "id": uuid.uuid5(uuid.NAMESPACE_URL, f"enrollment {number}"), "student_id": student, "cohort_id": id_of(cohort),
             "program_id": id_of(f"{cohort} program"), "status": status, "enrolled_at": then, "source": "test",
             "started_at": then if status != "registered" else None, "confirmed_at": dice.choice([None, then]),
             "withdrawn_at": then + timedelta(hours=1) if status == "withdrawn" else None,
         })  # fmt: skip
     session.execute(insert(p.Student), students)
-    session.execute(insert(p.Enrollment), enrollments)
+    session.execute(insert(p.Enrollment), enrolled)
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +110,22 @@ def test_every_filter_finds_what_sql_written_by_hand_finds(owner: Connection) ->
 def test_pages_follow_one_order_without_gap_or_repetition(sort: str, owner: Connection) -> None:
     expected = owner.execute(text(f"select e.id {ROWS} order by {ORDERS[sort]}")).scalars().all()
     assert every_page(EnrollmentFilter(), sort) == expected
+
+
+def test_a_full_page_that_is_the_last_and_a_count_that_reaches_its_cap_say_so(
+    owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = len(every_page(EnrollmentFilter()))
+    novices = EnrollmentFilter(level="beginner")
+    with paula() as session:
+        assert queries.enrollment_page(session, EnrollmentFilter(), limit=many).next is None
+        assert queries.enrollment_page(session, EnrollmentFilter(), limit=many - 1).next is not None
+        assert queries.enrollment_total(session, EnrollmentFilter(), cap=many) == Total(many, capped=False)
+        assert queries.enrollment_total(session, EnrollmentFilter(), cap=many - 1) == Total(many - 1, capped=True)
+        monkeypatch.setattr(enrollments, "SEARCHED_COUNT_CAP", 1)
+        for looked_at in (novices, EnrollmentFilter(search="ann")):
+            assert queries.enrollment_total(session, looked_at).capped, "students are looked at less far"
+        assert not queries.enrollment_total(session, EnrollmentFilter()).capped
 
 
 SCOPES: list[tuple[dict[str, Any], str]] = [

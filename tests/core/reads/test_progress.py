@@ -256,6 +256,16 @@ def test_an_ended_cohort_is_looked_at_as_of_its_last_day() -> None:
     assert [m.done for m in ask(queries.cohort_stand, found).modules] == [3, 3, 0, 0]
 
 
+def test_who_withdrew_or_is_still_to_come_is_not_among_those_who_are_there() -> None:
+    with classroom() as room:
+        for name, told in {"una": {}, "vera": {"withdrawn": 3}, "wim": {"enrolled": -2}}.items():
+            room.submission(room.student(name, **told), 1, "waiting for review", at=4)
+    found = cohort()
+    assert (found.students, found.waiting) == (1, 2), (
+        "Wim hands in what nobody has handed in yet; Vera waits for nothing"
+    )
+
+
 def test_a_cohort_without_modules_without_students_and_one_to_come() -> None:
     with classroom(modules=0) as room:
         room.student("zoe", enrolled=20)
@@ -407,7 +417,7 @@ def handles(owner: Any) -> dict[str, TaughtCohort]:
             c = session.get(p.Cohort, id_of(name))
             assert c is not None
             made[kind] = TaughtCohort(
-                c.id, code, c.title, "", c.starts_on, c.ends_on, NOW, 1, 1, 1, 0, None, HelpLimits(quiet_days=1)
+                c.id, code, c.title, "", c.starts_on, c.ends_on, NOW, 1, 1, HelpLimits(quiet_days=1), 1, 0, None
             )
     return made
 

@@ -53,11 +53,45 @@ def test_everything_that_happened_newest_first_and_nothing_foretold() -> None:
     by_kind = {each.kind: each for each in found.records[0].events}
     assert (by_kind["reviewed"].words, by_kind["reviewed"].by) == ("Handle <b>empty</b> input.", id_of("ines"))
     assert (by_kind["submitted"].link, by_kind["submitted"].score) == ("https://example.org/work", None)
+    assert (by_kind["reviewed"].what, by_kind["reviewed"].attempt, by_kind["reviewed"].state) == ("Part 2", 1, "failed")
     assert by_kind["noted"].until == NOW.date()
     assert by_kind["gap"].days == 30
     assert (found.records[0].done, found.email) == (1, "zoe@students.example")
     last = found.records[0].last_active
     assert last and last.date() == NOW.date(), "begun today; what is done in two days is no activity yet"
+
+
+def test_clicks_are_activity_from_the_first_day_on_and_not_before_they_happen(house: str) -> None:
+    with db.transaction("worker") as session:
+        room = Classroom(session).open()
+        room.student("zoe", enrolled=60)
+        for at in (44, 30, 16, 5, 5.25, -1):
+            room.clicks("zoe", 3, at=at)
+    found = record().records[0]
+    assert found.last_active and (NOW - found.last_active).days == 5
+    assert [each.kind for each in found.events] == ["enrolled"], "no gap of more than two weeks"
+    assert found.weeks == (0, 1, 0, 1, 0, 1, 0, 2)
+
+
+def test_what_happened_in_one_moment_keeps_its_order(house: str) -> None:
+    with db.transaction("worker") as session:
+        room = Classroom(session).open()
+        room.student("zoe", enrolled=60)
+        room.add(p.Result, **room.of("zoe"), kind="pass", decided_at=ago(1), source="t")
+        room.add(
+            p.Certificate,
+            id=id_of("zoe certificate"),
+            **room.of("zoe"),
+            number="C-1",
+            issued_at=ago(1),
+            honors=True,
+            source="t",
+        )
+        room.progress("zoe", 1, "not started", at=3)
+    found = record().records[0]
+    assert [(each.kind, each.state) for each in found.events if each.kind not in ("gap", "enrolled")] == [
+        ("certificate", "with distinction"), ("result", "pass"),
+    ], "and what is not started has not begun"  # fmt: skip
 
 
 @pytest.mark.parametrize(("withdrawn", "told"), [(20, True), (-3, False)])

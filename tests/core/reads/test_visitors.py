@@ -142,6 +142,15 @@ def test_pages_follow_one_order_without_gap_or_repetition(sort: str, owner: Conn
     assert every_page(VisitorFilter(), sort) == expected
 
 
+def test_a_full_page_that_is_the_last_and_a_count_that_reaches_its_cap_say_so() -> None:
+    many = len(every_page(VisitorFilter()))
+    with paula() as session:
+        assert queries.visitor_page(session, VisitorFilter(), now=NOW, limit=many).next is None
+        assert queries.visitor_page(session, VisitorFilter(), now=NOW, limit=many - 1).next is not None
+        total = queries.visitor_total(session, VisitorFilter(), now=NOW, cap=many)
+    assert (total.count, total.capped) == (many, False)
+
+
 def test_the_figures_are_the_lengths_of_the_lists_they_lead_to() -> None:
     with db.transaction("worker") as session:
         a_crowd(session)
