@@ -605,11 +605,13 @@ class VisitorDevice(Base):
 
 
 class Subscription(Base):
-    """The time for which a student may use the platform. ``ends_on`` None: open-ended."""
+    """The time for which a student may use the platform. ``ends_on`` None: open-ended. ``superseded``: another one of theirs ends
+    later (a trigger says so)."""
 
     __tablename__ = "subscription"
     __table_args__ = (
         CheckConstraint("ends_on is null or ends_on >= starts_on", name="ends_after_start"),
+        Index("ix_subscription_last", "ends_on", postgresql_where=text("not superseded")),
         {"schema": SCHEMA, "info": _STUDENT_ROW},
     )
 
@@ -617,6 +619,7 @@ class Subscription(Base):
     student_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.student.id"), index=True, info=technical())
     starts_on: Mapped[date] = mapped_column(Date, info=label(Category.ACCOUNT, "subscription starts"))
     ends_on: Mapped[date | None] = mapped_column(Date, index=True, info=label(Category.ACCOUNT, "subscription ends"))
+    superseded: Mapped[bool] = mapped_column(server_default=text("false"), info=technical())
     source: Mapped[Source]
 
 

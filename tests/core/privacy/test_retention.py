@@ -373,6 +373,21 @@ def test_the_oldest_contact_is_found_from_the_oldest_forms(part: int) -> None:
     assert oldest() == NOW - 970 * DAY
 
 
+@pytest.mark.parametrize("part", [1, 2, 200])
+def test_old_visitors_are_counted_from_the_oldest_forms_to_a_limit(part: int) -> None:
+    visitor("answered late", 990 * DAY, answered=3 * DAY)
+    kept = visitor("kept", 970 * DAY)
+    visitor("forms", 960 * DAY, email="forms@example.org")
+    visitor("again", DAY, email="forms@example.org")
+    for number in range(3):
+        visitor(f"old {number}", 900 * DAY)
+    asked = "select due, held from privacy.some_old_visitors(:before, :most, :part)"
+    with held(visitor_id=kept):
+        assert [rows(asked, before=NOW - 365 * DAY, most=most, part=part)[0][0] for most in (2, 3, 4)] == [2, 3, 3]
+        assert rows(asked, before=NOW - 365 * DAY, most=4, part=part) == [(3, 1)]
+    assert rows(asked, before=NOW - 1000 * DAY, most=4, part=part) == [(0, 0)]
+
+
 def test_many_visitors_at_once_are_a_question() -> None:
     for number in range(21):
         visitor(f"v{number}", 2 * YEAR)
@@ -406,7 +421,7 @@ def test_a_dry_run_counts_exactly_what_a_run_takes_around_holds() -> None:
     visitor("gone", 2 * YEAR)
     with held(student_id=id_of("asha")), held(student_id=id_of("cleo"), table="platform.email_log", record_id=record):
         with db.transaction("worker") as session:
-            told = {each.rule.name: each.due for each in queries.retention(session, now=NOW, exact=True).rules}
+            told = {each.rule.name: each.due and each.due.count for each in queries.retention(session, now=NOW, exact=True).rules}  # fmt: skip
         done = {key: counts for key, _, counts in work()}
         assert told[MAIL] == done[MAIL]["rows"] == 1
         assert told[VISITORS] == done[VISITORS]["visitors"] == 1
