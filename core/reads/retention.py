@@ -17,15 +17,7 @@ from core.models.labels import Erasure, TableLabel
 from core.models.privacy import PolicyVersion
 from core.models.retention import RetentionRun
 from core.policy import Parameters, in_force
-from core.policy.keeping import (
-    BY_RETENTION,
-    DAY,
-    RULES,
-    SILENT_AFTER,
-    Rule,
-    proof_before,
-    visitors_before,
-)
+from core.policy.keeping import BY_RETENTION, DAY, RULES, SILENT_AFTER, Rule, proof_before, visitors_before
 from core.reads.listing import Total, total
 
 PAGE_SIZE = 50

@@ -91,11 +91,6 @@ def state_of(name: str, now: datetime = NOW) -> Any:
         return next(each for each in queries.retention(session, now=now, exact=True).rules if each.rule.name == name)
 
 
-def due(name: str, now: datetime = NOW) -> int:
-    """How many would go by a rule."""
-    return int(state_of(name, now).due.count)
-
-
 def hanging(table: Table) -> set[str]:
     """Every table whose rows hang on a row of this one, however far."""
     found = set[str]()
@@ -123,10 +118,10 @@ def test_what_ended_three_years_ago_goes_whole_and_what_is_younger_stays_whole(o
     kept, kept_erasure = erased(YOUNG)
     before = snapshot(owner, "ben")
     owner.rollback()
-    assert (due(0), state_of(NAMES[0]).oldest, state_of(NAMES[0]).state) == (1, OLD, "late"), (
+    assert (state_of(NAMES[0]).due.count, state_of(NAMES[0]).oldest, state_of(NAMES[0]).state) == (1, OLD, "late"), (
         "the other one waits for its certificate"
     )
-    assert (due(1), state_of(NAMES[1]).oldest) == (1, OLD)
+    assert (state_of(NAMES[1]).due.count, state_of(NAMES[1]).oldest) == (1, OLD)
     assert state_of("audit").rule.by == "", "lines of the audit are a chain"
     went = work()
     assert went[NAMES[1]] == {"certificates": 1}
@@ -151,7 +146,7 @@ def test_what_ended_three_years_ago_goes_whole_and_what_is_younger_stays_whole(o
         == 2
     )
     assert lines().count("retention run") >= 3
-    assert (due(0, NOW), state_of(NAMES[0]).state) == (0, "nothing due")
+    assert (state_of(NAMES[0], NOW).due.count, state_of(NAMES[0]).state) == (0, "nothing due")
     after = snapshot(owner, "ben")
     assert after | {"email_log": before["email_log"]} == before, "mail goes by a rule of its own"
 
@@ -166,7 +161,7 @@ def test_a_request_stays_while_something_keeps_it(why: str) -> None:
     if why == "hold":
         with held(student_id=id_of("cleo")):
             assert work()[NAMES[0]]["requests"] == 1 and requests_left() == {mine}
-            assert (state_of(NAMES[0]).held, due(0)) == (1, 0)
+            assert (state_of(NAMES[0]).held, state_of(NAMES[0]).due.count) == (1, 0)
         assert work(NOW + DAY)[NAMES[0]]["requests"] == 1 and requests_left() == set()
         return
     if why in ("restriction", "objection", "opt_out", "lapse"):
@@ -195,7 +190,7 @@ def test_a_released_hold_goes_three_years_after_its_release_and_one_that_stands_
         do("insert into privacy.legal_hold (id, form_key, student_id, basis, owner_id, review_on, placed_at, placed_by, released_at, released_by, release_reason)"
            " values (gen_random_uuid(), gen_random_uuid(), :cleo, 'claim of ours', :omar, cast(:placed as date), :placed, :omar, :at, :by, :why)",
            cleo=id_of("cleo"), omar=id_of("omar"), placed=OLD - DAY, at=at, by=at and id_of("omar"), why=at and "claim settled")  # fmt: skip
-    assert (due(2), state_of(NAMES[2]).oldest) == (1, OLD)
+    assert (state_of(NAMES[2]).due.count, state_of(NAMES[2]).oldest) == (1, OLD)
     assert work()[NAMES[2]] == {"holds": 1}
     assert rows("select released_at from privacy.legal_hold order by 1 nulls last") == [(YOUNG,), (None,)]
 
