@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import streamlit as st
 
 from core import queries
 from core.queries import Retention, RetentionRow, RuleState
-from ui import desk, erasing, export, guards, states, watching
+from ui import desk, erasing, export, guards, paging, states, watching
 from ui.cached import read
 from ui.clock import now
 from ui.tables import capitalized, chips, day, literal
@@ -64,9 +63,9 @@ def dry_run(found: Retention) -> None:
             for each in told:
                 with st.container(gap=None):
                     st.caption(capitalized(each.rule.name))
-                    st.markdown(f"**{each.due or 0:,}**{f' · {each.held:,} held' if each.held else ''}")
+                    st.markdown(f"**{each.due or 0}**{f' · {each.held:,} held' if each.held else ''}")
         lapses = found.lapses
-        st.caption(f"Lapsed subscriptions: {lapses.to_tell:,} to be told, {lapses.to_close:,} to be closed.")
+        st.caption(f"Lapsed subscriptions: {lapses.to_tell} to be told, {lapses.to_close:,} to be closed.")
 
 
 def rules(found: Retention) -> None:
@@ -77,7 +76,7 @@ def rules(found: Retention) -> None:
         "Period": [f"{each.period} *" if each.rule.open_choice else each.period for each in found.rules],
         "Oldest": [day(each.oldest) for each in found.rules],
         "Oldest is due": [day(each.due_at) for each in found.rules],
-        "Would go now": ["–" if each.due is None else f"{each.due:,}" for each in found.rules],
+        "Would go now": ["–" if each.due is None else str(each.due) for each in found.rules],
         "Clause": [each.rule.clause for each in found.rules],
         "Last run": [f"{each.ran_at.day} {each.ran_at:%b, %H:%M}" if each.ran_at else "–" for each in found.rules],
     }
@@ -121,7 +120,7 @@ def one(state: RuleState, found: Retention) -> None:
         ]  # fmt: skip
         if rule.name == "lapsed subscriptions":
             told = found.lapses
-            facts.append(("Where they stand", f"{told.to_tell:,} to be told · {told.not_sent:,} notices not sent yet · {told.told:,} told and"
+            facts.append(("Where they stand", f"{told.to_tell} to be told · {told.not_sent:,} notices not sent yet · {told.told:,} told and"
                           f" waiting · {told.to_close:,} to be closed"))  # fmt: skip
         if state.held:
             facts.append(("Kept by legal holds", f"{state.held:,}"))
@@ -150,9 +149,7 @@ def runs() -> Sequence[RetentionRow]:
         label_visibility="collapsed",
     )
     st.query_params["rule"] = rule
-    if st.session_state.get("runs_of") != rule:
-        st.session_state["runs_of"], st.session_state["runs_afters"] = rule, [None]
-    afters: list[Any] = st.session_state["runs_afters"]
+    afters = paging.afters_of("runs", rule)
     found = read(STAFF, queries.retention_runs, rule=None if rule == ALL else rule, after=afters[-1])
     if not found.rows:
         states.empty("No run yet", "The worker runs every rule once a day: python -m core worker")
@@ -169,18 +166,7 @@ def runs() -> Sequence[RetentionRow]:
         },
         hide_index=True, row_height=36, height="content", alt=f"Table of {len(found.rows)} runs, newest first.",
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Newest first. A run that found nothing is proof, too.", width="stretch")
-        if len(afters) > 1 or found.after:
-            st.button(
-                "Previous",
-                key="previous",
-                icon=":material/chevron_left:",
-                disabled=len(afters) == 1,
-                on_click=afters.pop,
-            )
-            st.button("Next", key="next", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
-                      on_click=afters.append, args=(found.after,))  # fmt: skip
+    paging.turn("Newest first. A run that found nothing is proof, too.", afters, found.after)
     return found.rows
 
 
@@ -254,8 +240,9 @@ def page(moment: datetime) -> None:
 def rule_cells(each: RuleState) -> Sequence[object]:
     """One rule as a row of the file."""
     rule = each.rule
+    due = str(each.due) if each.due and each.due.capped else each.due and each.due.count
     return (rule.name, rule.what, rule.clause, each.period, "yes" if rule.open_choice else "no", rule.age, rule.goes, rule.by or "nobody",
-            each.oldest, each.due_at, each.due, each.held, each.state, each.waits_for, each.ran_at)  # fmt: skip
+            each.oldest, each.due_at, due, each.held, each.state, each.waits_for, each.ran_at)  # fmt: skip
 
 
 BY = {"retention": "retention, once a day", "": "nothing: it stays", "erasures": "the eraser, by request"}
