@@ -57,7 +57,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="resocode-bench-"))
     folder.chmod(0o755)
     port = free_port()
-    os.environ |= {"RESOCODE_HOME": str(folder / "home"), "RESOCODE_DEMO": "1", "RESOCODE_MAIL_RATE": "600000",
+    os.environ |= {"RESOCODE_HOME": str(folder / "home"), "RESOCODE_DEMO": "1", "RESOCODE_MAIL_RATE": "600000", "RESOCODE_MAIL_CATCHER": "1",
                    "RESOCODE_SMTP_URL": f"smtp://127.0.0.1:{port}", "RESOCODE_MAIL_FROM": "privacy@resocode.example"}  # fmt: skip
     try:
         db.prepare()

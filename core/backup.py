@@ -33,7 +33,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import db, embedded, keys, roles, signing
+from core import db, keys, roles, signing
+from core.embedded.binaries import all_binaries
 from core.errors import AdminError, SettingsError
 from core.models.base import uuid7
 from core.models.proof import Backup as Row
@@ -305,7 +306,7 @@ def _libpq(place: Mapping[str, str]) -> dict[str, str]:
 
 def _tool(name: str, server: int) -> Path:
     """Find pg_dump or pg_restore of the server's own version: another one may not read what this one wrote."""
-    for binaries in embedded.all_binaries():
+    for binaries in all_binaries():
         if (binaries / name).exists() and _major(binaries / name) == server:
             return binaries / name
     raise AdminError(

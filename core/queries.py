@@ -166,6 +166,7 @@ from core.reads.incidents import (
 )
 from core.reads.listing import PAGE_SIZE, SHORTEST_SEARCH, Cursor, Total
 from core.reads.mail import (
+    RESERVED,
     CampaignRow,
     LetterBack,
     MailFigures,
@@ -365,6 +366,7 @@ __all__ = [
     "PAGE_REVIEWS",
     "PAGE_SIZE",
     "PAGE_STUDENTS",
+    "RESERVED",
     "SHORTEST_SEARCH",
     "SORTS",
     "STEP_VIEWS",

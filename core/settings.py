@@ -25,7 +25,7 @@ NAMES = (
     "RESOCODE_CLOUDINARY_URL", "RESOCODE_CLOUDINARY_URL_FILE", "RESOCODE_CLOUDINARY_FOLDERS", "RESOCODE_CLOUDINARY_DELIVERY",
     "RESOCODE_CLOUDINARY_DERIVED",
     "RESOCODE_STRIPE_KEY", "RESOCODE_STRIPE_KEY_FILE", "RESOCODE_STRIPE_API", "RESOCODE_STRIPE_REDACTION",
-    "RESOCODE_MAIL_RATE",
+    "RESOCODE_MAIL_RATE", "RESOCODE_MAIL_CATCHER",
     "RESOCODE_MONGODB_URI", "RESOCODE_MONGODB_URI_FILE", "RESOCODE_MONGODB_DATABASE", "RESOCODE_MONGODB_MAPPING",
     "RESOCODE_ALERT_MAIL", "RESOCODE_ALERT_WEBHOOK",
 )  # fmt: skip
@@ -96,6 +96,7 @@ class Settings:
     backup_recipient: str | None
     backup_identity: Path
     mail_rate: int
+    mail_catcher: bool
     mongodb_uri: str | None = field(repr=False)
     mongodb_database: str | None
     mongodb_mapping: Path | None
@@ -151,6 +152,7 @@ def _settings(values: tuple[str | None, ...], _files: tuple[tuple[int, ...], ...
         backup_recipient=given.get("RESOCODE_BACKUP_RECIPIENT"),
         backup_identity=Path(given.get("RESOCODE_BACKUP_IDENTITY") or home / "keys" / "backups.age").absolute(),
         mail_rate=_rate(given, "RESOCODE_MAIL_RATE", 600),
+        mail_catcher=_catcher(given, "RESOCODE_MAIL_CATCHER"),
         mongodb_uri=_mongodb(given, "RESOCODE_MONGODB_URI"),
         mongodb_database=given.get("RESOCODE_MONGODB_DATABASE"),
         mongodb_mapping=Path(given["RESOCODE_MONGODB_MAPPING"]).absolute()
@@ -204,6 +206,14 @@ def _mail_server(given: Mapping[str, str], name: str) -> str | None:
     if value and not value.startswith(("smtp://", "smtps://")):
         raise SettingsError(f"{name} must begin with smtp:// (STARTTLS) or smtps://.", name=name)
     return value
+
+
+def _catcher(given: Mapping[str, str], name: str) -> bool:
+    """Whether the mail server keeps whatever it gets: for trying out and for tests, so on this machine only."""
+    wanted = _switch(given, name)
+    if wanted and urlsplit(_mail_server(given, "RESOCODE_SMTP_URL") or "smtp://localhost").hostname not in LOCAL:
+        raise SettingsError(f"{name} is for a mail server on this machine that passes nothing on.", name=name)
+    return wanted
 
 
 def _mongodb(given: Mapping[str, str], name: str) -> str | None:

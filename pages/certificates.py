@@ -1,13 +1,12 @@
 """Certificates of erasure: what was erased and proven, what remains until when; to be printed, and checked by anybody."""
 
 from datetime import datetime
-from typing import Any
 
 import streamlit as st
 
 from core import privacy_actions, queries
 from core.queries import Certificate
-from ui import certificates, desk, export, guards, states
+from ui import certificates, desk, export, guards, paging, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -35,7 +34,7 @@ def cells(made: Certificate) -> tuple[object, ...]:
 
 def listing() -> tuple[tuple[Certificate, ...], Certificate | None]:
     """Draw one page of certificates; return it, and the one that is selected."""
-    afters: list[Any] = st.session_state.setdefault("certificate_afters", [None])
+    afters = paging.afters_of("certificates")
     found = read(STAFF, queries.certificate_page, after=afters[-1])
     rows = [cells(each) for each in found.rows]
     chosen = st.dataframe(
@@ -50,18 +49,7 @@ def listing() -> tuple[tuple[Certificate, ...], Certificate | None]:
         key=f"certificates_{len(afters)}_{rows[0][0] if rows else ''}",
         alt=f"Table of {len(rows)} certificates of erasure with request, kind of person, day of issue and policy.",
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Newest first · select a row to read it", width="stretch")
-        if len(afters) > 1 or found.after:
-            st.button(
-                "Previous",
-                key="previous",
-                icon=":material/chevron_left:",
-                disabled=len(afters) == 1,
-                on_click=afters.pop,
-            )
-            st.button("Next", key="next", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
-                      on_click=afters.append, args=(found.after,))  # fmt: skip
+    paging.turn("Newest first · select a row to read it", afters, found.after)
     picked = chosen["selection"]["rows"]
     return found.rows, found.rows[picked[0]] if picked else None
 

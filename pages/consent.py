@@ -10,7 +10,7 @@ from core import privacy_actions, queries
 from core.errors import AdminError
 from core.queries import CONSENT_VIEWS, ConsentCounts, ConsentRow
 from core.settings import ROOT
-from ui import confirm, consenting, desk, export, guards, states
+from ui import confirm, consenting, desk, export, guards, paging, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -76,17 +76,9 @@ def chosen_view(counts: ConsentCounts) -> str:
     return view or "to do"
 
 
-def afters_of(view: str) -> list[Any]:
-    """Where the pages seen so far begin."""
-    if st.session_state.get("consent_view") != view:
-        st.session_state["consent_view"], st.session_state["consent_afters"] = view, [None]
-    afters: list[Any] = st.session_state["consent_afters"]
-    return afters
-
-
 def listing(view: str, moment: datetime) -> tuple[ConsentRow, ...]:
     """Draw one page of cases, and above it the one that is selected or named."""
-    afters = afters_of(view)
+    afters = paging.afters_of("consent", view)
     found = read(STAFF, queries.consent_page, view, now=moment, after=afters[-1])
     place = st.container()
     chosen = table(found.rows, page=len(afters)) if found.rows else None
@@ -127,21 +119,11 @@ def table(rows: tuple[ConsentRow, ...], *, page: int) -> ConsentRow | None:
 def footer(found: queries.ConsentPage, afters: list[Any]) -> None:
     """Draw where we are, and the way on and back."""
     first = (len(afters) - 1) * queries.PAGE_SIZE + 1
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            f"{first:,} to {first + len(found.rows) - 1:,}, most urgent first · select a row to see to it",
-            width="stretch",
-        )
-        if len(afters) > 1 or found.after:
-            st.button(
-                "Previous",
-                key="previous",
-                icon=":material/chevron_left:",
-                disabled=len(afters) == 1,
-                on_click=afters.pop,
-            )
-            st.button("Next", key="next", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
-                      on_click=afters.append, args=(found.after,))  # fmt: skip
+    paging.turn(
+        f"{first:,} to {first + len(found.rows) - 1:,}, most urgent first · select a row to see to it",
+        afters,
+        found.after,
+    )
 
 
 def named() -> uuid.UUID | None:

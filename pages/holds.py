@@ -9,7 +9,7 @@ from core import privacy_actions, queries
 from core.errors import AdminError
 from core.privacy_actions import FoundPerson
 from core.queries import Hold, HoldCounts
-from ui import confirm, export, guards, holding, states
+from ui import confirm, export, guards, holding, paging, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -86,7 +86,7 @@ def listing(counts: HoldCounts, moment: datetime) -> None:
         else:
             states.empty("No hold was released", "Released holds are kept here for three years.")
         return
-    afters = pages_of(standing)
+    afters = paging.afters_of("holds", standing)
     found = read(STAFF, queries.hold_page, standing=standing, after=afters[-1])
     with top:
         export.offer("holds", HEADER, [
@@ -98,14 +98,6 @@ def listing(counts: HoldCounts, moment: datetime) -> None:
     if chosen is not None:
         with place:
             one(chosen, moment)
-
-
-def pages_of(standing: bool) -> list[Any]:
-    """Where the pages seen so far begin."""
-    if st.session_state.get("list_view") != standing:
-        st.session_state["list_view"], st.session_state["list_afters"] = standing, [None]
-    afters: list[Any] = st.session_state["list_afters"]
-    return afters
 
 
 def table(rows: tuple[Hold, ...], moment: datetime, *, page: int) -> Hold | None:
@@ -147,15 +139,9 @@ def state(hold: Hold, moment: datetime) -> str:
 def footer(found: queries.HoldPage, afters: list[Any]) -> None:
     """Draw where we are, and the way on and back."""
     first = (len(afters) - 1) * queries.PAGE_SIZE + 1
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            f"{first:,} to {first + len(found.rows) - 1:,} · select a row to review or release it", width="stretch"
-        )
-        st.button(
-            "Previous", key="previous", icon=":material/chevron_left:", disabled=len(afters) == 1, on_click=afters.pop
-        )
-        st.button("Next", key="next", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
-                  on_click=afters.append, args=(found.after,))  # fmt: skip
+    paging.turn(
+        f"{first:,} to {first + len(found.rows) - 1:,} · select a row to review or release it", afters, found.after
+    )
 
 
 def one(hold: Hold, moment: datetime) -> None:

@@ -23,6 +23,7 @@ STATES = {
     "later": ("later", "gray"),
     "sending": ("on its way", "blue"),
     "failed": ("not taken", "red"),
+    "nobody": ("not sent", "red"),
 }
 # What the mail server said, by the first figure or the word that is kept of it.
 ANSWERS = {
@@ -32,6 +33,7 @@ ANSWERS = {
     "no answer": "the server fell silent after it had the text: it may have arrived",
     "no encryption": "the server offers no encryption; nothing is sent in the clear",
     "not an address": "the address is not one that mail can be sent to",
+    queries.RESERVED: "the address is under a name that is kept for examples and tests: nobody has it, nothing was sent",
     "needs SMTPUTF8": "the address has letters that this server does not take",
     "cannot be written": "subject or address hold what no mail can hold",
 }
@@ -88,6 +90,8 @@ def outbox(moment: datetime) -> None:
 
 def state(row: LetterRow) -> tuple[str, str]:
     """How a letter stands: word and color."""
+    if row.state == "failed" and row.error == queries.RESERVED:
+        return STATES["nobody"]
     return STATES[row.state if row.state in ("failed", "sending") else "waiting" if row.sendable else "later"]
 
 
@@ -113,9 +117,10 @@ def one(row: LetterRow) -> None:
         st.text(row.subject)
         st.code(row.body, language=None, wrap_lines=True)
         if row.error:
-            st.caption(f"Tried {row.attempts} times, last: {literal(said(row.error))}.")
+            tried = f"Tried {row.attempts} times, last: " if row.attempts else "Not sent: "
+            st.caption(f"{tried}{literal(said(row.error))}.")
         with st.container(horizontal=True, horizontal_alignment="right"):
-            if row.state == "failed" and row.address:
+            if row.state == "failed" and row.address and row.error != queries.RESERVED:
                 st.button("Let the server try again", key="retry", on_click=desk.decide, args=(privacy_actions.retry_letter,),
                           kwargs={"letter_id": row.id}, icon=":material/refresh:")  # fmt: skip
             st.button("Cancel the letter", key="cancel", type="tertiary", on_click=finish, args=("cancel", row.id),
@@ -141,7 +146,8 @@ def delivery(moment: datetime) -> None:
             ("Sent", sum(row.sent for row in rows), f"What the server took in {DAYS} days, by the mail log. Live."),
             ("Came back", sum(row.bounced for row in rows), "Refused for good by the server, or reported as undelivered later"
              " (`python -m core mail bounces`)."),
-            ("Not taken", sum(row.not_taken for row in rows), "Tried five times in vain; letters of requests then wait for a hand."),
+            ("Not taken", sum(row.not_taken for row in rows), "Tried five times in vain; letters of requests then wait for a hand. The table counts those that were"
+             " never handed over, too: their address is under a name for examples and tests."),
         ):  # fmt: skip
             st.metric(label, value, border=True, height="stretch", format="localized", help=help_text)
     if rows:

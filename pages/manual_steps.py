@@ -2,14 +2,13 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 import streamlit as st
 
 from core import queries
 from core.queries import Step, StepCounts
 from core.settings import ROOT
-from ui import by_hand, desk, export, guards, states
+from ui import by_hand, desk, export, guards, paging, states
 from ui.cached import read
 from ui.clock import now
 from ui.tables import day
@@ -61,17 +60,9 @@ def chosen_view(counts: StepCounts) -> str:
     return view or "to do"
 
 
-def afters_of(view: str) -> list[Any]:
-    """Where the pages seen so far begin."""
-    if st.session_state.get("steps_view") != view:
-        st.session_state["steps_view"], st.session_state["steps_afters"] = view, [None]
-    afters: list[Any] = st.session_state["steps_afters"]
-    return afters
-
-
 def listing(view: str, moment: datetime) -> tuple[Step, ...]:
     """Draw one page of steps, and above it the one that is selected."""
-    afters = afters_of(view)
+    afters = paging.afters_of("steps", view)
     found = read(STAFF, queries.step_page, view, after=afters[-1])
     place = st.container()
     if not found.rows:
@@ -82,21 +73,10 @@ def listing(view: str, moment: datetime) -> tuple[Step, ...]:
         return ()
     chosen = table(found.rows, moment, page=len(afters))
     first = (len(afters) - 1) * queries.PAGE_SIZE + 1
-    with st.container(horizontal=True, vertical_alignment="center"):
-        order = "newest first" if view == "done" else "due first"
-        st.caption(
-            f"{first:,} to {first + len(found.rows) - 1:,}, {order} · select a row to see to it", width="stretch"
-        )
-        if len(afters) > 1 or found.after:
-            st.button(
-                "Previous",
-                key="previous",
-                icon=":material/chevron_left:",
-                disabled=len(afters) == 1,
-                on_click=afters.pop,
-            )
-            st.button("Next", key="next", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
-                      on_click=afters.append, args=(found.after,))  # fmt: skip
+    order = "newest first" if view == "done" else "due first"
+    paging.turn(
+        f"{first:,} to {first + len(found.rows) - 1:,}, {order} · select a row to see to it", afters, found.after
+    )
     if chosen := chosen or named():
         with place:
             one(chosen, moment)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import streamlit as st
 
@@ -10,7 +9,7 @@ from core import privacy_actions as verbs
 from core import queries
 from core.queries import OpenFinding, ProofCounts, SetAsideRecord
 from core.settings import ROOT
-from ui import confirm, desk, export, guards, states
+from ui import confirm, desk, export, guards, paging, states
 from ui.actions import act
 from ui.cached import read
 from ui.clock import now
@@ -60,9 +59,7 @@ def chosen_view(counts: ProofCounts) -> str:
 
 def records(view: str) -> tuple[SetAsideRecord, ...]:
     """Draw one page of records, and above it the one that is selected."""
-    if st.session_state.get("quarantine_view") != view:
-        st.session_state["quarantine_view"], st.session_state["quarantine_afters"] = view, [None]
-    afters: list[Any] = st.session_state["quarantine_afters"]
+    afters = paging.afters_of("quarantine", view)
     found = read(STAFF, queries.set_aside_page, view, after=afters[-1])
     if not found.rows:
         states.empty(
@@ -72,19 +69,8 @@ def records(view: str) -> tuple[SetAsideRecord, ...]:
         return ()
     place = st.container()
     picked = table(found.rows, view, page=len(afters))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        order = "Oldest first · select a row to decide" if view == "waiting" else "Newest decision first"
-        st.caption(order, width="stretch")
-        if len(afters) > 1 or found.after:
-            st.button(
-                "Previous",
-                key="previous",
-                icon=":material/chevron_left:",
-                disabled=len(afters) == 1,
-                on_click=afters.pop,
-            )
-            st.button("Next", key="next", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
-                      on_click=afters.append, args=(found.after,))  # fmt: skip
+    order = "Oldest first · select a row to decide" if view == "waiting" else "Newest decision first"
+    paging.turn(order, afters, found.after)
     if picked and view == "waiting":
         with place:
             one(picked)
@@ -186,7 +172,7 @@ def finding(each: OpenFinding) -> None:
 
 def kept_out() -> list[Sequence[object]]:
     """Draw what the suppression list holds, erasure by erasure: codes and days, nobody's hash."""
-    afters: list[Any] = st.session_state.setdefault("suppression_afters", [None])
+    afters = paging.afters_of("kept out")
     found, following = read(STAFF, queries.suppression_entries, after=afters[-1])
     if not found:
         states.empty(
@@ -204,20 +190,12 @@ def kept_out() -> list[Sequence[object]]:
         },
         hide_index=True, row_height=36, height="content", alt=f"Table of {len(found)} erasures whose old records are kept out, with basis and end.",
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            "Those that end first. Hashes are keyed and never shown; nobody can be found from here.", width="stretch"
-        )
-        if len(afters) > 1 or following:
-            st.button(
-                "Previous",
-                key="kept_previous",
-                icon=":material/chevron_left:",
-                disabled=len(afters) == 1,
-                on_click=afters.pop,
-            )
-            st.button("Next", key="kept_next", icon=":material/chevron_right:", icon_position="right", disabled=following is None,
-                      on_click=afters.append, args=(following,))  # fmt: skip
+    paging.turn(
+        "Those that end first. Hashes are keyed and never shown; nobody can be found from here.",
+        afters,
+        following,
+        prefix="kept_",
+    )
     return [(each.request, ", ".join(each.kinds), each.basis, each.erased_at, each.until) for each in found]
 
 

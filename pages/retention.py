@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import streamlit as st
 
 from core import queries
 from core.queries import Retention, RetentionRow, RuleState
-from ui import desk, erasing, export, guards, states, watching
+from ui import desk, erasing, export, guards, paging, states, watching
 from ui.cached import read
 from ui.clock import now
 from ui.tables import capitalized, chips, day, literal
@@ -150,9 +149,7 @@ def runs() -> Sequence[RetentionRow]:
         label_visibility="collapsed",
     )
     st.query_params["rule"] = rule
-    if st.session_state.get("runs_of") != rule:
-        st.session_state["runs_of"], st.session_state["runs_afters"] = rule, [None]
-    afters: list[Any] = st.session_state["runs_afters"]
+    afters = paging.afters_of("runs", rule)
     found = read(STAFF, queries.retention_runs, rule=None if rule == ALL else rule, after=afters[-1])
     if not found.rows:
         states.empty("No run yet", "The worker runs every rule once a day: python -m core worker")
@@ -169,18 +166,7 @@ def runs() -> Sequence[RetentionRow]:
         },
         hide_index=True, row_height=36, height="content", alt=f"Table of {len(found.rows)} runs, newest first.",
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Newest first. A run that found nothing is proof, too.", width="stretch")
-        if len(afters) > 1 or found.after:
-            st.button(
-                "Previous",
-                key="previous",
-                icon=":material/chevron_left:",
-                disabled=len(afters) == 1,
-                on_click=afters.pop,
-            )
-            st.button("Next", key="next", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
-                      on_click=afters.append, args=(found.after,))  # fmt: skip
+    paging.turn("Newest first. A run that found nothing is proof, too.", afters, found.after)
     return found.rows
 
 

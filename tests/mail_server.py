@@ -88,6 +88,7 @@ def started(monkeypatch: pytest.MonkeyPatch, *, scheme: str = "smtp", **options:
     controller.start()
     monkeypatch.setenv("RESOCODE_SMTP_URL", f"{scheme}://{'localhost' if options else '127.0.0.1'}:{port}")
     monkeypatch.setenv("RESOCODE_MAIL_FROM", FROM)
+    monkeypatch.setenv("RESOCODE_MAIL_CATCHER", "1")  # the people of tests live under reserved names
     yield made
     controller.stop()
 
@@ -107,6 +108,7 @@ class Script(threading.Thread):
         self.socket = socket.create_server(("127.0.0.1", 0))
         monkeypatch.setenv("RESOCODE_SMTP_URL", f"smtp://127.0.0.1:{self.socket.getsockname()[1]}")
         monkeypatch.setenv("RESOCODE_MAIL_FROM", FROM)
+        monkeypatch.setenv("RESOCODE_MAIL_CATCHER", "1")
         self.start()
 
     def run(self) -> None:

@@ -1,5 +1,7 @@
 """Turning the pages of a list that pages in SQL: the cursors of the pages seen so far, and the row below the table."""
 
+from typing import Any
+
 import streamlit as st
 
 from core.queries import PAGE_SIZE, Cursor, Total
@@ -37,3 +39,28 @@ def footer(shown: int, following: Cursor | None, cursors: Cursors, total: Total,
 
 def _turn_back() -> None:
     st.session_state["cursors"].pop()
+
+
+def afters_of(name: str, view: object = None) -> list[Any]:
+    """Return after what the pages seen so far of a short list begin (None: the first); another view begins at its first page."""
+    kept: dict[str, tuple[object, list[Any]]] = st.session_state.setdefault("pages_seen", {})
+    if name not in kept or kept[name][0] != view:
+        kept[name] = (view, [None])
+    return kept[name][1]
+
+
+def turn(caption: str, afters: list[Any], following: Any, *, prefix: str = "") -> None:
+    """Draw what the list shows and, if there is more than one page, the way on and back. ``following``: after what the next begins."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(caption, width="stretch")
+        if following is None and len(afters) == 1:
+            return
+        st.button(
+            "Previous",
+            key=f"{prefix}previous",
+            icon=":material/chevron_left:",
+            disabled=len(afters) == 1,
+            on_click=afters.pop,
+        )
+        st.button("Next", key=f"{prefix}next", icon=":material/chevron_right:", icon_position="right", disabled=following is None,
+                  on_click=afters.append, args=(following,))  # fmt: skip

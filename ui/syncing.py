@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import streamlit as st
 
 from core import queries
 from core.privacy_actions import Staff
 from core.queries import Gap, Misfit, SyncedCollection, SyncState
-from ui import desk, export, states
+from ui import desk, export, paging, states
 from ui.cached import read
 from ui.tables import day, literal
 
@@ -123,9 +122,7 @@ def misfits(staff: Staff, collections: Sequence[str]) -> Sequence[Misfit]:
         code = st.selectbox("Why", ["", *codes], format_func=lambda it: it or "All reasons", key="code", bind="query-params",
                             label_visibility="collapsed", width=260)  # fmt: skip
     view = (collection, code)
-    if st.session_state.get("misfit_view") != view:
-        st.session_state["misfit_view"], st.session_state["misfit_afters"] = view, [None]
-    afters: list[Any] = st.session_state["misfit_afters"]
+    afters = paging.afters_of("misfits", view)
     found = read(staff, queries.misfit_page, collection=collection or "", code=code or "", after=afters[-1])
     if not found.rows:
         states.nothing_found(
@@ -148,18 +145,12 @@ def misfits(staff: Staff, collections: Sequence[str]) -> Sequence[Misfit]:
                        "Why": st.column_config.TextColumn(width=210)},
     )  # fmt: skip
     told = [f"{literal(each)}: {WHY[each]}" for each in dict.fromkeys(row.code for row in found.rows) if each in WHY]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(" · ".join([f"Newest first, {sum(row[3] for row in reasons):,} in all", *told]), width="stretch")
-        if len(afters) > 1 or found.after:
-            st.button(
-                "Previous",
-                key="misfits_back",
-                icon=":material/chevron_left:",
-                disabled=len(afters) == 1,
-                on_click=afters.pop,
-            )
-            st.button("Next", key="misfits_on", icon=":material/chevron_right:", icon_position="right", disabled=found.after is None,
-                      on_click=afters.append, args=(found.after,))  # fmt: skip
+    paging.turn(
+        " · ".join([f"Newest first, {sum(row[3] for row in reasons):,} in all", *told]),
+        afters,
+        found.after,
+        prefix="misfits_",
+    )
     return found.rows
 
 

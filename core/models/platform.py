@@ -151,8 +151,14 @@ class Student(Base):
     source_key: Mapped[SourceKey]
 
 
+_RECORDS_ONLY = (Processor.MONGODB,)  # a table that others get a part of, and not this
+
+
 class StudentProfile(Base):
-    """What a student adds about themselves. Apart from ``student``, because those who teach do not need it."""
+    """What a student adds about themselves. Apart from ``student``, because those who teach do not need it.
+
+    The media library gets the picture, and none of the words.
+    """
 
     __tablename__ = "student_profile"
     __table_args__ = (
@@ -167,11 +173,19 @@ class StudentProfile(Base):
     student_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey(f"{SCHEMA}.student.id"), primary_key=True, info=technical()
     )
-    phone: Mapped[str | None] = mapped_column(info=label(Category.ACCOUNT, "phone", correctable=True))
-    headline: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "headline", correctable=True))
-    link: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "personal link", correctable=True))
+    phone: Mapped[str | None] = mapped_column(
+        info=label(Category.ACCOUNT, "phone", correctable=True, processors=_RECORDS_ONLY)
+    )
+    headline: Mapped[str | None] = mapped_column(
+        info=label(Category.PROFILE, "headline", correctable=True, processors=_RECORDS_ONLY)
+    )
+    link: Mapped[str | None] = mapped_column(
+        info=label(Category.PROFILE, "personal link", correctable=True, processors=_RECORDS_ONLY)
+    )
     avatar_url: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "picture"))
-    opted_out_at: Mapped[datetime | None] = mapped_column(info=label(Category.PROFILE, "opted out of mail"))
+    opted_out_at: Mapped[datetime | None] = mapped_column(
+        info=label(Category.PROFILE, "opted out of mail", processors=_RECORDS_ONLY)
+    )
 
 
 class Enrollment(Base):

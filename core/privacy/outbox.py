@@ -78,6 +78,8 @@ def retry_letter(session: Session, *, letter_id: uuid.UUID, by: Staff, now: date
         raise BadInput(
             "Only a letter that the mail server did not take can be tried again, while its address is known."
         )
+    if mail.reserved(letter.address):
+        raise BadInput("Its address is under a name that is kept for examples and tests: nobody would get it.")
     if not mail.configured():
         raise BadInput("No mail server is configured: send this letter by hand.")
     letter.state, letter.attempts, letter.not_before, letter.error = "waiting", 0, max(letter.not_before, now), None

@@ -163,10 +163,12 @@ def _written(session: Session, rows: Sequence[Row[Any]], now: datetime) -> list[
             letters.append(mail.Letter(row.id, row.address, row.subject, row.body, now))
         elif why := _no_more(facts.get(row.id)):
             without.setdefault(why, []).append(row.id)
+        elif mail.reserved(facts[row.id]["email"]):
+            without.setdefault(mail.RESERVED, []).append(row.id)
         else:
             letters.append(_filled(row.id, facts[row.id], *said[row.campaign_id or row.kind], now))
     for why, ids in without.items():
-        _drop(session, ids, why)
+        _drop(session, ids, why, state="failed" if why == mail.RESERVED else "canceled")
     return letters
 
 
@@ -249,7 +251,7 @@ def _settle(
             _hand_back(row)
     lines = settled.write(session)
     following = _claim(session, lane, now, more)
-    if said := [each for each in answers if each is not TAKEN_BACK]:
+    if said := [each for each in answers if each is not TAKEN_BACK and each.outcome != "nobody"]:
         _pace(session, said[-1], now)
     session.flush()
     for action, values in lines:
@@ -287,6 +289,10 @@ class _Settled:
                 self.asked.append(row.id)
             return
         row.error = answer.code
+        if answer.outcome == "nobody":
+            row.state, row.attempts = "failed", max(row.attempts - 1, 0)
+            self._over(row, "not reached", "", answer.code, address, at)
+            return
         if answer.server and answer.outcome != "unclear":
             row.attempts = max(row.attempts - 1, 0)
         if answer.outcome == "refused":
@@ -301,7 +307,8 @@ class _Settled:
                 row.not_before = self.now + FIRST_PAUSE * 4 ** (row.attempts - 1)
 
     def _over(self, row: Outbox, state: str, outcome: str, code: str, address: str, at: datetime) -> None:
-        if (row.student_id is None) != (row.visitor_id is None):  # to somebody else than ours there is no log
+        # To somebody else than ours there is no log, nor of what never left.
+        if outcome and (row.student_id is None) != (row.visitor_id is None):
             self.log.append({"sent_at": at, "id": row.id, "student_id": row.student_id, "visitor_id": row.visitor_id,
                              "kind": row.kind, "address": address, "outcome": outcome, "source": OURS})  # fmt: skip
         if row.campaign_id is not None:
@@ -340,8 +347,9 @@ def _tell_campaigns(session: Session, told: Sequence[Mapping[str, Any]]) -> None
         session.execute(text("delete from privacy.outbox where id = any(:ids)"), {"ids": columns["id"]})
 
 
-def _drop(session: Session, ids: Sequence[uuid.UUID], why: str) -> None:
-    dropped = session.execute(text(DROP), {"ids": list(ids), "why": why}).all()
+def _drop(session: Session, ids: Sequence[uuid.UUID], why: str, *, state: str) -> None:
+    """Settle mail that is written when it leaves, and will not: nothing is tried again."""
+    dropped = session.execute(text(DROP), {"ids": list(ids), "why": why, "state": state}).all()
     of_campaigns = [row for row in dropped if row.campaign_id is not None]
     _tell_campaigns(session, [{"id": row.id, "state": "not reached", "code": why, "unclear": row.unclear, "at": None}
                               for row in of_campaigns])  # fmt: skip
@@ -423,6 +431,6 @@ TELL = """
     where r.id = t.id
 """
 DROP = """
-    update privacy.outbox o set state = 'canceled', error = :why, claim = null, lane = null, address = null where o.id = any(:ids)
+    update privacy.outbox o set state = :state, error = :why, claim = null, lane = null, address = null where o.id = any(:ids)
     returning o.id, o.campaign_id, o.unclear
 """

@@ -31,7 +31,10 @@ from core.settings import LOCAL, settings
 
 SECONDS = 20.0
 MAIL, RCPT, DATA = range(3)
-NOBODYS = ".invalid"  # kept out of the domain name system (RFC 2606); synthetic people live there
+# Names that are nobody's, and everything below them (RFC 2606, RFC 6761). Made-up and synthetic people live there.
+NOBODYS = ("test", "example", "invalid", "localhost", "example.com", "example.net", "example.org")
+NOWHERE = "invalid"  # not even a catcher gets these: canaries live there
+RESERVED = "address reserved"
 HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")  # fmt: skip
 PAYLOAD = ("mail address used", "subject", "letter")
 WIRE = SMTP.clone(cte_type="7bit")
@@ -54,7 +57,9 @@ class Letter:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of a letter: "taken", "refused", "later" or "unclear", with a code ("550", "no connection").
+    """What became of a letter: "taken", "refused", "later", "unclear" or "nobody", with a code ("550", "no connection").
+
+    "nobody": the address stands under a name that is kept for examples and tests; nothing was handed over.
 
     ``server`` is True when the server itself is the reason: the next letter would fare no better, and this one is not to blame.
     """
@@ -84,6 +89,16 @@ def envelope(address: str) -> str | None:
     except UnicodeError:
         return None
     return f"{local}@{ascii_domain}" if _DOMAIN.fullmatch(ascii_domain) and len(address) <= 254 else None
+
+
+def reserved(address: str) -> bool:
+    """Return whether an address stands under a name that is reserved, so that nobody can have it and nothing is sent there.
+
+    A mail server that catches everything on this machine (``RESOCODE_MAIL_CATCHER``) gets these, too, but for ``.invalid``.
+    """
+    domain = address.rpartition("@")[2].lower().rstrip(".")
+    nobodys = (NOWHERE,) if settings().mail_catcher else NOBODYS
+    return domain.endswith(tuple(f".{name}" for name in nobodys)) or domain in nobodys
 
 
 def written(letter: Letter, to: str) -> bytes:
@@ -133,8 +148,8 @@ class Line:
         to = envelope(letter.address)
         if to is None:
             return Delivery("refused", "not an address")
-        if letter.address.lower().endswith(NOBODYS):
-            return Delivery("refused", "nobody's address")
+        if reserved(to):
+            return Delivery("nobody", RESERVED)
         try:
             data = written(letter, to)
         except ValueError:  # a line break in a header, half a surrogate pair

@@ -14,6 +14,8 @@ from core.processors import mail
 from core.reads.listing import PAGE_SIZE
 from core.settings import settings
 
+RESERVED = mail.RESERVED  # why a letter was not sent: its address stands under a name for examples and tests
+
 
 @dataclass(frozen=True)
 class MailServer:

@@ -17,7 +17,15 @@ from core.models.labels import Erasure, TableLabel
 from core.models.privacy import PolicyVersion
 from core.models.retention import RetentionRun
 from core.policy import Parameters, in_force
-from core.policy.keeping import BY_RETENTION, DAY, RULES, SILENT_AFTER, Rule, visitors_before
+from core.policy.keeping import (
+    BY_RETENTION,
+    DAY,
+    RULES,
+    SILENT_AFTER,
+    Rule,
+    proof_before,
+    visitors_before,
+)
 from core.reads.listing import Total, total
 
 PAGE_SIZE = 50
@@ -122,6 +130,7 @@ def retention(session: Session, *, now: datetime, exact: bool = False) -> Retent
     asked = {"now": now, "days": rules.email_log_days, "before": visitors_before(rules, now), "notice": rules.lapse_notice_days,
              "grace": rules.grace_days, "exact": exact}  # fmt: skip
     found = {row.rule: row for row in session.execute(text(STATE), asked)}
+    found |= {row.rule: row for row in session.execute(text(PROOF), {"before": proof_before(rules, now)})}
     newest = _newest(session)
     told, close = found.get("lapses told"), found.get("lapses to close")
     lapses = Lapses(
@@ -242,4 +251,5 @@ def _number(row: Any, name: str) -> int:
     return int(getattr(row, name) or 0) if row is not None else 0
 
 
+PROOF = "select * from privacy.proof_state(:before)"
 STATE = "select * from privacy.retention_state(:now, :days, :before, :notice, :grace, :exact)"

@@ -44,7 +44,7 @@ def test_the_database_goes_and_comes_back(page: Page, folder: Path) -> None:
     home = folder / "home"
     with serving(home, "--demo", "--seed", "auto") as dashboard:
         sign_in(page, dashboard, "paula", "/enrollments")
-        guardian = next(p for p in servers(home) if "guard" in p.cmdline())
+        guardian = next(p for p in servers(home) if "core.embedded.guardian" in p.cmdline())
         guardian.send_signal(signal.SIGTERM)
         wait_for(lambda: not any(is_postgres(process) for process in servers(home)))
         page.get_by_role("radio", name="30 days").click()

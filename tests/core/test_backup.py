@@ -88,7 +88,9 @@ def test_it_opens_without_this_program(place: Path, tmp_path: Path) -> None:
     made = backup.make(now=NOW)
     key = pyrage.x25519.Identity.from_str((tmp_path / "backups.age").read_text().strip())
     pyrage.decrypt_file(str(place / made.name), str(tmp_path / "dump"), [key])
-    tool = next(folder / "pg_restore" for folder in embedded.all_binaries() if (folder / "pg_restore").exists())
+    tool = next(
+        folder / "pg_restore" for folder in embedded.binaries.all_binaries() if (folder / "pg_restore").exists()
+    )
     listed = subprocess.run([tool, "--list", tmp_path / "dump"], capture_output=True, text=True, check=True).stdout
     assert "TABLE DATA platform student" in listed
 

@@ -19,6 +19,7 @@ import psutil
 import psycopg
 import pytest
 
+import core.embedded.guardian  # noqa: F401 - a process of its own: nobody else imports it
 from core import embedded
 from core.errors import DatabaseError
 from core.settings import ROOT
@@ -31,6 +32,7 @@ STRANGE = Path("a b'c") / ("long" * 25)
 CLIENT = """
 import sys
 from pathlib import Path
+import core.embedded.guardian  # noqa: F401 - a process of its own: nobody else imports it
 from core import embedded
 client = embedded.attach(Path(sys.argv[1]), settings={"fsync": "off"})
 print("ready", flush=True)
@@ -46,7 +48,11 @@ def servers(home: Path) -> list[psutil.Process]:
 
 
 def guardians(home: Path) -> list[psutil.Process]:
-    return [p for p in _all() if "guard" in p.info["cmdline"] and str(home / "guardian.json") in p.info["cmdline"]]
+    return [
+        p
+        for p in _all()
+        if "core.embedded.guardian" in p.info["cmdline"] and str(home / "guardian.json") in p.info["cmdline"]
+    ]
 
 
 def kill_guardian(home: Path) -> None:
@@ -126,7 +132,7 @@ def new_home(folder: Path) -> Iterator[Path]:
 
 
 def binaries() -> list[Path]:
-    found = [embedded.find_binaries()]
+    found = [embedded.binaries.find_binaries()]
     return [*found, DEBIAN] if (DEBIAN / "initdb").exists() and DEBIAN not in found else found
 
 
@@ -194,10 +200,10 @@ def test_a_running_server_is_found_by_other_names_and_with_other_wishes(
 
 def test_a_server_of_other_data_is_not_ours(home: Path, folder: Path) -> None:
     with embedded.attach(home) as client:
-        plan = embedded._recorded_plan(home)
+        plan = embedded.cluster.recorded_plan(home)
         assert plan
-        assert embedded._running(plan) == client.cluster
-        assert embedded._running(replace(plan, data=str(folder))) is None
+        assert embedded.running(plan) == client.cluster
+        assert embedded.running(replace(plan, data=str(folder))) is None
 
 
 def test_secrets_are_for_their_owner_alone(home: Path) -> None:
@@ -240,12 +246,12 @@ def test_a_server_that_was_taken_over_stays_when_it_is_too_busy_to_answer(
     process = client_process(home)
     kill_guardian(home)
     before = postmasters(home)[0].pid
-    plan = embedded._recorded_plan(home)
+    plan = embedded.cluster.recorded_plan(home)
     assert plan
-    guardian = embedded._Guardian(plan)
+    guardian = embedded.guardian.Guardian(plan)
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "_running", lambda _plan: None)
-        for _ in range(embedded.QUICK_FAILURES):
+        patch.setattr(embedded, "running", lambda _plan: None)
+        for _ in range(embedded.guardian.QUICK_FAILURES):
             guardian._keep_alive()
     assert guardian.failures == 0
     assert [p.pid for p in postmasters(home)] == [before]
@@ -298,9 +304,9 @@ def test_a_client_that_comes_while_the_server_stops_waits_for_a_new_one(home: Pa
     stopping.suspend()  # so that the stop takes as long as this test wants
     try:
         process.communicate("\n")
-        wait_for(lambda: embedded._locked(home / "clients.lock"))
+        wait_for(lambda: embedded.locked(home / "clients.lock"))
         late = start_client(home)
-        wait_for(lambda: embedded._locked(home / "start.lock"))
+        wait_for(lambda: embedded.locked(home / "start.lock"))
         assert [p.pid for p in postmasters(home)] == [stopping.pid]
     finally:
         stopping.resume()
@@ -317,13 +323,13 @@ def test_who_attaches_while_a_killed_guardian_still_holds_its_lock_gets_a_new_on
     """The first look finds the lock of a guardian that is dying; the server it leaves behind answers all the while."""
     with embedded.attach(home, settings=FAST):
         kill_guardian(home)
-        real, looks = embedded._locked, []
+        real, looks = embedded.locked, []
 
         def dying(path: Path) -> bool:
             looks.append(path.name)
             return looks.count("guardian.lock") <= 2 if path.name == "guardian.lock" and len(looks) <= 2 else real(path)
 
-        monkeypatch.setattr(embedded, "_locked", dying)
+        monkeypatch.setattr(embedded, "locked", dying)
         with embedded.attach(home):
             assert looks.count("guardian.lock") > 2
             assert len(guardians(home)) == 1 and real(home / "guardian.lock")
@@ -334,28 +340,28 @@ def test_who_only_looks_at_the_lock_does_not_send_a_new_guardian_away(home: Path
     looking, wanting = (os.open(home / "guardian.lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
     fcntl.flock(looking, fcntl.LOCK_SH)
     threading.Timer(0.05, os.close, (looking,)).start()
-    assert embedded._lock_soon(wanting)
+    assert embedded.locks.lock_soon(wanting)
     os.close(wanting)
 
 
 def test_two_guardians_at_once_are_no_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The starter's own guardian gives way to that of a starter who was killed, and the server does not answer yet."""
-    spawn, running, asked = embedded._spawn_guardian, embedded._running, []
+    spawn, running, asked = embedded._spawn_guardian, embedded.running, []
 
-    def spawn_second(plan: embedded._Plan) -> subprocess.Popen[bytes]:
+    def spawn_second(plan: embedded.cluster.Plan) -> subprocess.Popen[bytes]:
         spawn(plan)
-        wait_for(lambda: embedded._locked(home / "guardian.lock"))
+        wait_for(lambda: embedded.locked(home / "guardian.lock"))
         second = spawn(plan)
-        assert second.wait() == embedded.ANOTHER_GUARDIAN
+        assert second.wait() == embedded.cluster.ANOTHER_GUARDIAN
         asked.clear()
         return second
 
-    def running_later(plan: embedded._Plan) -> embedded.Cluster | None:
+    def running_later(plan: embedded.cluster.Plan) -> embedded.Cluster | None:
         asked.append(plan)
         return running(plan) if len(asked) > 2 else None
 
     monkeypatch.setattr(embedded, "_spawn_guardian", spawn_second)
-    monkeypatch.setattr(embedded, "_running", running_later)
+    monkeypatch.setattr(embedded, "running", running_later)
     with embedded.attach(home) as client:
         assert ask(client, "select 1") == 1
         assert len(guardians(home)) == 1
@@ -401,16 +407,16 @@ def test_a_stale_pid_file_harms_nobody(home: Path) -> None:
 
 def test_the_pid_file_of_a_server_started_by_hand_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with embedded.attach(home):
-        plan = embedded._recorded_plan(home)
+        plan = embedded.cluster.recorded_plan(home)
         assert plan
-        embedded._remove_stale_pid(plan)  # as if server.lock were free
+        embedded.guardian.remove_stale_pid(plan)  # as if server.lock were free
         assert (home / "postgres" / "data" / "postmaster.pid").exists()
 
         def hidden(*_arguments: object) -> bool:
             raise PermissionError
 
         monkeypatch.setattr(Path, "samefile", hidden)  # root in a container without CAP_SYS_PTRACE
-        embedded._remove_stale_pid(plan)
+        embedded.guardian.remove_stale_pid(plan)
         assert (home / "postgres" / "data" / "postmaster.pid").exists()
 
 
@@ -513,11 +519,11 @@ def test_corrupt_data_is_a_sentence_and_no_endless_loop(home: Path) -> None:
 def test_no_binaries_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RESOCODE_PG_BIN", str(tmp_path))
     with pytest.raises(DatabaseError, match="RESOCODE_PG_BIN"):
-        embedded.find_binaries()
+        embedded.binaries.find_binaries()
     monkeypatch.delenv("RESOCODE_PG_BIN")
-    monkeypatch.setattr(embedded, "_candidates", lambda: iter([tmp_path]))
+    monkeypatch.setattr(embedded.binaries, "candidates", lambda: iter([tmp_path]))
     with pytest.raises(DatabaseError, match="No PostgreSQL server was found"):
-        embedded.find_binaries()
+        embedded.binaries.find_binaries()
 
 
 def test_the_newest_binaries_are_taken_when_there_is_no_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -526,10 +532,10 @@ def test_the_newest_binaries_are_taken_when_there_is_no_wheel(monkeypatch: pytes
         for program in ("postgres", "initdb"):
             (tmp_path / version / "bin" / program).touch()
     monkeypatch.delenv("RESOCODE_PG_BIN", raising=False)
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
-    monkeypatch.setattr(embedded.shutil, "which", lambda _name: None)
-    monkeypatch.setattr(embedded, "PLACES", (f"{tmp_path}/*/bin",))
-    assert embedded.find_binaries() == tmp_path / "17" / "bin"
+    monkeypatch.setattr(embedded.binaries.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(embedded.binaries.shutil, "which", lambda _name: None)
+    monkeypatch.setattr(embedded.binaries, "PLACES", (f"{tmp_path}/*/bin",))
+    assert embedded.binaries.find_binaries() == tmp_path / "17" / "bin"
 
 
 def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
@@ -543,7 +549,7 @@ def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
 
 
 def hash_of(home: Path) -> str:
-    return embedded._short_hash(str(home))
+    return embedded.cluster.short_hash(str(home))
 
 
 # Users
@@ -556,7 +562,7 @@ def test_as_root_with_a_home_that_the_servers_user_cannot_reach(
     """The data goes elsewhere, and stays there when the home can be reached later or is moved; a copy starts empty."""
     elsewhere = folder / "var-lib"
     elsewhere.mkdir(mode=0o711)
-    monkeypatch.setattr(embedded, "ELSEWHERE", elsewhere)
+    monkeypatch.setattr(embedded.places, "ELSEWHERE", elsewhere)
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
     with caplog.at_level(logging.WARNING), embedded.attach(closed / "home", settings=FAST) as client:
@@ -568,9 +574,9 @@ def test_as_root_with_a_home_that_the_servers_user_cannot_reach(
     wait_for(lambda: not processes_of(data))
 
     shutil.copytree(closed / "home", closed / "copy")
-    assert embedded._recorded_base(closed / "copy") is None
+    assert embedded.places.recorded_base(closed / "copy") is None
     (closed / "home").rename(closed / "moved")
-    assert embedded._recorded_base(closed / "moved") == data.parent
+    assert embedded.places.recorded_base(closed / "moved") == data.parent
 
     closed.chmod(0o711)
     with embedded.attach(closed / "moved") as client:
@@ -582,7 +588,7 @@ def test_as_root_with_a_home_that_the_servers_user_cannot_reach(
 def test_data_that_the_servers_user_can_no_longer_reach_is_not_replaced_by_an_empty_database(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "ELSEWHERE", folder)
+    monkeypatch.setattr(embedded.places, "ELSEWHERE", folder)
     (folder / "home" / "postgres" / "data").mkdir(parents=True)
     folder.chmod(0o700)
     with pytest.raises(DatabaseError, match="cannot reach any more"):
@@ -601,11 +607,11 @@ def test_as_root_with_binaries_that_the_servers_user_cannot_run(folder: Path) ->
     """They are copied, with the libraries beside the package; the copy belongs to root, and no parent is opened."""
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
-    package = embedded.find_binaries().parent.parent
+    package = embedded.binaries.find_binaries().parent.parent
     for part in (package, package.parent / f"{package.name}.libs"):
         if part.is_dir():
             shutil.copytree(part, closed / part.name, symlinks=True)
-    program = closed / package.name / embedded.find_binaries().parent.name / "bin"
+    program = closed / package.name / embedded.binaries.find_binaries().parent.name / "bin"
     home = folder / "home"
     with embedded.attach(home, binaries=program, settings=FAST) as client:
         assert ask(client, "select 1") == 1
@@ -635,7 +641,11 @@ def python_of_others() -> tuple[str, dict[str, str]]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *packages]), "HOME": "/nonexistent"}
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, shutil.which(name, path="/usr/local/bin:/usr/bin")):
-        command = [python, "-c", "import psycopg, core.embedded as e; e._major(e.find_binaries(), None, None)"]
+        command = [
+            python,
+            "-c",
+            "import psycopg, core.embedded.binaries as b; b.major_version(b.find_binaries(), None, None)",
+        ]
         try:
             if python and not subprocess.run(command, user="nobody", capture_output=True, env=environment).returncode:
                 return python, environment

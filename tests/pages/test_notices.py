@@ -89,5 +89,8 @@ def test_delivery_says_how_the_server_stands(server: Server, monkeypatch: pytest
         letter_id=requests.rows("select id from privacy.outbox where state = 'failed'")[0][0],
     )
     assert sending.send_lane(lane=1, now=now())["later"] == 1
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.outbox set state = 'failed', error = 'address reserved', attempts = 0"))
+    assert ["not sent"] in opened("omar", "letters").dataframe[0].value["State"].tolist()
     page = opened("omar", "letters", show="Delivery")
     assert "left alone until" in words(page) and "did not answer" in words(page)

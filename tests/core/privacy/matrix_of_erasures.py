@@ -493,6 +493,7 @@ def world_of(house: str, owner: Connection, cluster: embedded.Cluster, patch: py
     controller.start()
     patch.setenv("RESOCODE_SMTP_URL", f"smtp://127.0.0.1:{port}")
     patch.setenv("RESOCODE_MAIL_FROM", FROM)
+    patch.setenv("RESOCODE_MAIL_CATCHER", "1")
     patch.setattr(mail.Line, "send", _watched_send(game, mail.Line.send))
     try:
         with cloudinary_rig(patch) as pictures, stripe_rig(patch) as payments, Platform() as platform:

@@ -89,6 +89,24 @@ def test_everybody_is_told_once_and_what_became_of_each_is_known(server: Server,
         name: found for name, found in before.items() if name != "email_log"}  # fmt: skip
 
 
+def test_who_lives_under_a_reserved_name_counts_as_not_reached(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with db.transaction("worker") as session:
+        session.execute(
+            text("update platform.student set email = 'asha@resocode.io' where id = :id"), {"id": id_of("asha")}
+        )
+    monkeypatch.delenv("RESOCODE_MAIL_CATCHER")
+    campaign = begin()
+    work()
+    assert recipients(campaign) == {
+        "asha@resocode.io": ("sent", ""),
+        "ben@students.example": ("not reached", "address reserved"),
+        "cleo@students.example": ("not reached", "address reserved"),
+    }
+    assert len(server.ids) == 1 and rows("select count(*) from privacy.outbox") == [(0,)]
+    [(state, counts)] = rows("select state, counts from privacy.campaign")
+    assert (state, counts["sent"], counts["not_reached"]) == ("done", 1, 2)
+
+
 def test_killed_three_times_nobody_is_missed_and_only_what_was_in_flight_arrives_twice(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
-from core import db
+from core import db, queries
+from core.errors import BadInput
 from core.privacy import mail_by_rule, sending, standing
 from tests.cast import NOW, id_of, snapshot
-from tests.core.privacy.house_of_requests import act, closed, lines, rows
+from tests.core.privacy.house_of_requests import act, closed, lines, rows, staff
 from tests.core.privacy.test_letters import send
 from tests.mail_server import Server, server
 
@@ -250,6 +251,52 @@ def test_a_letter_whose_own_address_is_the_trouble_waits_four_times_as_long_each
         ("failed", 5, "451", "person1@students.example")
     ], "a person may send it by hand"
     assert send(now + timedelta(days=1)) == [] and len(server.ids) == 1
+
+
+def test_nothing_leaves_for_a_name_that_is_nobodys_and_staff_see_that(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made-up people live under reserved names: a letter to one is not sent and not tried again; others are not kept waiting."""
+    write(2)
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.outbox set address = 'somebody@resocode.io' where dedupe_key = 'test 2'"))
+        session.execute(text("update platform.enrollment set confirmed_at = null, enrolled_at = :at where student_id = :id"),
+                        {"at": NOW - timedelta(days=1), "id": id_of("asha")})  # fmt: skip
+        mail_by_rule.queue_mail(session, kind="enrollment confirmation", now=NOW)
+        session.execute(text("update privacy.mail_pace set failures = 3, closed_since = :n"), {"n": NOW})
+    monkeypatch.delenv("RESOCODE_MAIL_CATCHER")
+    assert sorted(send()) == ["nobody", "taken"]
+    assert [each.rcpt_tos for each in server.envelopes] == [["somebody@resocode.io"]]
+    assert rows("select dedupe_key like 'test%', state, error, attempts, address from privacy.outbox where state <> 'sent' order by 1") == [
+        (False, "failed", "address reserved", 0, None),
+        (True, "failed", "address reserved", 0, "person1@students.example"),
+    ]  # fmt: skip
+    assert rows("select address, outcome from platform.email_log where sent_at = :now", now=NOW) == [
+        ("somebody@resocode.io", "sent")
+    ], "what never left is no mail"
+    assert send(NOW + timedelta(days=2)) == [] and len(server.ids) == 1
+    [letter] = outbox_page_of("omar")
+    assert (letter.state, letter.error) == ("failed", "address reserved")
+    with pytest.raises(BadInput, match="nobody would get it"):
+        act("retry_letter", "omar", letter_id=letter.id)
+    act("mark_sent_by_hand", "omar", letter_id=letter.id)
+    assert states() == {"sent": 2, "failed": 1}
+
+
+def test_a_server_that_nobody_spoke_to_is_not_known_to_be_well(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(1)
+    with db.transaction("worker") as session:
+        session.execute(text("update privacy.mail_pace set failures = 3, closed_since = :n, code = '421'"), {"n": NOW})
+    monkeypatch.delenv("RESOCODE_MAIL_CATCHER")
+    assert send() == ["nobody"]
+    assert rows("select failures, closed_since, code, last_taken_at from privacy.mail_pace") == [(3, NOW, "421", None)]
+
+
+def outbox_page_of(whom: str) -> list[Any]:
+    """The letters that somebody sees."""
+    who = staff(whom)
+    with db.transaction(staff_id=who.id, session_id=who.session_id) as session:
+        return list(queries.outbox_page(session, now=NOW))
 
 
 def test_a_title_of_two_lines_is_one_line_in_a_subject(server: Server) -> None:

@@ -149,5 +149,6 @@ def by_hand(name: str, patch: pytest.MonkeyPatch) -> Iterator[ByHand]:
     post.up()
     patch.setenv("RESOCODE_SMTP_URL", f"smtp://127.0.0.1:{post.port}")
     patch.setenv("RESOCODE_MAIL_FROM", FROM)
+    patch.setenv("RESOCODE_MAIL_CATCHER", "1")
     yield post
     post.down()

@@ -152,10 +152,46 @@ def test_a_subject_with_a_line_break_is_refused_before_anything_leaves(server: S
 def test_to_addresses_that_are_nobodys_nothing_leaves(server: Server) -> None:
     """Synthetic people live under a name that the domain name system keeps free; a relay would bounce for each of them."""
     with mail.Line() as line:
-        for address in ("canary@store.invalid", "Canary@STORE.INVALID"):
-            assert line.send(to(address)) == mail.Delivery("refused", "nobody's address")
+        for address in ("canary@store.invalid", "Canary@STORE.INVALID", "a@invalid"):
+            assert line.send(to(address)) == mail.Delivery("nobody", "address reserved")
         assert server.connections == 0
         assert line.send(to("a@invalid.example")).outcome == "taken"
+
+
+def test_a_reserved_name_gets_nothing_unless_the_server_is_a_catcher(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names kept for examples and tests (RFC 2606, RFC 6761), and whatever is below them; names that only look like them are somebody's."""
+    reserved = ("a@example.org", "a@EXAMPLE.com", "a@mail.example.net", "a@demo.example", "a@x.y.test", "a@localhost", "a@b.localhost",
+                "a@例え.example", "a@test", "a@store.invalid")  # fmt: skip
+    monkeypatch.delenv("RESOCODE_MAIL_CATCHER")
+    with mail.Line() as line:
+        for address in reserved:
+            assert line.send(to(address)) == mail.Delivery("nobody", "address reserved"), address
+        assert (server.envelopes, server.connections) == ([], 0)
+        for address in (
+            "a@example.de",
+            "a@myexample.org",
+            "a@test.de",
+            "a@contest",
+            "a@example.org.uk",
+            "a@resocode.io",
+        ):
+            assert line.send(to(address)).outcome == "taken", address
+    monkeypatch.setenv("RESOCODE_MAIL_CATCHER", "1")
+    with mail.Line() as line:
+        assert [line.send(to(address)).outcome for address in reserved] == ["taken"] * 9 + ["nobody"]
+
+
+def test_a_catcher_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESOCODE_MAIL_CATCHER", "1")
+    for near in ("smtp://localhost:1025", "smtp://127.0.0.1", "smtp://[::1]:25"):
+        monkeypatch.setenv("RESOCODE_SMTP_URL", near)
+        assert mail.configured()
+    monkeypatch.setenv("RESOCODE_SMTP_URL", "smtps://user:secret@mail.resocode.io")
+    with pytest.raises(SettingsError, match="CATCHER is for a mail server on this machine") as error:
+        mail.configured()
+    assert "secret" not in str(error.value)
 
 
 def test_an_international_address_needs_a_server_that_takes_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
