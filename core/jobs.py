@@ -149,7 +149,7 @@ def _sign_audit(session: Session, _key: str, now: datetime) -> dict[str, int]:
 
 def _check_due(session: Session, now: datetime) -> list[str]:
     newest = audit.newest_check(session)
-    if newest is None or newest.checked_at <= now - DAY:
+    if newest is None or newest.checked_at <= now - audit.WHOLE_EVERY:
         return [now.date().isoformat()]
     return ["after an acknowledgement"] if audit_seals.seals_due(session) else []
 

@@ -10,7 +10,7 @@ Rescue     rescue_invite, rescue_reset, rescue_single_admin (the command line, f
 Staff      add_staff, disable_staff, enable_staff, change_role, assign, assignments, staff_list, staff_id
 People     reveal_contacts, record_view, record_refusal, record_search, export_list, export_report,
            record_closed, record_command_refusal
-Audit      check_audit, sign_audit, export_audit, record_audit_export, propose_seal, confirm_seal
+Audit      check_audit, check_audit_at_start, sign_audit, export_audit, record_audit_export, propose_seal, confirm_seal
 Requests   file_request, take_request, link_subject, ask_identity, record_identity, pause_clock, resume_clock,
            extend_answer, add_note, refuse_request, withdraw_request, answer_request, answer_guardian, record_request_view
 Exports    judge_export_text, judge_export_texts, remake_export, hand_out_export, answer_export, sealed
@@ -54,6 +54,7 @@ from core.privacy.artifacts import part as file_part
 from core.privacy.assigning import add_assignment, end_assignment
 from core.privacy.audit import Action
 from core.privacy.audit import check as check_audit
+from core.privacy.audit import check_at_start as check_audit_at_start
 from core.privacy.audit import checkpoint as sign_audit
 from core.privacy.audit_export import record_audit_export
 from core.privacy.audit_seals import confirm_seal, propose_seal
@@ -389,6 +390,7 @@ __all__ = [
     "change_password",
     "change_role",
     "check_audit",
+    "check_audit_at_start",
     "check_invitation",
     "check_promises",
     "close_account",

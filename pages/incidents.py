@@ -48,7 +48,7 @@ def listing(rows: list[IncidentRow], moment: datetime) -> IncidentRow | None:
         shown, hide_index=True, row_height=36, height="content", on_select="rerun", selection_mode="single-row",
         key=f"incidents_{hash(tuple((row.id, row.closed_at) for row in rows)) % 10**8}",
         column_config={"72 hours": desk.chips("72 hours", clocks, width=130), "Title": st.column_config.TextColumn(width=245), "Next": st.column_config.TextColumn(width=165),
-                       "Incident": st.column_config.TextColumn(width=70), "People": st.column_config.TextColumn(width=70)}, alt=f"Table of {len(rows)} incidents.",
+                       "Incident": st.column_config.TextColumn(width=70), "People": st.column_config.TextColumn(width=70, alignment="right")}, alt=f"Table of {len(rows)} incidents.",
     )  # fmt: skip
     export.columns("incidents", shown, caption="The most urgent first · select one to work on it")
     if chosen["selection"]["rows"]:
@@ -64,11 +64,12 @@ def recorded(incident_id: uuid.UUID) -> None:
 
 def page(moment: datetime) -> None:
     """Draw the page."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.title("Incidents", anchor=False, width="stretch")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container():
+            st.title("Incidents", anchor=False)
+            st.caption(f"Breaches of personal data (GDPR articles 33 and 34) · as of {moment:%H:%M} UTC")
         if OFFICER and st.button("Record an incident", key="record", type="primary", icon=":material/add:"):
             desk.open_dialog("incident", 0)
-    st.caption(f"Breaches of personal data (GDPR articles 33 and 34) · as of {moment:%H:%M} UTC")
     desk.say()
     rows = read(STAFF, queries.incident_list, staff_id=STAFF.id, now=moment)
     incidents.record_dialog(moment, recorded)

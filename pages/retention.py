@@ -63,9 +63,9 @@ def dry_run(found: Retention) -> None:
             for each in told:
                 with st.container(gap=None):
                     st.caption(capitalized(each.rule.name))
-                    st.markdown(f"**{each.due or 0:,}**{f' · {each.held:,} held' if each.held else ''}")
+                    st.markdown(f"**{each.due or 0}**{f' · {each.held:,} held' if each.held else ''}")
         lapses = found.lapses
-        st.caption(f"Lapsed subscriptions: {lapses.to_tell:,} to be told, {lapses.to_close:,} to be closed.")
+        st.caption(f"Lapsed subscriptions: {lapses.to_tell} to be told, {lapses.to_close:,} to be closed.")
 
 
 def rules(found: Retention) -> None:
@@ -76,7 +76,7 @@ def rules(found: Retention) -> None:
         "Period": [f"{each.period} *" if each.rule.open_choice else each.period for each in found.rules],
         "Oldest": [day(each.oldest) for each in found.rules],
         "Oldest is due": [day(each.due_at) for each in found.rules],
-        "Would go now": ["–" if each.due is None else f"{each.due:,}" for each in found.rules],
+        "Would go now": ["–" if each.due is None else str(each.due) for each in found.rules],
         "Clause": [each.rule.clause for each in found.rules],
         "Last run": [f"{each.ran_at.day} {each.ran_at:%b, %H:%M}" if each.ran_at else "–" for each in found.rules],
     }
@@ -120,7 +120,7 @@ def one(state: RuleState, found: Retention) -> None:
         ]  # fmt: skip
         if rule.name == "lapsed subscriptions":
             told = found.lapses
-            facts.append(("Where they stand", f"{told.to_tell:,} to be told · {told.not_sent:,} notices not sent yet · {told.told:,} told and"
+            facts.append(("Where they stand", f"{told.to_tell} to be told · {told.not_sent:,} notices not sent yet · {told.told:,} told and"
                           f" waiting · {told.to_close:,} to be closed"))  # fmt: skip
         if state.held:
             facts.append(("Kept by legal holds", f"{state.held:,}"))
@@ -240,8 +240,9 @@ def page(moment: datetime) -> None:
 def rule_cells(each: RuleState) -> Sequence[object]:
     """One rule as a row of the file."""
     rule = each.rule
+    due = str(each.due) if each.due and each.due.capped else each.due and each.due.count
     return (rule.name, rule.what, rule.clause, each.period, "yes" if rule.open_choice else "no", rule.age, rule.goes, rule.by or "nobody",
-            each.oldest, each.due_at, each.due, each.held, each.state, each.waits_for, each.ran_at)  # fmt: skip
+            each.oldest, each.due_at, due, each.held, each.state, each.waits_for, each.ran_at)  # fmt: skip
 
 
 BY = {"retention": "retention, once a day", "": "nothing: it stays", "erasures": "the eraser, by request"}

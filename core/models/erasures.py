@@ -132,6 +132,16 @@ class ErasureEvidence(Base):
     reference: Mapped[str] = mapped_column(server_default="", info=technical())
 
 
+class PastErasure(Base):
+    """What is left of an erasure whose proof is past its period: its opaque id, by which the ledger outside knows it."""
+
+    __tablename__ = "past_erasure"
+    __table_args__ = ({"schema": SCHEMA, "info": about(reaches="", erasure=Erasure.NONE)},)
+
+    id: Mapped[Id]
+    gone_at: Mapped[datetime] = mapped_column(info=technical())
+
+
 class Brake(Base):
     """Something that stops every erasure until it is answered: too many people due at once, or a clock that cannot be right.
 

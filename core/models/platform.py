@@ -151,8 +151,14 @@ class Student(Base):
     source_key: Mapped[SourceKey]
 
 
+_RECORDS_ONLY = (Processor.MONGODB,)  # a table that others get a part of, and not this
+
+
 class StudentProfile(Base):
-    """What a student adds about themselves. Apart from ``student``, because those who teach do not need it."""
+    """What a student adds about themselves. Apart from ``student``, because those who teach do not need it.
+
+    The media library gets the picture, and none of the words.
+    """
 
     __tablename__ = "student_profile"
     __table_args__ = (
@@ -167,11 +173,19 @@ class StudentProfile(Base):
     student_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey(f"{SCHEMA}.student.id"), primary_key=True, info=technical()
     )
-    phone: Mapped[str | None] = mapped_column(info=label(Category.ACCOUNT, "phone", correctable=True))
-    headline: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "headline", correctable=True))
-    link: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "personal link", correctable=True))
+    phone: Mapped[str | None] = mapped_column(
+        info=label(Category.ACCOUNT, "phone", correctable=True, processors=_RECORDS_ONLY)
+    )
+    headline: Mapped[str | None] = mapped_column(
+        info=label(Category.PROFILE, "headline", correctable=True, processors=_RECORDS_ONLY)
+    )
+    link: Mapped[str | None] = mapped_column(
+        info=label(Category.PROFILE, "personal link", correctable=True, processors=_RECORDS_ONLY)
+    )
     avatar_url: Mapped[str | None] = mapped_column(info=label(Category.PROFILE, "picture"))
-    opted_out_at: Mapped[datetime | None] = mapped_column(info=label(Category.PROFILE, "opted out of mail"))
+    opted_out_at: Mapped[datetime | None] = mapped_column(
+        info=label(Category.PROFILE, "opted out of mail", processors=_RECORDS_ONLY)
+    )
 
 
 class Enrollment(Base):
@@ -591,11 +605,13 @@ class VisitorDevice(Base):
 
 
 class Subscription(Base):
-    """The time for which a student may use the platform. ``ends_on`` None: open-ended."""
+    """The time for which a student may use the platform. ``ends_on`` None: open-ended. ``superseded``: another one of theirs ends
+    later (a trigger says so)."""
 
     __tablename__ = "subscription"
     __table_args__ = (
         CheckConstraint("ends_on is null or ends_on >= starts_on", name="ends_after_start"),
+        Index("ix_subscription_last", "ends_on", postgresql_where=text("not superseded")),
         {"schema": SCHEMA, "info": _STUDENT_ROW},
     )
 
@@ -603,6 +619,7 @@ class Subscription(Base):
     student_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(f"{SCHEMA}.student.id"), index=True, info=technical())
     starts_on: Mapped[date] = mapped_column(Date, info=label(Category.ACCOUNT, "subscription starts"))
     ends_on: Mapped[date | None] = mapped_column(Date, index=True, info=label(Category.ACCOUNT, "subscription ends"))
+    superseded: Mapped[bool] = mapped_column(server_default=text("false"), info=technical())
     source: Mapped[Source]
 
 

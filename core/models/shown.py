@@ -14,7 +14,7 @@ from sqlalchemy import Column, ColumnElement, MetaData, Select, Table, case, nul
 
 from core.models.base import Base
 from core.models.labels import Category, ColumnLabel, TableLabel
-from core.models.ways import PERSONS, Shape, fates_told
+from core.models.ways import PERSONS, Fate, Shape, fates_told
 
 KEY = "id"
 
@@ -48,6 +48,11 @@ class ShownTable:
     fields: tuple[Field, ...]
     categories: tuple[str, ...]
 
+    def __hash__(self) -> int:
+        return hash(
+            self.place
+        )  # the key of much that follows from it: to look at every field each time costs more than the rest
+
 
 def shown_tables(person: str, metadata: MetaData | None = None) -> tuple[ShownTable, ...]:
     """Return the tables of the export of a "student" or "visitor", parents first; those with keys only are left out.
@@ -55,13 +60,19 @@ def shown_tables(person: str, metadata: MetaData | None = None) -> tuple[ShownTa
     These are the tables that can lead to the person, and those that are told with a row of theirs (``told_by``).
     """
     known = metadata or Base.metadata
-    places = tuple(fate.table for fate in reversed(fates_told(person, known)))
-    labels = tuple(column.info.get("privacy") for place in places for column in known.tables[place].columns)
-    return _shown_tables(known, places, Shape(labels))
+    return shown_along(fates_told(person, known), known)
+
+
+def shown_along(ways: tuple[Fate, ...], metadata: MetaData | None = None) -> tuple[ShownTable, ...]:
+    """Return the same for whoever has asked for the ways already (core.models.ways.fates_told)."""
+    known = metadata or Base.metadata
+    labels = [column.info.get("privacy") for fate in ways for column in known.tables[fate.table].columns]
+    return _shown_tables(known, ways, Shape(tuple(labels)))
 
 
 @lru_cache(maxsize=16)
-def _shown_tables(known: MetaData, places: tuple[str, ...], _labels: Shape) -> tuple[ShownTable, ...]:
+def _shown_tables(known: MetaData, ways: tuple[Fate, ...], _labels: Shape) -> tuple[ShownTable, ...]:
+    places = tuple(fate.table for fate in reversed(ways))
     named = {place for place in places if any(label.export for label in _columns(known.tables[place]).values())}
     return tuple(_shown(known.tables[place], named) for place in places if place in named)
 

@@ -21,8 +21,8 @@ PERSONS = {"student": "platform.student", "visitor": "platform.visitor"}
 # Whose rows go with whom: a student's own forms are found by the keyed hash of the e-mail, as are all forms of a visitor.
 GO_TOGETHER = {"student": ("student", "visitor"), "visitor": ("visitor",)}
 TOMBSTONE = "platform.tombstone"
-# Where the labels of a table stand: its own and its columns' ``info``, looked up anew when it has another number of columns.
-_infos: WeakKeyDictionary[Table, tuple[int, list[dict[Any, Any]]]] = WeakKeyDictionary()
+# Where the labels stand: the ``info`` of tables and columns, looked up anew when a table is another one or has another number of columns.
+_infos: WeakKeyDictionary[MetaData, tuple[list[tuple[Table, int]], list[dict[Any, Any]]]] = WeakKeyDictionary()
 
 
 class Shape:
@@ -77,6 +77,9 @@ class Fate:
     until: str
     categories: tuple[str, ...]
     processors: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        return hash((self.table, self.action))  # as a key of caches, looked at often: not every way each time
 
 
 def ways_to(person: str, metadata: MetaData | None = None) -> dict[str, tuple[Way, ...]]:
@@ -161,16 +164,15 @@ def _problems(known: MetaData, _shape: Shape) -> tuple[str, ...]:
 
 def _shape(known: MetaData) -> Shape:
     """All that fates follow from: they are worked out again when a table or a label is another one."""
-    tables = known.tables.values()
-    infos = [info for table in tables for info in _infos_of(table)]
-    return Shape((*tables, *(info.get("privacy") for info in infos)))
+    return Shape((*known.tables.values(), *[info.get("privacy") for info in _infos_of(known)]))
 
 
-def _infos_of(table: Table) -> list[dict[Any, Any]]:
-    number = len(table.c)
-    kept = _infos.get(table)
-    if kept is None or kept[0] != number:
-        kept = _infos[table] = (number, [table.info, *(column.info for column in table.c)])
+def _infos_of(known: MetaData) -> list[dict[Any, Any]]:
+    sizes = [(table, len(table.c)) for table in known.tables.values()]
+    kept = _infos.get(known)
+    if kept is None or kept[0] != sizes:
+        infos = [info for table, _ in sizes for info in (table.info, *(column.info for column in table.c))]
+        kept = _infos[known] = (sizes, infos)
     return kept[1]
 
 

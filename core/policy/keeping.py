@@ -15,6 +15,7 @@ from core.policy.versions import Parameters
 BY_RETENTION = "retention"  # who keeps a rule; also the source of deletions that nobody asked for
 SILENT_AFTER = timedelta(hours=26)
 DAY = timedelta(days=1)
+PROOF_MONTHS = 36
 Before = Callable[[Parameters, datetime], datetime]
 
 
@@ -48,6 +49,11 @@ def mail_before(rules: Parameters, now: datetime) -> datetime:
 def visitors_before(rules: Parameters, now: datetime) -> datetime:
     """Return the instant before which a last contact with a visitor is too long ago."""
     return add_months(now, -rules.visitor_months)
+
+
+def proof_before(_rules: Parameters, now: datetime) -> datetime:
+    """Return the instant before which the end of what is kept as proof is past its period."""
+    return add_months(now, -PROOF_MONTHS)
 
 
 def day_begins(now: datetime) -> datetime:
@@ -135,16 +141,23 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "audit", "Lines of the audit: codes and opaque ids", "open", "at", "kept; nothing removes lines", "",
-        lambda _p: "3 years, as proof that promises were kept", "Lines hold no text about a person. None is 3 years old before the day shown.",
-        lambda _p, now: add_months(now, -36), open_choice=True,
+        lambda _p: "3 years, as proof that promises were kept", "Lines hold no text about a person, and each proves the one before: none goes by itself.",
+        proof_before, open_choice=True,
     ),
     Rule(
-        "closed requests", "That something was asked and answered, in codes", "open", "closed at", "kept, without the person once erased", "",
-        lambda _p: "3 years, as proof", "What the person wrote goes with the person.", lambda _p, now: add_months(now, -36), open_choice=True,
+        "closed requests", "That something was asked and answered, in codes", "open", "closed at",
+        "removed with all that hangs on it: moves, plan, approvals, steps, evidence, letters", BY_RETENTION,
+        lambda _p: "3 years, as proof", "Without the person once erased. Stays while a hold stands on the person, a decision that follows from it is"
+        " in force or kept with the person, or anything about it is open. Of an erasure its opaque id stays, for the ledger.",
+        proof_before, open_choice=True,
     ),
     Rule(
-        "certificates of erasure", "Signed certificates, without the person", "open", "issued at", "kept", "",
-        lambda _p: "3 years, as proof", "They name no person.", lambda _p, now: add_months(now, -36), open_choice=True,
+        "certificates of erasure", "Signed certificates, without the person", "open", "issued at", "removed", BY_RETENTION,
+        lambda _p: "3 years, as proof", "They name no person. Whoever was handed one keeps it, and can still verify it.", proof_before, open_choice=True,
+    ),
+    Rule(
+        "released holds", "That something was held, why, and who released it", "open", "released at", "removed", BY_RETENTION,
+        lambda _p: "3 years, as proof", "A hold that stands has no end of its own: it is reviewed.", proof_before, open_choice=True,
     ),
     Rule(
         "payments", "Payments, for the books", "law", "paid at", "kept; after an erasure they point to nobody", "",

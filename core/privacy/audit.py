@@ -17,7 +17,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -33,6 +33,7 @@ from core.settings import settings
 DOMAIN = "resocode-audit-1"
 CHECKPOINT_DOMAIN = b"resocode-checkpoint-1\n"
 SEAL_DOMAIN = b"resocode-seal-1\n"
+WHOLE_EVERY = timedelta(days=1)
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
@@ -255,6 +256,35 @@ def check(session: Session, *, now: datetime, folder: Path | None = None) -> Ver
     elif found.sound and not was_sound:
         append(session, Action.AUDIT_SOUND, now=now)
     return found
+
+
+def check_at_start(session: Session, *, now: datetime, folder: Path | None = None) -> bool:
+    """Whether the log is sound, for a process that starts: what was added since the last signed checkpoint is verified, and the whole log
+    only when that is not enough.
+
+    It is enough while the newest check, of the whole log, is of today and found it sound. Nothing is kept of a look at the end, so that it
+    never stands for a check: lines before the checkpoint are compared by the next one, once a day, however often somebody starts.
+    """
+    newest = newest_check(session)
+    fresh = newest is not None and not newest.problem and now - WHOLE_EVERY < newest.checked_at <= now
+    if newest is not None and fresh and _goes_on(session, newest, folder):
+        return True
+    return check(session, now=now, folder=folder).sound
+
+
+def _goes_on(session: Session, newest: AuditCheck, folder: Path | None) -> bool:
+    """Whether the log goes on from its last checkpoint, which we signed, and holds what the newest check has seen."""
+    try:
+        signed = checkpoints(folder)
+        gaps, unsigned_seal = acknowledged(session)
+        known = [each for each in signed if not _void(each, gaps)]
+        if not known or unsigned_seal or not _signature_holds(known[-1]):
+            return False
+        chain = _since(session, known[-1:], gaps)
+    except DatabaseError:
+        return False
+    fewer = newest.place == _place(folder) and len(signed) < newest.checkpoints
+    return not fewer and chain.count >= newest.lines and _ends_at_least_with(session, newest.lines, newest.head)
 
 
 def _as_first_found(before: AuditCheck | None, found: Verification) -> Verification:

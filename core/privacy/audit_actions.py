@@ -291,7 +291,7 @@ class Action(StrEnum):
     RETENTION_RUN = ("retention run",
         "A rule of retention was looked at, and what was past its period went; the row of the run says more.",
         "rule", "rows", "months", "moved_aside", "no_longer_held", "visitors", "other_rows", "files", "told",
-        "closed", "renewed")
+        "closed", "renewed", "requests", "certificates", "holds")
     RELEASE_PUBLISHED = ("release published",
         "Anonymized figures of a closed period were published, once and for ever.",
         "family", "period", "method", "cells", "sha256")

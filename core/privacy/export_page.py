@@ -4,6 +4,7 @@ Everything is in the one file: words, tables, pictures as SVG, styles. Its own c
 that whatever stands in a record (a name, a note) can neither run nor call anybody. Every value is escaped here and nowhere else.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,6 +15,21 @@ from core import cells
 from core.models.labels import Category
 from core.privacy.export_pictures import Picture
 
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:[\d.]+Z)?")
 LONGEST = 600  # characters of a value on the page; the whole text is in the CSV and the JSON
 SECTIONS: dict[str, str] = {
     str(Category.ACCOUNT): "Your account",
@@ -33,11 +49,12 @@ PROBLEMS = {
 
 @dataclass(frozen=True)
 class Table:
-    """One kind of record as the page shows it: the newest ``rows``, of ``total``; all of them are in ``file``."""
+    """One kind of record as the page shows it: the newest ``rows`` (plain values, as in the JSON), of ``total``; all of them are in
+    ``file``. ``fields`` say of each name whether it is an instant or a day."""
 
     name: str
     categories: tuple[str, ...]
-    fields: Sequence[str]
+    fields: Sequence[tuple[str, bool]]
     rows: Sequence[Mapping[str, Any]]
     total: int
     file: str
@@ -116,6 +133,14 @@ def moment(value: datetime | date) -> str:
     return f"{value:%-d %B %Y}"
 
 
+def told(iso: str) -> str:
+    """The same of an instant or a day in words of ISO 8601, in UTC; what is written in another way as it is."""
+    if not _ISO.fullmatch(iso):
+        return safe(iso)
+    day = f"{int(iso[8:10])} {MONTHS[int(iso[5:7]) - 1]} {iso[:4]}"
+    return f"{day}, {iso[11:16]} UTC" if len(iso) > 10 else day
+
+
 def _short(tables: Sequence[Table], asked: Sequence[Asked], kind: str) -> Iterator[str]:
     total = sum(table.total for table in tables)
     open_ones = [each for each in asked if not each.complete]
@@ -176,30 +201,30 @@ def _one(table: Table) -> Iterator[str]:
     yield f"<h3>{safe(table.name.capitalize())} <span class=quiet>{table.total:,}</span></h3>"
     if table.total == 1 and table.rows:
         yield "<dl>"
-        for name in table.fields:
-            yield f"<dt>{safe(name)}</dt><dd>{_value(table.rows[0].get(name))}</dd>"
+        for name, when in table.fields:
+            yield f"<dt>{safe(name)}</dt><dd>{_value(table.rows[0].get(name), when)}</dd>"
         yield "</dl>"
         return
     if len(table.rows) < table.total:
         yield f"<p class=quiet>The newest {len(table.rows):,} of {table.total:,}; all of them are in <code>{safe(table.file)}</code>.</p>"
     yield f"<div class=wide tabindex=0 role=region aria-label='{safe(table.name)}'><table><thead><tr>"
-    yield "".join(f"<th scope=col>{safe(name)}</th>" for name in table.fields)
+    yield "".join(f"<th scope=col>{safe(name)}</th>" for name, _ in table.fields)
     yield "</tr></thead><tbody>"
     for row in table.rows:
-        yield "<tr>" + "".join(f"<td>{_value(row.get(name))}</td>" for name in table.fields) + "</tr>"
+        yield "<tr>" + "".join(f"<td>{_value(row.get(name), when)}</td>" for name, when in table.fields) + "</tr>"
     yield "</tbody></table></div>"
 
 
-def _value(value: object) -> str:
+def _value(value: object, when: bool) -> str:
     if value is None or value == "":
         return "<span class=quiet>–</span>"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, datetime | date):
-        return f"<span class=when>{moment(value)}</span>"
     if isinstance(value, str):
+        if when:
+            return f"<span class=when>{told(value)}</span>"
         cut = value if len(value) <= LONGEST else value[:LONGEST] + "…"
         return f"<bdi>{safe(cut)}</bdi>"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return safe(cells.shown(value))
 
 

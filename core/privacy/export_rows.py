@@ -3,13 +3,13 @@
 Danger: a query for each table makes the export of an ordinary person a hundred times as dear as it need be; reading
 everything at once makes the one of a busy person fill the memory. Principle: what is small comes whole, at once; what is large is
 counted, and streams. Mechanism: one statement, made from the labels and kept as long as they are the same, asks every table for at
-most ``AT_ONCE`` rows and one more, as JSON, and says how many came; only tables with more are counted by themselves. Instants,
-days, decimals and bytes are what they are in the database again before anybody sees them.
+most ``AT_ONCE`` rows and one more, as JSON, and says how many came; only tables with more are counted by themselves. Both come
+out as they leave, as plain values of JSON (:func:`plain`).
 """
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    RowMapping,
     Select,
     Text,
     Uuid,
@@ -32,9 +33,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from core import db
+from core import cells, db
 from core.models.base import Base
-from core.models.shown import ShownTable, shown_tables
+from core.models.shown import ShownTable, shown_along
 from core.models.ways import Fate, fates_told
 from core.privacy.export_pictures import PICTURED
 from core.processors.local import Roots, condition, rows_of
@@ -71,13 +72,13 @@ class Gathered:
 
 def gather(reader: Session, person: Person, roots: Roots) -> Gathered:
     """Read everything about a person that is small, and count the rest, as the worker on one snapshot."""
-    shown = shown_tables(person.kind)
     ways = fates_told(person.kind)
+    shown = shown_along(ways)
     counts: dict[str, int] = {}
     small: dict[str, list[dict[str, Any]]] = {}
     pictured = ""
     by_place = {each.place: each for each in shown}
-    asked, words = _statement(person.kind, shown, ways)
+    asked, words = _statement(person.kind, shown, ways, tuple(kind for kind, ids in roots.items() if ids))
     for place, number, rows in _together(reader, asked, {**words, **roots}):
         if place == PICTURES:
             pictured = rows
@@ -94,12 +95,18 @@ def _together(reader: Session, asked: str, given: dict[str, Any]) -> list[tuple[
 
 
 @lru_cache(maxsize=8)
-def _statement(kind: str, shown: tuple[ShownTable, ...], ways: tuple[Fate, ...]) -> tuple[str, dict[str, Any]]:
-    """The statement for a kind of person, and the words in it; ids are its other parameters, arrays under "student" and "visitor"."""
+def _statement(
+    kind: str, shown: tuple[ShownTable, ...], ways: tuple[Fate, ...], known: tuple[str, ...]
+) -> tuple[str, dict[str, Any]]:
+    """The statement for a kind of person, and the words in it; ids are its other parameters, arrays under "student" and "visitor".
+
+    A student who never left a form is asked for by ways from a student only: ``known`` are the kinds of which there are ids.
+    """
     person = Person(kind, uuid.UUID(int=0))
-    wanted = {way.person for fate in ways for way in fate.ways}
-    whose = {each: bindparam(each, type_=ARRAY(Uuid())) for each in sorted(wanted)}
-    made = union_all(*(_of_table(person, each, whose) for each in shown)).compile(dialect=_DIALECT)
+    whose = {each: bindparam(each, type_=ARRAY(Uuid())) for each in known}
+    there = {fate.table for fate in ways for way in fate.ways if way.person in whose}
+    tables = (_of_table(person, each, whose) for each in shown if each.place in there)
+    made = union_all(*tables).compile(dialect=_DIALECT)
     drawn = f" union all select '{PICTURES}', 1, {PICTURED}" if kind == "student" else ""
     return f"{made}{drawn}", {name: value for name, value in made.params.items() if name not in whose}
 
@@ -121,9 +128,20 @@ def _counted(reader: Session, place: str, ways: tuple[Fate, ...], roots: Roots) 
     return int(reader.scalar(number) or 0)
 
 
+def plain(row: RowMapping) -> dict[str, Any]:
+    """Return a row of the database as it leaves: what JSON has no kind for in words (core.cells.as_json)."""
+    return {name: cells.as_json(value) for name, value in row.items()}
+
+
+@lru_cache(maxsize=256)
+def instants(shown: ShownTable) -> tuple[str, ...]:
+    """Return the fields of a table that are instants or days."""
+    return tuple(name for name, python in _kinds(shown) if python in (datetime, date))
+
+
 def _read(shown: ShownTable, rows: str) -> list[dict[str, Any]]:
-    """Rows of JSON as the database's own values: what JSON has no kind for is read back from its words."""
-    found: list[dict[str, Any]] = json.loads(rows, parse_float=Decimal)
+    """Rows of JSON as they leave: the database writes some kinds in words of its own."""
+    found: list[dict[str, Any]] = json.loads(rows)
     for name, read in _readers(shown):
         for row in found:
             if row[name] is not None:
@@ -133,31 +151,32 @@ def _read(shown: ShownTable, rows: str) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=256)
 def _readers(shown: ShownTable) -> tuple[tuple[str, _Read], ...]:
+    return tuple((name, _READERS[python]) for name, python in _kinds(shown) if python in _READERS)
+
+
+def _kinds(shown: ShownTable) -> Iterator[tuple[str, Any]]:
     columns = Base.metadata.tables[shown.place].c
-    found = []
     for each in shown.fields:
-        if each.kind == "value" and (read := _reader(columns[each.column].type)) is not None:
-            found.append((each.name, read))
-    return tuple(found)
+        if each.kind == "value":
+            try:
+                yield each.name, columns[each.column].type.python_type
+            except NotImplementedError:
+                continue
 
 
-def _reader(kind: Any) -> _Read | None:
-    try:
-        python = kind.python_type
-    except NotImplementedError:
-        return None
-    return {
-        datetime: datetime.fromisoformat,
-        date: date.fromisoformat,
-        Decimal: _decimal,
-        float: float,
-        bytes: _bytes,
-    }.get(python)
+def _instant(value: str) -> str:
+    if len(value) == WHOLE_SECOND and value.endswith("+00:00"):  # most of them
+        return f"{value[:-6]}Z"
+    return str(cells.as_json(datetime.fromisoformat(value)))
 
 
-def _decimal(value: Any) -> Decimal:
-    return value if isinstance(value, Decimal) else Decimal(value)
+def _decimal(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _bytes(value: str) -> bytes:
-    return bytes.fromhex(value.removeprefix("\\x"))
+def _bytes(value: str) -> Any:
+    return cells.as_json(bytes.fromhex(value.removeprefix("\\x")))
+
+
+WHOLE_SECOND = len("2026-11-24T12:00:00+00:00")
+_READERS: dict[Any, _Read] = {datetime: _instant, Decimal: _decimal, float: float, bytes: _bytes}

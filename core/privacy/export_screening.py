@@ -10,7 +10,6 @@ that stand in these texts: the size of a cohort does not matter.
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -21,7 +20,7 @@ from core import db
 from core.models.base import uuid7
 from core.models.exports import ExportText
 from core.privacy.export_build import Answer, Decision, decided, row_key
-from core.privacy.export_rows import AT_ONCE, Gathered, Values
+from core.privacy.export_rows import AT_ONCE, Gathered, Values, instants, plain
 from core.privacy.export_texts import Known, digest, found_in, names_in, words_of
 from core.privacy.export_wanted import Wanted
 from core.processors.local import Roots, rows_of
@@ -95,12 +94,11 @@ def _texts(
         if not free or shown.place not in gathered.counts:
             continue
         rows: Iterable[Values] = gathered.small.get(shown.place) or (
-            dict(each._mapping)
+            plain(each._mapping)
             for each in reader.execute(rows_of(person, shown, roots), execution_options={"yield_per": 500})
         )
         for row in rows:
-            written = next((value for value in row.values() if isinstance(value, datetime)), None)
-            day = f"{written:%Y-%m-%d}" if written else None
+            day = next((row[name][:10] for name in instants(shown) if row[name]), None)
             for name in free:
                 if isinstance(row[name], str) and row[name]:
                     yield Text(shown.place, shown.name, name, row_key(row), row[name], day, ours=True)

@@ -12,7 +12,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -25,7 +25,7 @@ from core.policy.machine import number
 from core.privacy import consent, export_page, letters
 from core.privacy.acting import Case, Receipt, begin, change, demand_move, stop_clock
 from core.privacy.audit import Action, append, guarded
-from core.privacy.export_build import FORMAT, Buffer, Files, csv_name
+from core.privacy.export_build import FORMAT, LEVEL, Buffer, Files, csv_name
 from core.privacy.rules import ask
 from core.privacy.sessions import Staff, demand_fresh
 from core.words import clean
@@ -71,7 +71,7 @@ def same_address(session: Session, guardian: Guardian) -> tuple[Guardian, ...]:
 def chunks(file: GuardianFile) -> Iterator[bytes]:
     """Build the file and return it bit by bit: a page to read, JSON, a CSV, a manifest."""
     buffer = Buffer()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:  # type: ignore[call-overload]
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:  # type: ignore[call-overload]
         files = Files(archive, buffer, file.made_at)
         yield from files.add("index.html", [_page(file)])
         if file.rows:
@@ -168,8 +168,10 @@ def _erase(session: Session, case: Case, guardian: Guardian, confirmation: str, 
 
 
 def _page(file: GuardianFile) -> bytes:
-    fields = list(file.rows[0]) if file.rows else []
-    tables = [export_page.Table(NAME, (), fields, file.rows, len(file.rows), csv_name(NAME))] if file.rows else []
+    names = list(file.rows[0]) if file.rows else []
+    fields = [(name, any(isinstance(row.get(name), date) for row in file.rows)) for name in names]
+    rows = [cells.as_json(row) for row in file.rows]
+    tables = [export_page.Table(NAME, (), fields, rows, len(rows), csv_name(NAME))] if rows else []
     return export_page.page(
         name=file.name, number=file.number, kind=file.kind, made_at=file.made_at, kept_until=file.kept_until,
         policy_version=file.policy_version, tables=tables, pictures=(), asked=(),

@@ -24,8 +24,16 @@ from core.models.artifacts import Artifact
 from core.models.base import uuid7
 from core.models.retention import RetentionRun
 from core.policy import Parameters, in_force
-from core.policy.keeping import DAY, mail_before, visitors_before
-from core.privacy import artifacts, brakes, lapsing, retention_elsewhere, retention_mail, retention_visitors
+from core.policy.keeping import DAY, mail_before, proof_before, visitors_before
+from core.privacy import (
+    artifacts,
+    brakes,
+    lapsing,
+    retention_elsewhere,
+    retention_mail,
+    retention_proof,
+    retention_visitors,
+)
 from core.privacy.audit import Action, append, demand_sound
 
 MORE = "more"
@@ -92,6 +100,16 @@ def _oldest_file(session: Session, _now: datetime) -> datetime | None:
 WORK["exports and evidence"] = Work(
     _files_over, _destroy_files, _oldest_file, lambda _session, _rules, _now: None, lambda _rules, now: now, "files"
 )
+
+
+WORK |= {
+    name: Work(is_due, part, oldest, lambda _session, _rules, _now: None, proof_before, "proof")
+    for name, is_due, part, oldest in (
+        (retention_proof.CERTIFICATES, retention_proof.certificates_due, retention_proof.certificates_part, retention_proof.oldest_certificate),
+        (retention_proof.HOLDS, retention_proof.holds_due, retention_proof.holds_part, retention_proof.oldest_hold),
+        (retention_proof.REQUESTS, retention_proof.requests_due, retention_proof.requests_part, retention_proof.oldest_request),
+    )
+}  # fmt: skip
 
 
 def rules_due(session: Session, now: datetime) -> Sequence[str]:

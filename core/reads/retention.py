@@ -17,9 +17,19 @@ from core.models.labels import Erasure, TableLabel
 from core.models.privacy import PolicyVersion
 from core.models.retention import RetentionRun
 from core.policy import Parameters, in_force
-from core.policy.keeping import BY_RETENTION, DAY, RULES, SILENT_AFTER, Rule, visitors_before
+from core.policy.keeping import (
+    BY_RETENTION,
+    DAY,
+    RULES,
+    SILENT_AFTER,
+    Rule,
+    proof_before,
+    visitors_before,
+)
+from core.reads.listing import Total, total
 
 PAGE_SIZE = 50
+MOST_COUNTED = 1_000
 WAITS = {
     "readers": "a reader in the way; it tries again every minute",
     "brake": "a question that an officer has to answer",
@@ -30,7 +40,7 @@ WAITS = {
 @dataclass(frozen=True)
 class RuleState:
     """A rule and how it stands. ``oldest``: the age of the oldest record that is kept; ``due_at``: when that one is due (None: no
-    record, or its end is not an age alone). ``due``: how many would go now (None: not counted); ``held``: kept by a legal hold.
+    record, or its end is not an age alone). ``due``: how many would go now (None: not counted), up to 1,000 unless it is a dry run; ``held``: kept by a legal hold.
 
     ``state``: "nothing due", "due" (goes with the next run), "late" (due for more than 26 hours), "waits".
     """
@@ -39,7 +49,7 @@ class RuleState:
     period: str
     oldest: datetime | None
     due_at: datetime | None
-    due: int | None
+    due: Total | None
     held: int
     state: str
     waits_for: str
@@ -89,7 +99,7 @@ class RetentionAlarm:
 class Lapses:
     """Subscriptions that ended, in counts: to be told, told and waiting for their day, told but not sent yet, to be closed now."""
 
-    to_tell: int
+    to_tell: Total
     told: int
     not_sent: int
     to_close: int
@@ -120,15 +130,16 @@ def retention(session: Session, *, now: datetime, exact: bool = False) -> Retent
     asked = {"now": now, "days": rules.email_log_days, "before": visitors_before(rules, now), "notice": rules.lapse_notice_days,
              "grace": rules.grace_days, "exact": exact}  # fmt: skip
     found = {row.rule: row for row in session.execute(text(STATE), asked)}
+    found |= {row.rule: row for row in session.execute(text(PROOF), {"before": proof_before(rules, now)})}
     newest = _newest(session)
     told, close = found.get("lapses told"), found.get("lapses to close")
     lapses = Lapses(
-        to_tell=_number(found.get("lapsed subscriptions"), "due"),
+        to_tell=_counted(_number(found.get("lapsed subscriptions"), "due"), exact=exact),
         told=_number(told, "due"),
         not_sent=_number(told, "held"),
         to_close=_number(close, "due"),
     )
-    states = tuple(_state(rule, rules, found, lapses, newest.get(rule.name), now) for rule in RULES)
+    states = tuple(_state(rule, rules, found, lapses, newest.get(rule.name), now, exact=exact) for rule in RULES)
     return Retention(states, lapses, retention_alarm(session, now=now), exact)
 
 
@@ -176,13 +187,21 @@ def _newest(session: Session) -> dict[str, RetentionRun]:
 
 
 def _state(
-    rule: Rule, rules: Parameters, found: dict[str, Any], lapses: Lapses, run: RetentionRun | None, now: datetime
+    rule: Rule,
+    rules: Parameters,
+    found: dict[str, Any],
+    lapses: Lapses,
+    run: RetentionRun | None,
+    now: datetime,
+    *,
+    exact: bool,
 ) -> RuleState:
     row, counted = found.get(rule.name), found.get(f"{rule.name}, counted")
     oldest = row.oldest if row else None
-    due = counted.due if counted else row.due if row else None
+    number = counted.due if counted else row.due if row else None
+    due = None if number is None else _counted(number, exact=exact)
     if rule.name == "lapsed subscriptions":
-        due = lapses.to_tell + lapses.to_close
+        due = Total(lapses.to_tell.count + lapses.to_close, lapses.to_tell.capped)
     due_at = _due_at(rule, rules, oldest, now)
     waits = run.waits_for if run and run.ended_at is None else None
     return RuleState(
@@ -206,7 +225,7 @@ def _due_at(rule: Rule, rules: Parameters, oldest: datetime | None, now: datetim
     return rule.ends(oldest) if rule.ends else oldest + (now - rule.before(rules, now))
 
 
-def _word(rule: Rule, due_at: datetime | None, due: int | None, waits: str | None, now: datetime) -> str:
+def _word(rule: Rule, due_at: datetime | None, due: Total | None, waits: str | None, now: datetime) -> str:
     if waits:
         return "waits"
     if not rule.by:
@@ -224,8 +243,13 @@ def _row(run: RetentionRun) -> RetentionRow:
     )
 
 
+def _counted(number: int, *, exact: bool) -> Total:
+    return Total(number, capped=False) if exact else total(number, MOST_COUNTED)
+
+
 def _number(row: Any, name: str) -> int:
     return int(getattr(row, name) or 0) if row is not None else 0
 
 
+PROOF = "select * from privacy.proof_state(:before)"
 STATE = "select * from privacy.retention_state(:now, :days, :before, :notice, :grace, :exact)"

@@ -27,7 +27,7 @@ MOST_STATEMENTS = {
     ("paula", "enrollments"): 13,
     ("paula", "visitors"): 16,
     ("paula", "programs"): 5,
-    ("paula", "analytics"): 23,
+    ("paula", "analytics"): 4,
     ("paula", "policy"): 5,
     ("paula", "hand_on"): 5,
 }

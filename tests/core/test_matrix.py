@@ -100,6 +100,7 @@ OTHER_ROWS: dict[str, dict[str, int]] = {
     "privacy.erasure": {},
     "privacy.erasure_step": {},
     "privacy.erasure_evidence": {},
+    "privacy.past_erasure": {},
     "privacy.brake": {},
     "privacy.artifact": {},
     "privacy.artifact_part": {},

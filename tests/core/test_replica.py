@@ -237,6 +237,30 @@ def test_a_question_that_takes_too_long_is_not_asked_of_the_primary_too(pair: Re
     assert seen == ["replica"] and asked() == "replica", "it answers, and is left in peace for nothing"
 
 
+CONFLICT = (
+    "do $$ begin if pg_is_in_recovery() then raise 'conflict with recovery' using errcode = '40001'; end if; end $$"
+)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one run", "alone"])
+def test_what_it_has_to_replay_gets_in_the_way_of_a_question(pair: Replica, together: bool) -> None:
+    pair.caught_up()
+    wait_for(lambda: asked() == "replica")
+    run = replica.Reading()
+    places = []
+
+    def question(session: Session) -> str:
+        places.append(where(session))
+        session.execute(text(CONFLICT))
+        return places[-1]
+
+    read = run.read if together else replica.read
+    assert read(question, staff_id=PAULA, session_id=None) == "primary"
+    assert places == ["replica", "primary"]
+    assert asked() == "replica", "the next question is none of it"
+    run.close()
+
+
 def test_it_goes_away_between_the_reads_of_a_run(pair: Replica) -> None:
     pair.caught_up()
     with_each_other = replica.Reading()

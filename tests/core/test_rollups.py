@@ -98,6 +98,23 @@ def test_a_change_makes_its_months_due_and_no_other(change: str, waiting: set[st
 
 
 @pytest.mark.usefixtures("stores")
+def test_the_first_instant_of_a_month_belongs_to_no_other(owner: Connection) -> None:
+    """Nor does that of a year, which its neighbors count again, too."""
+    asha, vera = id_of("asha enrollment"), id_of("vera")
+    act("update platform.enrollment set enrolled_at = '2026-01-01 00:00+00' where id = :asha", asha=asha)
+    act(
+        "update platform.enrollment set status = 'withdrawn', withdrawn_at = '2026-02-01 00:00+00' where id = :asha",
+        asha=asha,
+    )
+    act("update platform.visitor set asked_at = '2026-01-01 00:00+00' where id = :vera", vera=vera)
+    with db.transaction("worker") as session:
+        refresh_rollups(session)
+        for what in ("enrolled", "withdrawn", "asked"):
+            for month in ("2025-12-01", "2026-01-01", "2026-02-01", "2026-01-01", "2025-12-01"):
+                refresh_rollup(session, f"{what} {month}")
+    assert agree(owner)
+
+
 def test_who_is_erased_is_in_no_figure(owner: Connection) -> None:
     numbers = text(
         "select program_id, sum(number) from platform.rollup where what = 'enrolled' and grain = 'month' group by 1"

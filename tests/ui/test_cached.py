@@ -6,9 +6,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
 
-from core import queries
+from core import db, queries
+from tests.conftest import sign_in
 from tests.core.privacy import house_of_requests as requests
 from ui import cached, theme
+from ui.actions import act
 
 pytestmark = pytest.mark.usefixtures("house")
 MORE = """insert into anon.method select (jsonb_populate_record(m, '{"version": "next", "content_sha256": "another"}')).* from anon.method m limit 1"""
@@ -104,3 +106,21 @@ def test_who_reads_no_release_is_shown_nothing_that_others_were_drawn() -> None:
     seen("dora")
     seen("dora")
     assert len(read) == 3, "drawn as whoever looks, each time"
+
+
+def test_whoever_writes_gives_the_connection_of_the_reads_back_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run waits for a second connection with one in its hand."""
+    made, staff = sign_in("paula")
+    monkeypatch.setattr(st, "session_state", {"token": made.token})
+    pool = db.engine("read").pool
+    held = []
+
+    def verb(session: Session, *, by: object, now: object) -> None:
+        held.append(pool.checkedout())  # type: ignore[attr-defined]
+
+    with cached.one_transaction():
+        cached.read(staff, queries.audit_state)
+        held.append(pool.checkedout())  # type: ignore[attr-defined]
+        act(verb)
+        assert held == [1, 0]
+        cached.read(staff, queries.audit_state)

@@ -159,8 +159,10 @@ def test_a_part_shows_nothing_to_whom_it_was_not_drawn_for(drawn, owner: Connect
         drawn()
 
 
-def test_a_part_shows_nothing_when_somebody_else_has_signed_in(drawn) -> None:
-    made, _ = sign_in("ines")
+@pytest.mark.parametrize("name", ["ines", "paula"])
+def test_a_part_shows_nothing_when_somebody_has_signed_in_since(drawn, name: str) -> None:
+    """Nor to the same person in another session: what the part would do is recorded under its own."""
+    made, _ = sign_in(name)
     guards.remember(made.token)
     with pytest.raises(Rerun):
         drawn()

@@ -42,6 +42,7 @@ def try_again(scene: object) -> None:
     [(letter_id,)] = requests.rows("select id from privacy.outbox where state = 'failed'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESOCODE_SMTP_URL", "smtp://127.0.0.1:1")
+        patch.setenv("RESOCODE_MAIL_CATCHER", "1")
         for _ in range(2):
             requests.act("retry_letter", "omar", letter_id=letter_id)
 

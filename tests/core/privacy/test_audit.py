@@ -1,17 +1,22 @@
 """The audit: complete, chained, signed; every way of changing the past is found."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from core import db
-from core.errors import DatabaseError
+from core.errors import DatabaseError, Refused
 from core.privacy import audit
 from core.privacy.audit import Action
 from tests.cast import NOW, id_of
+from tests.core.privacy.house_of_requests import rows
 
 pytestmark = pytest.mark.usefixtures("house")
 
@@ -106,6 +111,83 @@ def test_whoever_owns_the_machine_is_found_out(name: str, owner: Connection, tmp
     found = verified(tmp_path)
     assert not found.sound
     assert found.broken_at == line
+
+
+def started(folder: Path, *, later: timedelta = timedelta(hours=1)) -> bool:
+    with db.transaction("worker") as session:
+        return audit.check_at_start(session, now=NOW + later, folder=folder)
+
+
+def tampered(owner: Connection, statement: str) -> None:
+    owner.execute(text("alter table privacy.audit_event disable trigger all"))
+    owner.execute(text(statement))
+    owner.commit()
+
+
+@pytest.fixture
+def lines_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """From which line on each verification read."""
+    begun, real = list[int](), audit._lines
+
+    def counted(session: Session, *, after: int = 0) -> Iterator[Any]:
+        begun.append(after)
+        return real(session, after=after)
+
+    monkeypatch.setattr(audit, "_lines", counted)
+    return begun
+
+
+def test_a_start_reads_what_was_added_since_the_last_checkpoint(lines_read: list[int], tmp_path: Path) -> None:
+    write(10)
+    assert started(tmp_path, later=timedelta()) and lines_read == [0], "nothing was checked before"
+    signed(tmp_path)
+    write(2)
+    lines_read.clear()
+    assert started(tmp_path) and started(tmp_path) and lines_read == [10, 10]
+    assert rows("select lines from privacy.audit_check order by number") == [(0,), (10,)], (
+        "a look at the end is no check"
+    )
+    assert started(tmp_path, later=timedelta(hours=24)) and lines_read[2:] == [0], "the whole once a day"
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["delete from privacy.audit_event where seq > 11", "update privacy.audit_event set details = '{}' where seq = 12",
+     "delete from privacy.audit_event where seq > 9", "a checkpoint is missing", "a checkpoint is not ours", "the last check was broken"],
+)  # fmt: skip
+def test_a_start_that_finds_something_verifies_the_whole(what: str, owner: Connection, tmp_path: Path) -> None:
+    write(5)
+    signed(tmp_path)
+    write(5)
+    signed(tmp_path)
+    write(2)
+    with db.transaction("worker") as session:
+        assert audit.check(session, now=NOW, folder=tmp_path).sound
+    file = tmp_path / "checkpoints.jsonl"
+    if what == "a checkpoint is missing":
+        file.write_text(file.read_text().splitlines(keepends=True)[1])
+    elif what == "a checkpoint is not ours":
+        file.write_text(file.read_text().replace('"at": "2026', '"at": "2025'))
+    elif what == "the last check was broken":
+        tampered(owner, "update privacy.audit_event set details = '{}' where seq = 2")
+        with db.transaction("worker") as session:
+            assert not audit.check(session, now=NOW, folder=tmp_path).sound
+    else:
+        tampered(owner, what)
+    assert not started(tmp_path)
+    with db.transaction("worker") as session, pytest.raises(Refused):
+        audit.demand_sound(session)
+
+
+def test_what_a_start_does_not_read_is_found_by_the_whole_check(owner: Connection, tmp_path: Path) -> None:
+    write(10)
+    signed(tmp_path)
+    with db.transaction("worker") as session:
+        audit.check(session, now=NOW, folder=tmp_path)
+    tampered(owner, TAMPERING["edit"][0])
+    assert started(tmp_path), "see docs/security.md"
+    with db.transaction("worker") as session:
+        assert audit.check(session, now=NOW + timedelta(hours=24), folder=tmp_path).broken_at == 4
 
 
 def test_a_checkpoint_that_we_did_not_sign_is_found(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from core import db
-from core.cells import FORMULA, csv_bytes, harmless, shown
+from core.cells import FORMULA, csv_bytes, csv_lines, harmless, plain_lines, shown
 from tests.cast import id_of
 from tests.core.privacy.house_of_exports import content, data, ready, table, unzipped
 from tests.hostile import NAMES
@@ -97,3 +97,11 @@ def test_no_cell_ever_begins_a_formula(value: str) -> None:
 )
 def test_numbers_stay_numbers(value: object, cell: str) -> None:
     assert harmless(shown(value)) == cell
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20) | st.lists(st.text(max_size=5), max_size=2)  # fmt: skip
+
+
+@given(st.lists(st.lists(PLAIN, min_size=1, max_size=4), max_size=4))
+def test_plain_values_are_written_as_any_others(rows: list[list[object]]) -> None:
+    assert plain_lines(rows) == csv_lines([shown(cell) for cell in row] for row in rows)

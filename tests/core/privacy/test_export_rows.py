@@ -1,6 +1,8 @@
 """Everything about a person in one round trip; what is large streams, and both ways say the same."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from core import db
-from core.privacy import export_rows, exports
+from core.cells import as_json
+from core.privacy import export_page, export_rows, exports
 from core.processors import registry
 from core.processors.local import known, roots_of
 from core.processors.protocol import Exported, Person
@@ -81,6 +84,28 @@ def test_what_is_streamed_is_what_is_read_at_once(monkeypatch: pytest.MonkeyPatc
     told = data(streamed)["data"]
     del told["artifact"]
     assert told == data(whole)["data"]
+
+
+@pytest.mark.parametrize(
+    ("python", "as_written", "value"),
+    [
+        (datetime, "2026-11-24T12:00:00+00:00", datetime(2026, 11, 24, 12, tzinfo=UTC)),
+        (datetime, "2026-11-24T12:00:00.5+00:00", datetime(2026, 11, 24, 12, 0, 0, 500000, tzinfo=UTC)),
+        (datetime, "2026-11-24T12:00:00+05:30", datetime(2026, 11, 24, 12, tzinfo=timezone(timedelta(hours=5.5)))),
+        (Decimal, 85.0, Decimal("85.00")),
+        (Decimal, 85.25, Decimal("85.25")),
+        (float, 85, 85.0),
+        (bytes, "\\x00ff", b"\x00\xff"),
+    ],
+)
+def test_what_the_database_writes_leaves_as_what_its_driver_reads(
+    python: type, as_written: object, value: object
+) -> None:
+    left = export_rows._READERS[python](as_written)
+    assert (left, type(left)) == (as_json(value), type(as_json(value)))
+    if isinstance(value, datetime):
+        assert export_page.told(str(left)) == export_page.moment(value)
+        assert export_page.told(str(left)[:10]) == export_page.moment(value.astimezone(UTC).date())
 
 
 class Payments:

@@ -1,12 +1,13 @@
 """Subscriptions that ended: told, closed after the notice's time, erased after grace; a renewal stops it at every step."""
 
+import threading
 import uuid
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
 
-from core import db, jobs
+from core import db, jobs, queries
 from core.privacy import brakes
 from core.worker import Worker
 from tests import cast
@@ -176,3 +177,85 @@ def test_many_at_once_are_a_question(owner: Connection, monkeypatch: pytest.Monk
     assert (kind, due, people) == ("lapses", 1, 3)
     act("answer_brake", "omar", brake_id=brake, confirmation="1", reason=brakes.REASONS[0])
     assert work(NOW + timedelta(minutes=2)) == {"told": 1}
+
+
+def last_ones() -> list[tuple[date | None, bool]]:
+    """Cleo's subscriptions by their end, and which are superseded."""
+    return [tuple(each) for each in rows("select ends_on, superseded from platform.subscription where student_id = :id"
+                                         " order by coalesce(ends_on, 'infinity'), superseded desc", id=id_of("cleo"))]  # fmt: skip
+
+
+def test_the_last_subscription_of_each_is_known_however_they_come_and_go() -> None:
+    today, cleo = NOW.date(), {"id": id_of("cleo")}
+    first, second, third = today - 5 * DAY, today + 10 * DAY, None
+    assert last_ones() == [(first, False)]
+    subscribe("cleo", today - 30 * DAY, third)
+    subscribe("cleo", today - 30 * DAY, second)
+    assert last_ones() == [(first, True), (second, True), (third, False)]
+    with db.transaction("worker") as session:
+        session.execute(text("delete from platform.subscription where ends_on is null and student_id = :id"), cleo)
+    assert last_ones() == [(first, True), (second, False)]
+    with db.transaction("worker") as session:
+        session.execute(
+            text("update platform.subscription set ends_on = ends_on - 20 where ends_on > :day and student_id = :id"),
+            cleo | {"day": today},
+        )
+    assert last_ones() == [(second - 20 * DAY, True), (first, False)]
+    subscribe("cleo", today - 370 * DAY, first)
+    assert [superseded for _, superseded in last_ones()] == [True, True, False], "of two that end together, one"
+    assert rows("select student_id, ended_on from privacy.lapsed(:today)", today=today) == [(cleo["id"], first)]
+    with db.transaction("worker") as session:
+        moved = text("update platform.subscription set student_id = :ben where student_id = :id and not superseded")
+        session.execute(moved, cleo | {"ben": id_of("ben")})
+    assert last_ones() == [(second - 20 * DAY, True), (first, False)], "what is left of hers has a last one again"
+    assert rows(
+        "select count(*) from platform.subscription where student_id = :ben and not superseded", ben=id_of("ben")
+    ) == [(1,)]
+
+
+def test_of_two_writers_at_once_the_second_one_sees_the_first() -> None:
+    """One takes the last subscription away while another adds one before it: the new one is the last."""
+    today, added = NOW.date(), threading.Event()
+    subscribe("cleo", today, today + 90 * DAY)
+
+    def add() -> None:
+        subscribe("cleo", today, today + 30 * DAY)
+        added.set()
+
+    with db.transaction("worker") as session:
+        session.execute(text("delete from platform.subscription where ends_on = :last"), {"last": today + 90 * DAY})
+        writer = threading.Thread(target=add)
+        writer.start()
+        assert not added.wait(0.3), "it waits for the first one"
+    writer.join()
+    assert last_ones() == [(today - 5 * DAY, True), (today + 30 * DAY, False)]
+
+
+def test_nobody_who_pays_is_taken_for_lapsed_although_the_mark_is_wrong(owner: Connection) -> None:
+    subscribe("cleo", NOW.date(), None)
+    owner.execute(text("set session_replication_role = replica"))
+    owner.execute(text("update platform.subscription set superseded = false"))
+    owner.commit()
+    owner.execute(text("set session_replication_role = origin"))
+    owner.commit()
+    assert [each for _, each in last_ones()] == [False, False]
+    assert work(NOW) == {} and letters() == []
+
+
+def test_the_page_counts_to_a_limit_and_a_dry_run_to_the_end(owner: Connection) -> None:
+    owner.execute(text("set session_replication_role = replica"))
+    owner.execute(text("""
+        with people as (insert into platform.student (id, name, email, registered_at, account_status, email_hash, provider_hash, source)
+            select gen_random_uuid(), 'C' || n, n || '@crowd.example', :now, 'open', convert_to('c' || n, 'UTF8'), convert_to('c' || n, 'UTF8'),
+                'crowd' from generate_series(1, 1010) n returning id)
+        insert into platform.subscription (id, student_id, starts_on, ends_on, source)
+        select gen_random_uuid(), id, :ended, :ended, 'crowd' from people"""), {"now": NOW, "ended": NOW.date() - 9 * DAY})  # fmt: skip
+    owner.execute(text("set session_replication_role = origin"))
+    owner.commit()
+    with db.transaction("worker") as session:
+        found, exact = (queries.retention(session, now=NOW, exact=each) for each in (False, True))
+        asked = text("select due from privacy.retention_state(:now, 90, :now, 30, 30, false) where rule = :rule")
+        assert session.scalar(asked, {"now": NOW, "rule": RULE}) == 1001
+    assert (str(found.lapses.to_tell), str(exact.lapses.to_tell)) == ("1,000+", "1,011")
+    ages = {each.oldest for told in (found, exact) for each in told.rules if each.rule.name == RULE}
+    assert ages == {datetime.combine(NOW.date() - 9 * DAY, time(), UTC)}

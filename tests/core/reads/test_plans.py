@@ -148,3 +148,9 @@ def test_a_scan_is_found_also_inside_a_function(plans: list[str], owner: Connect
     with db.transaction(staff_id=id_of("paula")) as session:
         session.execute(text("select platform.planted()")).all()
     assert any(scans(plan, {"enrollment", "student"}) for plan in plans)
+
+
+def test_whom_the_policies_leave_out_is_planned_once_for_each_connection(owner: Connection) -> None:
+    """Whoever writes one of these functions anew drops its setting with it, and every page of those who teach takes twice as long."""
+    planned = text("select proname from pg_proc where 'plan_cache_mode=force_generic_plan' = any (proconfig)")
+    assert set(owner.execute(planned).scalars()) >= {"my_closed", "my_objecting"}
