@@ -248,7 +248,9 @@ def test_each_worker_gets_its_share_and_what_was_left_behind_goes_alone(owner: C
     owner.commit()
     assert len(claimed("d")) == 3, "the rest"
     late = DUE + 2 * MINUTE
+    crowd(owner, 2, source="more")
     assert [len(claimed("e", late)) for _ in range(9)] == [1] * 9, "one of these may have killed its worker"
+    assert len(claimed("e", late)) == 2, "whoever came since was taken along with none of them"
 
 
 def test_a_lease_that_was_lost_takes_only_its_own_part_along() -> None:
