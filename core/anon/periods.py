@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from core.errors import BadInput
 
 CLOSES_AFTER = timedelta(days=14)
-GRAINS = ("quarter", "year")
 
 
 @dataclass(frozen=True)

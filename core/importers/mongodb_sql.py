@@ -15,7 +15,6 @@ TYPES = {
     Kind.LINE: "text", Kind.TEXT: "text", Kind.EMAIL: "text", Kind.LINK: "text", Kind.WORD: "text", Kind.MOMENT: "timestamptz",
     Kind.DAY: "date", Kind.NUMBER: "bigint", Kind.DECIMAL: "numeric", Kind.YES: "boolean",
 }  # fmt: skip
-BY_KEY = ("program", "cohort", "module", "student", "visitor", "submission", "enrollment")
 NO_PARENT, TWICE, ADDRESS_TAKEN, ERASED = (
     "parent missing",
     "there already",

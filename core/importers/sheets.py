@@ -19,7 +19,6 @@ from core.importers.loading import ImportRefused
 from core.words import clean
 
 SEPARATORS = {";": "semicolons", ",": "commas", "\t": "tabs"}
-LONGEST_CELL = 1_000
 BLOCK = 1 << 20
 MONTHS = {
     name: number

@@ -66,7 +66,6 @@ STUDENT_FIELDS = (
     "guardian_email",
     "registered",
 )
-ENROLLMENT_FIELDS = ("cohort", "enrolled", "confirmed", "withdrawn", "status")
 WORDS = {"email": "e-mail", "first": "first name", "last": "last name", "level": "experience level", "birth_date": "birth date", "guardian_email": "guardian's e-mail",
          "registered": "account opened", "enrolled": "enrolled on", "confirmed": "confirmed on", "withdrawn": "withdrawn on"}  # fmt: skip
 ENCODINGS = {"utf-8-sig": "UTF-8", "utf-8": "UTF-8", "cp1252": "Windows-1252", "latin-1": "Latin-1", "utf-16": "UTF-16"}

@@ -166,4 +166,3 @@ RULES: tuple[Rule, ...] = (
         ends=lambda at: datetime(at.year + 11, 1, 1, tzinfo=UTC),
     ),
 )  # fmt: skip
-NAMED = {rule.name: rule for rule in RULES}

@@ -71,7 +71,6 @@ class Situation:
     me: uuid.UUID | None
     officer: bool
     own_record: bool
-    subject_gone: bool = False
     involved: frozenset[uuid.UUID] = frozenset()
     approved_by: frozenset[uuid.UUID] = frozenset()
     approvals_needed: int = 1

@@ -23,7 +23,7 @@ CLAUSES = {
     "10": "Changes",
     "contact": "Contact",
 }
-PLATFORM, HOST = "platform", "host"
+PLATFORM = "platform"
 ATTESTED_DAYS = 365  # an attestation holds for a year at most
 WARNING_DAYS = 30  # and is at risk this long before it lapses
 

@@ -9,7 +9,7 @@ with :func:`restrict_now`, also before the identity is clear, and ends with its 
 import uuid
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.errors import BadInput, NotFound, Refused
@@ -124,12 +124,6 @@ def lift(session: Session, *, restriction_id: uuid.UUID, by: Staff, now: datetim
     found, request = _standing(session, restriction_id, by)
     lift_restriction(session, student_id=found.student_id, visitor_id=found.visitor_id, basis="asked", by=by, now=now)
     return f"Lifted. The restriction of {number(request.number)} has ended, and everything is used as before."
-
-
-def restriction_of(session: Session, request_id: uuid.UUID) -> Restriction | None:
-    """Return the standing restriction that a request set going."""
-    mine = select(Restriction).where(Restriction.request_id == request_id, Restriction.until.is_(None))
-    return session.scalars(mine).first()
 
 
 def _standing(session: Session, restriction_id: uuid.UUID, by: Staff) -> tuple[Restriction, Request]:

@@ -77,7 +77,7 @@ class Sieve:
             self.addresses.setdefault(domain, {}).setdefault(local, []).append(trace)
         else:
             for each in spellings(trace.value):
-                self.words.setdefault(each.replace("\\", "\\\\"), []).append(trace)  # as COPY writes it
+                self.words.setdefault(each, []).append(trace)
 
     def _here(self, block: str) -> set[Trace]:
         found: set[Trace] = set()
@@ -136,7 +136,15 @@ def _blocks(session: Session, table: Table, columns: Collection[Column[object]])
 
 
 def _lowered(rows: list[bytes]) -> str:
-    block = b"".join(rows)
-    for escape in (b"\\n", b"\\t", b"\\r"):
-        block = block.replace(escape, b"  ")
-    return block.decode().lower()
+    """Read what COPY has escaped: a backslash in a text is two, so that in pairs they are told from a line break."""
+    return plain(b"".join(rows).decode()).lower()
+
+
+def plain(escaped: str) -> str:
+    """Return a text without its escapes, of COPY or of json: a line break, a tab and their like are blanks, as between words."""
+    if "\\" not in escaped:
+        return escaped
+    text = escaped.replace("\\\\", "\0")  # which PostgreSQL keeps in no text
+    for escape in ("\\n", "\\t", "\\r", "\\b", "\\f", "\\v"):
+        text = text.replace(escape, "  ")
+    return text.replace("\0", "\\")

@@ -119,8 +119,12 @@ class Rerun(BaseException):
 @pytest.fixture(params=[None, "3s"], ids=["touched", "moving"])
 def drawn(request: pytest.FixtureRequest, tab, monkeypatch: pytest.MonkeyPatch):
     """A part of a page that was drawn for Paula, and a way to touch it: what it drew."""
+    return _part("paula", tab, monkeypatch, every=request.param)
+
+
+def _part(name: str, tab, monkeypatch: pytest.MonkeyPatch, *, every: str | None = None):
     _, connect = tab
-    made, staff = sign_in("paula")
+    made, staff = sign_in(name)
     connect("first")
     guards.remember(made.token)
     shown: list[str] = []
@@ -130,7 +134,7 @@ def drawn(request: pytest.FixtureRequest, tab, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(st, "fragment", lambda **_often: lambda draw: draw)  # it draws nothing outside of a run
     monkeypatch.setattr(st, "rerun", rerun)
-    part = guards.part(staff, every=request.param)(shown.append)
+    part = guards.part(staff, every=every)(shown.append)
 
     def touch() -> list[str]:
         shown.clear()
@@ -157,6 +161,17 @@ def test_a_part_shows_nothing_to_whom_it_was_not_drawn_for(drawn, owner: Connect
     owner.commit()
     with pytest.raises(Rerun):
         drawn()
+
+
+def test_a_part_shows_nothing_to_whom_one_time_codes_were_taken_from(
+    tab, monkeypatch: pytest.MonkeyPatch, owner: Connection
+) -> None:
+    touch = _part("ada", tab, monkeypatch)
+    taken = "update staff.staff_member set totp_since = null, totp_secret = null where email like 'ada@%'"
+    assert owner.execute(text(taken)).rowcount
+    owner.commit()
+    with pytest.raises(Rerun):
+        touch()
 
 
 @pytest.mark.parametrize("name", ["ines", "paula"])

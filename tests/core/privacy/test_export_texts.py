@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from core import db, privacy_actions, queries
 from core.errors import BadInput, NotFound, Refused
 from core.privacy.export_texts import Known, found_in, without, words_of
 from tests.cast import NOW, id_of
-from tests.core.privacy.house_of_exports import content, data, export, unzipped, work
+from tests.core.privacy.house_of_exports import content, data, export, ready, unzipped, work
 from tests.core.privacy.house_of_requests import act, on, rows, verified
 
 ASHA = Known(
@@ -107,6 +107,18 @@ def test_nothing_is_made_before_each_text_is_judged_and_then_as_it_was_judged(wa
     assert data(told)["data"]["help note"][0]["note of those who teach"].startswith("[left out")
     manifest = json.loads(told["manifest.json"])
     assert manifest["texts_about_others"] == {"hand_out": 0, "redact": 1, "leave_out": 1}
+
+
+def test_a_name_of_somebody_here_is_found_where_it_could_be_any_word(house: str, owner: Connection) -> None:
+    said = {"c": "Will see the loop again.", "id": id_of("asha review")}
+    owner.execute(text("update platform.code_review set comment = :c where id = :id"), said)
+    owner.commit()
+    act("withdraw_request", "omar", reason="by the person", **on(ready("export", student_id=id_of("asha"))))
+    owner.execute(text("update staff.staff_member set name = 'Will Marek' where id = :id"), {"id": id_of("marek")})
+    owner.commit()
+    filed = verified("export", student_id=id_of("asha"))
+    work()
+    assert [each.words for each in listed(filed).values()] == [("Will",)]
 
 
 def test_a_text_that_changes_after_it_was_judged_is_judged_anew(waiting: object) -> None:

@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from core import db
 from core.policy import in_force, listed_processors
@@ -50,3 +50,15 @@ def test_its_row_is_locked_and_there_is_none_of_what_may_not_be_made() -> None:
         closed = export_wanted.begin(session, filed.request_id, NOW)
         assert closed is not None
         assert (closed.closed, closed.state, closed.stage) == (True, "withdrawn", None)
+
+
+def test_somebody_who_is_not_there_any_more_is_still_whom_it_is_about(owner: Connection) -> None:
+    filed = verified("access", visitor_id=id_of("viktor"))
+    owner.execute(text("set session_replication_role = replica"))
+    owner.execute(text("delete from platform.visitor where id = :id"), {"id": id_of("viktor")})
+    owner.commit()
+    with db.transaction("worker") as session:
+        wanted = export_wanted.begin(session, filed.request_id, NOW)
+    assert wanted is not None
+    assert wanted.person is not None
+    assert (wanted.person.email_hash, wanted.person.forms) == (None, (id_of("viktor"),))

@@ -1,5 +1,6 @@
 """The residue scan finds what no key leads to, in every table there is, and says how sure it is."""
 
+import json
 import uuid
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Uuid, text
 from core import db, keys
 from core.errors import DatabaseError
 from core.models.base import Base
-from core.privacy import campaigns, residue
+from core.privacy import campaigns, residue, sieve
 from core.privacy.residue import Finding
 from core.processors.local import Local
 from core.processors.protocol import Became, Order, Person
@@ -146,6 +147,8 @@ def test_every_text_and_json_column_of_every_table_is_searched(house: str, owner
         ("update platform.usage_event set item = :mail where enrollment_id = :bens", ("usage_event", "item", "e-mail", True)),
         ("update privacy.policy_version set document = document || jsonb_build_object('x', cast(:mail as text))",
          ("policy_version", "document", "e-mail", True)),
+        ("update privacy.policy_version set document = document || jsonb_build_object('x', E'Write to\n' || cast(:mail as text))",
+         ("policy_version", "document", "e-mail", True)),
         ("update staff.staff_member set email = :mail where id = :paula", ("staff_member", "email", "e-mail", False)),
         ("insert into privacy.audit_event (seq, at, actor, action, details, previous, hash) values (1, now(), 'x', 'x', :mail, '', '')",
          ("audit_event", "details", "e-mail", True)),
@@ -160,6 +163,27 @@ def test_partitions_json_and_the_audit_are_searched(
     owner.execute(text(statement), {name: value for name, value in values.items() if f":{name}" in statement})
     owner.commit()
     assert found(asha) == {place}
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "C:\\Nora Berg",
+        "a\tNora Berg",
+        "a\nNora Berg",
+        "\\\nNora Berg",
+        json.dumps({"a": "a\nNora Berg"}),
+        "a\vNora Berg",
+    ],
+)
+def test_a_name_is_seen_behind_whatever_comes_escaped(cell: str, owner: Connection) -> None:
+    """As it comes from the database, where a backslash is two and a line break is a backslash and a letter."""
+    trace = residue.Trace("name", False, "Nora Berg", residue._word("Nora Berg"))
+    cursor = owner.connection.cursor()
+    with cursor.copy("copy (select %s::text) to stdout", [cell]) as copy:
+        rows = [bytes(row) for row in copy]
+    assert sieve.Sieve({trace}).seen(sieve._lowered(rows)) == {trace}
+    assert any(trace.compiled.search(each) for each in (cell.lower(), sieve.plain(cell.lower())))
 
 
 def test_opaque_ids_may_stand_in_what_is_kept_as_proof_and_nowhere_else(asha: bytes, owner: Connection) -> None:
