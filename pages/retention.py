@@ -86,6 +86,7 @@ def rules(found: Retention) -> None:
         column_config={
             "State": chips("State", watching.RULE_STATES, width=100, help="Due: goes with the next run. Late: due for more than 26 hours."),
             "Period": st.column_config.TextColumn(help="* left open by the policy's text: the company's own choice", width="medium"),
+            "Oldest": st.column_config.TextColumn(width=95),
             "Would go now": st.column_config.TextColumn(help="–: not counted. “Dry run” counts it.", width=100),
         },
         alt=f"Table of {len(found.rules)} rules with period, oldest record, when it is due, and the last run.",

@@ -72,6 +72,11 @@ def pages(role: str | None) -> dict[str, list[st.Page]]:
     return {section: [copy(page) for page in made] for section, made in _made(role).items()}
 
 
+def names(role: str | None) -> list[str]:
+    """Return the pages that stand in the menu of a role, from top to bottom."""
+    return [name for entries in SECTIONS.values() for name, _, _, roles in entries if role in roles]
+
+
 @lru_cache(maxsize=16)
 def _made(role: str | None) -> dict[str, list[st.Page]]:
     menu = {

@@ -4,6 +4,8 @@ Pages are registered by absolute path, so that this file has no sibling ``pages/
 known to everyone, those of other roles hidden: an address of theirs leads to a refusal that says why, not to "not found".
 """
 
+from typing import Literal
+
 import streamlit as st
 
 from core import queries
@@ -11,6 +13,7 @@ from core.privacy_actions import Staff
 from ui import boot, cached, closed, codes, confirm, guards, menu, search, signin, states, theme
 from ui.cached import read
 
+UNFOLDED = "menu_unfolded"
 SHOWN = 15  # entries before "View more": search and account stand below them, and are seen at 900 px of height
 
 
@@ -31,6 +34,16 @@ def show(page: st.Page, staff: Staff) -> None:
             states.failed(error)
 
 
+def navigated(role: str | None, position: Literal["sidebar", "hidden"]) -> st.Page:
+    """Draw the menu; whoever comes to a page below the fold (by a link from outside, too) sees all of it, with that page marked."""
+    if not st.session_state.get(UNFOLDED):
+        page = st.navigation(menu.pages(role), position=position, expanded=SHOWN)
+        if page.url_path not in menu.names(role)[SHOWN:]:
+            return page
+        st.session_state[UNFOLDED] = True
+    return st.navigation(menu.pages(role), position=position, expanded=True)
+
+
 def main() -> None:
     """One run of the script."""
     st.set_page_config(page_title="Resocode Admin", page_icon=theme.page_icon(), layout="wide")
@@ -47,9 +60,7 @@ def main() -> None:
     if staff:
         boot.wait_until_warm()
     inside = staff is not None and not staff.must_set_up_codes
-    page = st.navigation(
-        menu.pages(staff.role if staff else None), position="sidebar" if inside else "hidden", expanded=SHOWN
-    )
+    page = navigated(staff.role if staff else None, "sidebar" if inside else "hidden")
     if staff and inside:
         show(page, staff)
     elif staff:

@@ -1,17 +1,20 @@
 """Role × page through AppTest: who gets in, who is refused (and recorded), and what is left when the guard is off."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
 import pytest
+import streamlit as st
 from sqlalchemy import Connection, text
 from streamlit.testing.v1 import AppTest
 
 from core.settings import ROOT
 from tests.admins import inside
 from tests.cast import ROLES, STAFF, email_of, id_of
+from ui import menu
 
 pytestmark = pytest.mark.usefixtures("house")
 
@@ -185,3 +188,26 @@ def test_no_page_shows_an_outcome_to_those_without_assignment(name: str) -> None
         else:  # they speak of outcomes in general, and show nobody's
             for value in (*VALUES, *(each.lower() for each in STUDENT_WORDS)):
                 assert value not in shown, f"{name} {page} {value}"
+
+
+def test_the_menu_unfolds_for_a_page_below_the_fold_and_stays_unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes by a link from outside sees where they are."""
+    asked: list[bool | int] = []
+    real = st.navigation
+    monkeypatch.setattr(
+        st, "navigation", lambda *given, **more: (asked.append(more["expanded"]), real(*given, **more))[1]
+    )
+    assert menu.names("privacy_officer").index("retention") >= shell_shows()
+    app = opened("omar", "requests")
+    assert asked and set(asked) == {shell_shows()}
+    app = at(app, "retention")
+    assert asked[-2:] == [shell_shows(), True]
+    at(app, "requests")
+    assert asked[-1] is True, "it does not fold by itself"
+
+
+def shell_shows() -> int:
+    """How many entries the shell shows before the fold."""
+    found = re.search(r"^SHOWN = (\d+)", (ROOT / "ui" / "shell.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found
+    return int(found[1])
