@@ -97,7 +97,6 @@ def test_a_change_makes_its_months_due_and_no_other(change: str, waiting: set[st
     assert agree(owner)
 
 
-@pytest.mark.usefixtures("stores")
 def test_the_first_instant_of_a_month_belongs_to_no_other(owner: Connection) -> None:
     """Nor does that of a year, which its neighbors count again, too."""
     asha, vera = id_of("asha enrollment"), id_of("vera")
@@ -115,6 +114,7 @@ def test_the_first_instant_of_a_month_belongs_to_no_other(owner: Connection) -> 
     assert agree(owner)
 
 
+@pytest.mark.usefixtures("stores")
 def test_who_is_erased_is_in_no_figure(owner: Connection) -> None:
     numbers = text(
         "select program_id, sum(number) from platform.rollup where what = 'enrolled' and grain = 'month' group by 1"
