@@ -33,7 +33,7 @@ OPEN = {
         redeem_invitation""",
     "it takes a right away, or ends something": """disable_account disable_staff end_session end_assignment end_single_admin
         decide_right start_access_review settle_access_reviews""",
-    "it is the proof, or what mends it": """check_promises ask_check draw_sample export_policy check_audit sign_audit export_audit record_audit_export verify_releases
+    "it is the proof, or what mends it": """check_promises ask_check draw_sample export_policy check_audit check_audit_at_start sign_audit export_audit record_audit_export verify_releases
         export_certificate is_genuine compare_with_ledger
         propose_seal confirm_seal
         record_refusal record_command_refusal record_closed""",
