@@ -75,7 +75,7 @@ def test_what_follows_is_planned_for_who_holds_it_and_both_addresses_are_told() 
     told = rows(
         "select processor, what, state from privacy.propagation where request_id = :id order by 1", id=filed.request_id
     )
-    assert told == [(each, "correct", "planned") for each in ("MongoDB Atlas", "SMTP")], (
+    assert told == [(each, "correct", "planned") for each in ("MongoDB Atlas", "SMTP", "Vercel")], (
         "the media library gets no words"
     )
     sent = dict(rows("select kind, address from privacy.outbox where request_id = :id", id=filed.request_id))
