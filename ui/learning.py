@@ -88,7 +88,7 @@ def kinds_filter(found: HelpList, *, key: str) -> str | None:
     told = {"all": f"All {found.total:,}"} | {kind: f"{KINDS[kind]} {found.by_kind.get(kind, 0):,}" for kind in KINDS}
     if st.session_state.get(key) not in (None, *options):
         del st.session_state[key]  # nobody has this reason any more
-    chosen = st.segmented_control(
+    chosen = st.pills(
         "Reason",
         options,
         format_func=told.__getitem__,
@@ -96,6 +96,7 @@ def kinds_filter(found: HelpList, *, key: str) -> str | None:
         required=True,
         key=key,
         label_visibility="collapsed",
+        wrap=True,
     )
     return None if chosen in (None, "all") else str(chosen)
 
