@@ -41,18 +41,18 @@ def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 def csv_lines(rows: Iterable[Sequence[object]]) -> bytes:
     """Return rows as lines of a CSV, every cell quoted and harmless."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerows([harmless(cell) for cell in row] for row in rows)
-    return text.getvalue().encode()
+    return _lines([harmless(cell) for cell in row] for row in rows)
 
 
 def plain_lines(rows: Iterable[Iterable[object]]) -> bytes:
     """Return rows of values that are plain already (see :func:`as_json`) as lines of a CSV: what :func:`csv_lines` of
     :func:`shown` would say."""
+    return _lines([_plain(cell) for cell in row] for row in rows)
+
+
+def _lines(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerows([_plain(cell) for cell in row] for row in rows)
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode()
 
 
